@@ -1,0 +1,55 @@
+//! The cgroup tree of a cluster: quality-of-service levels, pods, containers; limits, use, kill.
+//!
+//! Invariant: everything lives under one root named for the cluster (`/knarr-NAME`), so removing
+//! that tree removes the cluster's cgroups and nothing else.
+//! Why not libcgroups: it creates parents without removing them, fails on statistics of
+//! controllers that are off, and knows only one container at a time. This layer is file formats.
+
+use serde::{Deserialize, Serialize};
+
+/// Quality of service of a pod: which branch of the tree it lives in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Qos {
+    Guaranteed,
+    Burstable,
+    #[default]
+    BestEffort,
+}
+
+/// Limits of one cgroup; `None` leaves the kernel's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Relative weight, in the v1 scale (1024 = one CPU requested).
+    pub cpu_shares: Option<u64>,
+    /// CPU time per period, in microseconds; the period is 100 ms.
+    pub cpu_quota: Option<u64>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    pub pids: Option<u64>,
+}
+
+/// What a cgroup uses now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// CPU time since the start, in nanoseconds.
+    pub cpu_nanoseconds: u64,
+    /// All memory charged, page cache included.
+    pub memory_bytes: u64,
+    /// Memory minus the inactive page cache: what upstream reports and evicts by.
+    pub working_set_bytes: u64,
+    /// Anonymous memory.
+    pub rss_bytes: u64,
+    pub page_faults: u64,
+    pub major_page_faults: u64,
+    pub pids: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {what} cgroup file {path}")]
+    File { what: &'static str, path: std::path::PathBuf, source: std::io::Error },
+    #[error("no cgroup file system below /sys/fs/cgroup; mount cgroup2 there")]
+    NoCgroups,
+    #[error("cgroup {0} still has processes after they were killed")]
+    Busy(std::path::PathBuf),
+}
