@@ -1,0 +1,97 @@
+//! One informer per kind, started on first use.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+
+use crate::Informer;
+
+/// What an informer can hold: any typed Kubernetes object.
+pub trait Object: Resource + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {}
+impl<K> Object for K where K: Resource + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {}
+
+/// The informers of one component: one client identity, one watch per kind.
+#[derive(Clone)]
+pub struct Informers {
+    client: Client,
+    children: tasks::Children,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    by_kind: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    waits: Vec<(&'static str, Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>)>,
+}
+
+impl fmt::Debug for Informers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Informers").field("kinds", &self.shared.lock().waits.len()).finish()
+    }
+}
+
+impl Informers {
+    /// Informers that read with `client` and whose watches end with the service of `context`.
+    #[must_use]
+    pub fn new(client: Client, context: &tasks::Context) -> Self {
+        Self { client, children: context.children.clone(), shared: Arc::default() }
+    }
+
+    /// The informer of all objects of kind `K`, in every namespace.
+    #[must_use]
+    pub fn of<K: Object>(&self) -> Informer<K>
+    where
+        K::DynamicType: Default + Eq + std::hash::Hash + Clone + fmt::Debug + Send + Sync + Unpin,
+    {
+        if let Some(known) = self.shared.lock().by_kind.get(&TypeId::of::<K>()) {
+            return known.downcast_ref::<Informer<K>>().expect("invariant: keyed by type").clone();
+        }
+        let informer = self.with(Api::<K>::all(self.client.clone()), watcher::Config::default());
+        self.shared.lock().by_kind.insert(TypeId::of::<K>(), Box::new(informer.clone()));
+        informer
+    }
+
+    /// A separate informer over `api` with selectors of its own.
+    #[must_use]
+    pub fn with<K: Object>(&self, api: Api<K>, config: watcher::Config) -> Informer<K>
+    where
+        K::DynamicType: Default + Eq + std::hash::Hash + Clone + fmt::Debug + Send + Sync + Unpin,
+    {
+        let informer = Informer::new();
+        let (filled, waited) = (informer.clone(), informer.clone());
+        self.children.spawn(format!("watch {}", short_name::<K>()), async move {
+            let mut listed = BTreeSet::new();
+            let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => filled.apply(event, &mut listed),
+                    Err(error) => tracing::warn!(kind = short_name::<K>(), "watch interrupted, trying again: {error}"),
+                }
+            }
+        });
+        let wait = move || -> BoxFuture<'static, ()> {
+            let informer = waited.clone();
+            Box::pin(async move { informer.synced().await })
+        };
+        self.shared.lock().waits.push((short_name::<K>(), Box::new(wait)));
+        informer
+    }
+
+    /// Waits until every informer asked for so far has its first complete list.
+    pub async fn synced(&self) {
+        let waits: Vec<_> = self.shared.lock().waits.iter().map(|(_, wait)| wait()).collect();
+        futures::future::join_all(waits).await;
+    }
+}
+
+fn short_name<K>() -> &'static str {
+    type_name::<K>().rsplit("::").next().unwrap_or("object")
+}
