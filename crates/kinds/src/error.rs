@@ -1,0 +1,184 @@
+//! What is wrong with an object, in upstream's words.
+//!
+//! Invariant: `Display` is exactly the text that `Status.details.causes` and kubectl show: path, cause, value, detail.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// The class of a field error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    Required,
+    Invalid,
+    NotSupported,
+    Forbidden,
+    Duplicate,
+    TooLong,
+    TooMany,
+    TypeInvalid,
+    NotFound,
+    Internal,
+}
+
+impl Cause {
+    /// The reason in `Status.details.causes`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Cause::Required => "FieldValueRequired",
+            Cause::Invalid => "FieldValueInvalid",
+            Cause::NotSupported => "FieldValueNotSupported",
+            Cause::Forbidden => "FieldValueForbidden",
+            Cause::Duplicate => "FieldValueDuplicate",
+            Cause::TooLong => "FieldValueTooLong",
+            Cause::TooMany => "FieldValueTooMany",
+            Cause::TypeInvalid => "FieldValueTypeInvalid",
+            Cause::NotFound => "FieldValueNotFound",
+            Cause::Internal => "InternalError",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Cause::Required => "Required value",
+            Cause::Invalid | Cause::TypeInvalid => "Invalid value",
+            Cause::NotSupported => "Unsupported value",
+            Cause::Forbidden => "Forbidden",
+            Cause::Duplicate => "Duplicate value",
+            Cause::TooLong => "Too long",
+            Cause::TooMany => "Too many",
+            Cause::NotFound => "Not found",
+            Cause::Internal => "Internal error",
+        }
+    }
+}
+
+/// One fault of one field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldError {
+    /// `spec.containers[0].name`
+    pub path: String,
+    pub kind: Cause,
+    pub detail: String,
+    pub value: Option<Value>,
+}
+
+impl FieldError {
+    pub fn new(kind: Cause, path: impl ToString, detail: impl Into<String>, value: Option<Value>) -> Self {
+        Self { path: path.to_string(), kind, detail: detail.into(), value }
+    }
+
+    pub fn required(path: impl ToString, detail: impl Into<String>) -> Self {
+        Self::new(Cause::Required, path, detail, None)
+    }
+
+    pub fn invalid(path: impl ToString, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self::new(Cause::Invalid, path, detail, Some(value.into()))
+    }
+
+    pub fn forbidden(path: impl ToString, detail: impl Into<String>) -> Self {
+        Self::new(Cause::Forbidden, path, detail, None)
+    }
+
+    pub fn duplicate(path: impl ToString, value: impl Into<Value>) -> Self {
+        Self::new(Cause::Duplicate, path, "", Some(value.into()))
+    }
+
+    pub fn not_found(path: impl ToString, value: impl Into<Value>) -> Self {
+        Self::new(Cause::NotFound, path, "", Some(value.into()))
+    }
+
+    pub fn not_supported<T: AsRef<str>>(path: impl ToString, value: impl Into<Value>, supported: &[T]) -> Self {
+        let mut list: Vec<String> = supported.iter().map(|value| quote(value.as_ref())).collect();
+        list.sort_unstable();
+        let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
+        Self::new(Cause::NotSupported, path, detail, Some(value.into()))
+    }
+
+    pub fn too_long(path: impl ToString, limit: usize) -> Self {
+        Self::new(Cause::TooLong, path, format!("may not be more than {limit} bytes"), None)
+    }
+
+    pub fn too_many(path: impl ToString, count: usize, limit: usize) -> Self {
+        Self::new(Cause::TooMany, path, format!("must have at most {limit} items"), Some(count.into()))
+    }
+
+    /// The reason in `Status.details.causes`.
+    pub fn reason(&self) -> &'static str {
+        self.kind.reason()
+    }
+
+    /// The text without the path, as `Status.details.causes[].message` has it.
+    pub fn body(&self) -> String {
+        let mut text = self.kind.text().to_owned();
+        let shows_value = !matches!(self.kind, Cause::Required | Cause::Forbidden | Cause::TooLong | Cause::Internal);
+        if let Some(value) = self.value.as_ref().filter(|_| shows_value) {
+            text.push_str(": ");
+            match value {
+                Value::String(value) => text.push_str(&quote(value)),
+                other => text.push_str(&other.to_string()),
+            }
+        }
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        text
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.body())
+    }
+}
+
+impl std::error::Error for FieldError {}
+
+/// A text in double quotes with Go's escapes.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            control if control.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(control))),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn errors_read_as_upstream_prints_them() {
+        for (error, text) in [
+            (FieldError::required("spec.containers[0].name", ""), "spec.containers[0].name: Required value"),
+            (
+                FieldError::invalid("metadata.name", "A", "must be lower"),
+                "metadata.name: Invalid value: \"A\": must be lower",
+            ),
+            (FieldError::invalid("spec.replicas", -1, "bad"), "spec.replicas: Invalid value: -1: bad"),
+            (
+                FieldError::not_supported("spec.type", "X", &["ClusterIP", "NodePort"]),
+                "spec.type: Unsupported value: \"X\": supported values: \"ClusterIP\", \"NodePort\"",
+            ),
+            (FieldError::forbidden("spec", "no"), "spec: Forbidden: no"),
+            (FieldError::duplicate("a[1]", "x"), "a[1]: Duplicate value: \"x\""),
+            (FieldError::too_long("data", 5), "data: Too long: may not be more than 5 bytes"),
+            (FieldError::not_found("v", "web"), "v: Not found: \"web\""),
+            (FieldError::invalid("l", json!({"a": "b"}), "x"), "l: Invalid value: {\"a\":\"b\"}: x"),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}
