@@ -1,0 +1,104 @@
+//! The objects a Knarr cluster has beyond upstream's own: the platform's namespace, roles and
+//! DNS service. The API server ensures them at start, like its bootstrap roles.
+
+use serde_json::{Value, json};
+
+use crate::credentials::Credentials;
+use crate::meant::Settings;
+
+/// The platform's namespace.
+pub(crate) const NAMESPACE: &str = "knarr-system";
+/// The issuer that certificates for Ingress hosts come from, and the Secret with its key.
+pub(crate) const ISSUER: &str = "knarr-ca";
+
+/// What one platform service may do: (apiGroup, resources, verbs) each.
+struct Role {
+    service: &'static str,
+    rules: &'static [(&'static str, &'static [&'static str], &'static [&'static str])],
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+const RECORD: &[&str] = &["create", "patch", "update"];
+
+static ROLES: &[Role] = &[
+    Role {
+        service: "dns",
+        rules: &[("", &["services", "namespaces", "pods"], READ), ("discovery.k8s.io", &["endpointslices"], READ)],
+    },
+    Role {
+        service: "gateway",
+        rules: &[
+            ("", &["services", "secrets", "nodes"], READ),
+            ("discovery.k8s.io", &["endpointslices"], READ),
+            ("networking.k8s.io", &["ingresses", "ingressclasses"], READ),
+            ("networking.k8s.io", &["ingresses/status"], &["update", "patch"]),
+            ("", &["events"], RECORD),
+            ("events.k8s.io", &["events"], RECORD),
+        ],
+    },
+    Role {
+        service: "certs",
+        rules: &[
+            ("networking.k8s.io", &["ingresses"], READ),
+            ("", &["secrets"], &["get", "list", "watch", "create", "update", "patch", "delete"]),
+            ("", &["events"], RECORD),
+            ("events.k8s.io", &["events"], RECORD),
+        ],
+    },
+];
+
+/// All platform objects, in the order to create them.
+pub(crate) fn objects(settings: &Settings, credentials: &Credentials) -> Vec<Value> {
+    let mut objects = vec![json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } })];
+    for role in ROLES {
+        let name = format!("knarr:{}", role.service);
+        let rules: Vec<Value> = role
+            .rules
+            .iter()
+            .map(|(group, resources, verbs)| json!({ "apiGroups": [group], "resources": resources, "verbs": verbs }))
+            .collect();
+        objects.push(json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": role.service, "namespace": NAMESPACE } }));
+        objects.push(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": name }, "rules": rules,
+        }));
+        objects.push(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": name },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
+            "subjects": [{ "kind": "ServiceAccount", "name": role.service, "namespace": NAMESPACE }],
+        }));
+    }
+    objects.push(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+        "metadata": { "name": settings.ingress_class, "annotations": { "ingressclass.kubernetes.io/is-default-class": "true" } },
+        "spec": { "controller": "knarr.dev/gateway" },
+    }));
+    objects.push(json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": { "name": ISSUER, "namespace": NAMESPACE },
+        "stringData": { "tls.crt": credentials.cluster_ca.cert_pem(), "tls.key": credentials.cluster_ca.key_pem() },
+    }));
+    objects.extend(dns(settings));
+    objects
+}
+
+/// The service every resolv.conf names, and where it leads: the DNS server on this node.
+fn dns(settings: &Settings) -> [Value; 2] {
+    let ports = |field: &str, number: u16| json!([{ "name": "dns", "protocol": "UDP", field: number }, { "name": "dns-tcp", "protocol": "TCP", field: number }]);
+    let labels =
+        json!({ "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS" });
+    [
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": "kube-dns", "namespace": "kube-system", "labels": labels },
+            "spec": { "clusterIP": settings.dns_ip(), "ports": ports("port", 53) },
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": { "name": "kube-dns", "namespace": "kube-system", "labels": {
+                "kubernetes.io/service-name": "kube-dns", "endpointslice.kubernetes.io/managed-by": "knarr.dev/dns",
+            } },
+            "endpoints": [{ "addresses": [settings.dns.ip()], "conditions": { "ready": true }, "nodeName": settings.node_name }],
+            "ports": ports("port", settings.dns.port()),
+        }),
+    ]
+}

@@ -1,0 +1,110 @@
+//! The roles a process can play: all of them in `knarr up`, one in `knarr run ROLE`.
+//!
+//! A role gets a client and its settings and nothing else, which is what lets the same code serve
+//! a cluster that is not ours.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use kube::Client;
+
+use crate::meant::Settings;
+use crate::settings::Written;
+use crate::{failure, platform};
+
+/// One role of `knarr run`.
+pub(crate) struct Role {
+    /// Name on the command line.
+    pub(crate) name: &'static str,
+    /// One line for `--help`.
+    pub(crate) help: &'static str,
+    start: fn(Client, &Written) -> anyhow::Result<Start>,
+}
+
+type Start = Box<dyn FnOnce(tasks::Context) -> BoxFuture<'static, anyhow::Result<()>> + Send>;
+
+/// Every role that can run on its own against any conformant cluster.
+pub(crate) static ROLES: &[Role] = &[
+    Role { name: "gateway", help: "serve Ingress resources over HTTP and HTTPS", start: gateway_role },
+    Role { name: "dns", help: "answer DNS for the cluster's services and pods", start: dns_role },
+    Role { name: "certs", help: "issue and renew certificates for Ingress hosts", start: certs_role },
+    Role { name: "scheduler", help: "place pods on nodes", start: scheduler_role },
+];
+
+/// Runs one role against the cluster of `client` until a signal.
+pub(crate) async fn run(role: &'static Role, client: Client, written: &Written) -> anyhow::Result<()> {
+    let start = (role.start)(client, written)?;
+    let mut services = tasks::Services::new();
+    let mut status = services.start(role.name, start);
+    status.ready().await?;
+    println!("✓ {} ready", role.name);
+    services.run(crate::up::stop_signal(), crate::up::GRACE).await
+}
+
+/// The gateway of a cluster of our own.
+pub(crate) fn gateway_at(settings: &Settings) -> gateway::Config {
+    gateway::Config {
+        http: settings.http,
+        https: settings.https,
+        ingress_class: settings.ingress_class.clone(),
+        publish_address: Some(settings.node_address),
+    }
+}
+
+/// The certificate issuer's settings.
+pub(crate) fn certs() -> certs::Config {
+    certs::Config {
+        issuer_name: platform::ISSUER.to_owned(),
+        ca_secret: (platform::NAMESPACE.to_owned(), platform::ISSUER.to_owned()),
+    }
+}
+
+fn gateway_role(client: Client, written: &Written) -> anyhow::Result<Start> {
+    let address: IpAddr = read(written, "gateway.address")?;
+    let config = gateway::Config {
+        http: SocketAddr::new(address, read(written, "gateway.httpPort")?),
+        https: SocketAddr::new(address, read(written, "gateway.httpsPort")?),
+        ingress_class: written.get("gateway.class").0.to_owned(),
+        publish_address: None,
+    };
+    Ok(Box::new(move |ctx| gateway::run(client, config, ctx).boxed()))
+}
+
+fn dns_role(client: Client, written: &Written) -> anyhow::Result<Start> {
+    let listen = read(written, "dns.listen").context("give --dns-listen IP:PORT")?;
+    let upstreams =
+        written.get("dns.upstreams").0.split(',').filter(|item| !item.is_empty()).map(|item| item.trim().parse());
+    let config = dns::Config {
+        listen: vec![listen],
+        domain: written.get("dns.domain").0.to_owned(),
+        upstreams: upstreams.collect::<Result<Vec<IpAddr>, _>>().context("--dns-upstreams takes IP addresses")?,
+    };
+    Ok(Box::new(move |ctx| dns::run(client, config, ctx).boxed()))
+}
+
+fn certs_role(client: Client, _: &Written) -> anyhow::Result<Start> {
+    Ok(Box::new(move |ctx| certs::run(client, certs(), ctx).boxed()))
+}
+
+fn scheduler_role(client: Client, _: &Written) -> anyhow::Result<Start> {
+    Ok(Box::new(move |ctx| control::scheduler::run(client, ctx).boxed()))
+}
+
+fn read<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<T> {
+    let (text, place) = written.get(key);
+    text.parse().map_err(|_| anyhow!(failure::Usage(vec![format!("{place}: {key} cannot be {text:?}")])))
+}
+
+/// Clients by controller name for a control plane that has one identity per controller.
+pub(crate) fn controller_clients(api: api::Api) -> Arc<dyn Fn(&str) -> Client + Send + Sync> {
+    Arc::new(move |controller| {
+        api.client(match controller {
+            "" => api::User::component("system:kube-controller-manager", &[]),
+            name => api::User::service_account("kube-system", name),
+        })
+    })
+}
