@@ -6,7 +6,9 @@
 
 pub mod catalog;
 pub mod error;
+pub mod patch;
 pub mod schema;
+pub mod table;
 
 mod rules;
 

@@ -7,6 +7,7 @@
 //! The columns follow upstream's pkg/printers/internalversion.
 
 use crate::Kind;
+use crate::schema::{self, Descriptions};
 use base::time::Timestamp;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -109,17 +110,28 @@ impl Printer {
         Printer { group, kind, columns, cells, described: OnceLock::new() }
     }
 
+    /// The columns with their descriptions; kept, because looking one up means decoding all prose.
     fn described(&self) -> &[Column] {
-        self.described.get_or_init(|| self.columns.iter().map(describe).collect())
+        self.described.get_or_init(|| {
+            let prose = schema::descriptions();
+            self.columns.iter().map(|spec| describe(spec, &prose)).collect()
+        })
     }
 }
 
-fn describe(spec: &Spec) -> Column {
+fn describe(spec: &Spec, prose: &Descriptions) -> Column {
     let description = match spec.doc {
         Doc::Text(text) => Cow::Borrowed(text),
-        Doc::Field(definition, field) => Cow::Owned(read::field_description(definition, field)),
+        Doc::Field(definition, field) => Cow::Owned(prose_of(prose, definition, field).unwrap_or_default().to_owned()),
     };
     Column { name: spec.name, kind: spec.kind, format: spec.format, description, priority: spec.priority }
+}
+
+fn prose_of<'p>(prose: &'p Descriptions, definition: &str, field: &str) -> Option<&'p str> {
+    let id = schema::find(definition)?;
+    let fields = &schema::schema().definition(id)?.fields;
+    let index = fields.iter().position(|candidate| &*candidate.name == field)?;
+    Some(prose.field(id, index))
 }
 
 /// Kinds without an own printer: as upstream's default, which prints the time of creation, not the age.
@@ -141,9 +153,22 @@ static PRINTERS: [&[Printer]; 7] = [
     &extension::PRINTERS,
 ];
 
+/// Whether the kind is one of Kubernetes itself.
+fn is_builtin(kind: &Kind) -> bool {
+    crate::Catalog::builtin().by_kind(&kind.group, &kind.version, &kind.kind).is_some()
+}
+
 fn printer(kind: &Kind) -> &'static Printer {
     let own = PRINTERS.iter().copied().flatten().find(|p| p.kind == kind.kind && p.group == kind.group);
-    own.unwrap_or(if read::is_builtin(kind) { &DEFAULT } else { &CUSTOM })
+    own.unwrap_or(if is_builtin(kind) { &DEFAULT } else { &CUSTOM })
+}
+
+/// The printer of an object that was read through `kind`: the `scale` subresource has its own.
+fn printer_of(kind: &Kind, object: &Value) -> &'static Printer {
+    match read::text(object, "kind") {
+        "Scale" if kind.kind != "Scale" && kind.has_subresource("scale") => &workloads::SCALE,
+        _ => printer(kind),
+    }
 }
 
 /// The columns of a kind.
@@ -153,7 +178,7 @@ pub fn columns(kind: &Kind) -> &'static [Column] {
 
 /// The cells of one object, one per column.
 pub fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
-    (printer(kind).cells)(object, now)
+    (printer_of(kind, object).cells)(object, now)
 }
 
 /// How much of the object each row carries (`includeObject`).
@@ -212,8 +237,10 @@ pub fn table<'o>(
     metadata: Value,
     with_columns: bool,
 ) -> Value {
-    let rows: Vec<Value> = objects.into_iter().map(|object| row(kind, object, now, include)).collect();
-    let columns = if with_columns { columns(kind) } else { &[] };
+    let mut objects = objects.into_iter().peekable();
+    let printer = objects.peek().map_or_else(|| printer(kind), |object| printer_of(kind, object));
+    let columns = if with_columns { printer.described() } else { &[] };
+    let rows: Vec<Value> = objects.map(|object| row(kind, object, now, include)).collect();
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",

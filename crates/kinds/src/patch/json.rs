@@ -123,9 +123,7 @@ impl Operation<'_> {
         let path = self.path()?;
         let (container, key) = locate_mut(document, path)
             .ok_or_else(|| format!("remove operation does not apply: doc is missing path: \"{path}\": {MISSING}"))?;
-        take(container, &key)
-            .map(drop)
-            .map_err(|error| format!("error in remove for path: '{path}': {error}"))
+        take(container, &key).map(drop).map_err(|error| format!("error in remove for path: '{path}': {error}"))
     }
 
     fn replace(&self, document: &mut Value, growth: &mut Growth) -> Result<(), String> {
@@ -169,7 +167,9 @@ impl Operation<'_> {
         let (container, key) = locate(document, from)
             .ok_or_else(|| format!("copy operation does not apply: doc is missing from path: {from}: {MISSING}"))?;
         let value = child(container, &key)
-            .ok_or_else(|| format!("error in copy for from: '{from}': unable to get nonexistent key: {key}: {MISSING}"))?
+            .ok_or_else(|| {
+                format!("error in copy for from: '{from}': unable to get nonexistent key: {key}: {MISSING}")
+            })?
             .clone();
         growth.copied += weight(&value);
         if growth.copied > MAX_COPIED_BYTES {
@@ -275,8 +275,7 @@ fn take(container: &mut Value, key: &str) -> Result<Value, String> {
 /// The array index that `key` names among `len` places.
 fn position(key: &str, len: usize) -> Result<usize, String> {
     let wrong = || format!("Unable to access invalid index: {key}: {INVALID_INDEX}");
-    let index: i64 =
-        key.parse().map_err(|_| format!("strconv.Atoi: parsing {}: invalid syntax", Value::from(key)))?;
+    let index: i64 = key.parse().map_err(|_| format!("strconv.Atoi: parsing {}: invalid syntax", Value::from(key)))?;
     let at = if index < 0 { index.checked_add_unsigned(len as u64).ok_or_else(wrong)? } else { index };
     usize::try_from(at).ok().filter(|at| *at < len).ok_or_else(wrong)
 }

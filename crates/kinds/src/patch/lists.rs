@@ -186,12 +186,7 @@ fn merge_by_key(
 }
 
 /// Puts `merged` in order: items of `wanted` as they stand there, the others as they stand in `live`.
-fn order(
-    merged: Vec<Value>,
-    wanted: &[Value],
-    live: &[Value],
-    key: Option<&str>,
-) -> Result<Vec<Value>, PatchError> {
+fn order(merged: Vec<Value>, wanted: &[Value], live: &[Value], key: Option<&str>) -> Result<Vec<Value>, PatchError> {
     let (live, wanted) = (index(live, key), index(wanted, key));
     let mut named = Vec::new();
     let mut others = Vec::new();
@@ -218,4 +213,3 @@ fn order(
     ordered.extend(others.map(|(_, other)| other));
     Ok(ordered)
 }
-

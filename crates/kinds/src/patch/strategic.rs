@@ -78,7 +78,11 @@ fn merge_field(
     let merged = match (original.get_mut(&name).map(Value::take), change) {
         (Some(Value::Object(old)), Value::Object(new)) => {
             let field = node.field(&name)?;
-            if field.replaces { Some(Value::Object(new)) } else { Some(Value::Object(merge_maps(old, new, field.node)?)) }
+            if field.replaces {
+                Some(Value::Object(new))
+            } else {
+                Some(Value::Object(merge_maps(old, new, field.node)?))
+            }
         }
         (Some(Value::Array(old)), Value::Array(new)) => {
             let field = node.list_field(&name)?;

@@ -41,12 +41,9 @@ pub(super) static PRINTERS: [Printer; 9] = [
         ],
         node,
     ),
-    Printer::new(
-        "",
-        "Namespace",
-        &[NAME, Spec::text("Status", "The status of the namespace"), AGE],
-        |object, now| vec![read::name(object), text(object, "status.phase").into(), read::age(object, now)],
-    ),
+    Printer::new("", "Namespace", &[NAME, Spec::text("Status", "The status of the namespace"), AGE], |object, now| {
+        vec![read::name(object), text(object, "status.phase").into(), read::age(object, now)]
+    }),
     Printer::new("", "Event", EVENT_COLUMNS, event),
     Printer::new("events.k8s.io", "Event", EVENT_COLUMNS, event),
     Printer::new(
@@ -62,15 +59,10 @@ pub(super) static PRINTERS: [Printer; 9] = [
             vec![read::name(object), text(object, "type").into(), count(object, "data").into(), read::age(object, now)]
         },
     ),
-    Printer::new(
-        "",
-        "ConfigMap",
-        &[NAME, Spec::field("Data", "api.core.v1.ConfigMap", "data"), AGE],
-        |object, now| {
-            let entries = count(object, "data") + count(object, "binaryData");
-            vec![read::name(object), entries.into(), read::age(object, now)]
-        },
-    ),
+    Printer::new("", "ConfigMap", &[NAME, Spec::field("Data", "api.core.v1.ConfigMap", "data"), AGE], |object, now| {
+        let entries = count(object, "data") + count(object, "binaryData");
+        vec![read::name(object), entries.into(), read::age(object, now)]
+    }),
     Printer::new(
         "",
         "ServiceAccount",
@@ -82,10 +74,7 @@ pub(super) static PRINTERS: [Printer; 9] = [
         "ResourceQuota",
         &[
             NAME,
-            Spec::text(
-                "Request",
-                "Request represents a minimum amount of cpu/memory that a container may consume.",
-            ),
+            Spec::text("Request", "Request represents a minimum amount of cpu/memory that a container may consume."),
             Spec::text(
                 "Limit",
                 "Limits control the maximum amount of cpu/memory that a container may use independent of contention on the node.",
@@ -139,12 +128,14 @@ fn node(node: &Value, now: Timestamp) -> Vec<Value> {
 /// The roles of a node, from `node-role.kubernetes.io/<role>` and `kubernetes.io/role` labels.
 fn roles(node: &Value) -> BTreeSet<&str> {
     let labels = read::fields(node, "metadata.labels").into_iter().flatten();
-    let role = |(key, value)| match str::strip_prefix(key, "node-role.kubernetes.io/") {
-        Some(role) => Some(role),
-        None if key == "kubernetes.io/role" => Value::as_str(value),
-        None => None,
-    };
-    labels.filter_map(role).filter(|role| !role.is_empty()).collect()
+    labels
+        .filter_map(|(key, value)| match key.strip_prefix("node-role.kubernetes.io/") {
+            Some(role) => Some(role),
+            None if key == "kubernetes.io/role" => value.as_str(),
+            None => None,
+        })
+        .filter(|role| !role.is_empty())
+        .collect()
 }
 
 /// An event of either group: `events.k8s.io` renamed half of the fields.
@@ -165,12 +156,8 @@ fn event(event: &Value, now: Timestamp) -> Vec<Value> {
     }
     let component = either("source.component", "deprecatedSource.component");
     let host = either("source.host", "deprecatedSource.host");
-    let mut source = if component.is_empty() {
-        either("reportingComponent", "reportingController")
-    } else {
-        component
-    }
-    .to_owned();
+    let mut source =
+        if component.is_empty() { either("reportingComponent", "reportingController") } else { component }.to_owned();
     let instance = if host.is_empty() { text(event, "reportingInstance") } else { host };
     if !instance.is_empty() {
         source = format!("{source}, {instance}");

@@ -3,7 +3,6 @@
 //! Invariant: no function here fails or panics; the printers stay free of error paths.
 
 use super::duration;
-use crate::Kind;
 use base::quantity::Quantity;
 use base::selector::LabelSelector;
 use base::time::{self, Timestamp};

@@ -20,7 +20,7 @@ const fn selector(definition: &'static str) -> Spec {
     Spec::field("Selector", definition, "selector").wide()
 }
 
-pub(super) static PRINTERS: [Printer; 10] = [
+pub(super) static PRINTERS: [Printer; 9] = [
     Printer::new(
         "",
         "ReplicationController",
@@ -147,25 +147,27 @@ pub(super) static PRINTERS: [Printer; 10] = [
         ],
         autoscaler,
     ),
-    Printer::new(
-        "autoscaling",
-        "Scale",
-        &[
-            NAME,
-            Spec::field("Desired", "api.autoscaling.v1.ScaleSpec", "replicas").of("integer"),
-            Spec::field("Available", "api.autoscaling.v1.ScaleStatus", "replicas").of("integer"),
-            AGE,
-        ],
-        |object, now| {
-            vec![
-                read::name(object),
-                number(object, "spec.replicas").into(),
-                number(object, "status.replicas").into(),
-                read::age(object, now),
-            ]
-        },
-    ),
 ];
+
+/// The `scale` subresource of any of them.
+pub(super) static SCALE: Printer = Printer::new(
+    "autoscaling",
+    "Scale",
+    &[
+        Spec { format: "", ..NAME },
+        Spec::field("Desired", "api.autoscaling.v1.ScaleSpec", "replicas").of("integer"),
+        Spec::field("Available", "api.autoscaling.v1.ScaleStatus", "replicas").of("integer"),
+        AGE,
+    ],
+    |object, now| {
+        vec![
+            read::name(object),
+            number(object, "spec.replicas").into(),
+            number(object, "status.replicas").into(),
+            read::age(object, now),
+        ]
+    },
+);
 
 fn replicas(object: &Value, now: Timestamp, selector: String) -> Vec<Value> {
     let [names, images] = read::containers(object, "spec.template.spec.containers");
@@ -345,9 +347,7 @@ fn metric_lists(object: &Value) -> (Vec<Value>, Vec<Value>) {
     if at(object, "spec.metrics").is_some() {
         return (items(object, "spec.metrics").to_vec(), items(object, "status.currentMetrics").to_vec());
     }
-    let resource = |field: &str, percent: &Value| {
-        json!({"type": "Resource", "resource": {"name": "cpu", field: {"averageUtilization": percent}}})
-    };
+    let resource = |field: &str, percent: &Value| json!({"type": "Resource", "resource": {"name": "cpu", field: {"averageUtilization": percent}}});
     let one = |path, field| at(object, path).map(|percent| resource(field, percent)).into_iter().collect();
     (one("spec.targetCPUUtilizationPercentage", "target"), one("status.currentCPUUtilizationPercentage", "current"))
 }
@@ -365,7 +365,8 @@ fn metric(spec: &Value, status: Option<&Value>) -> String {
         return "<unknown type>".to_owned();
     };
     let amount = |path: &str| status.map_or(UNKNOWN.to_owned(), |status| read::quantity(at(status, path)));
-    let percent = |value: Option<&Value>, fallback: &str| value.map_or(fallback.to_owned(), |value| format!("{value}%"));
+    let percent =
+        |value: Option<&Value>, fallback: &str| value.map_or(fallback.to_owned(), |value| format!("{value}%"));
     let average = at(spec, "target.averageValue");
     let shown = match source {
         "pods" => format!("{}/{}", amount("current.averageValue"), read::quantity(average)),
