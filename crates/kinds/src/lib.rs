@@ -5,13 +5,31 @@
 //! Why one engine over tables: a fact about a kind is written once; the request pipeline has no handler per kind.
 
 pub mod catalog;
+pub mod decode;
 pub mod error;
 pub mod patch;
 pub mod schema;
+pub mod strategy;
 pub mod table;
 
+mod base64;
+mod coerce;
+mod convert;
+mod default;
+mod fields;
+mod json;
+mod path;
+mod prune;
 mod rules;
+mod validate;
 
 pub use catalog::{Catalog, Group, Kind, Subresource, Version};
+pub use coerce::{coerce, coerce_type};
+pub use convert::convert;
+pub use decode::DecodeError;
+pub use default::{default, default_type};
 pub use error::{Cause, FieldError};
+pub use fields::selectable_fields;
+pub use prune::{Unknown, prune, prune_type};
 pub use schema::TypeId;
+pub use validate::{validate_create, validate_update};

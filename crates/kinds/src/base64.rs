@@ -1,0 +1,58 @@
+//! Base64 as far as the engine needs it: is it right, how long is what it stands for, and writing it.
+//!
+//! Invariant: the same texts are accepted as by Go's standard encoding (padded, line ends ignored).
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// The place of the first byte that does not belong.
+pub(crate) fn fault(text: &str) -> Option<usize> {
+    let (mut count, mut padding) = (0usize, 0usize);
+    for (place, byte) in text.bytes().enumerate() {
+        match byte {
+            b'\r' | b'\n' => continue,
+            b'=' if count % 4 >= 2 && padding < 2 => padding += 1,
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' if padding == 0 => {}
+            _ => return Some(place),
+        }
+        count += 1;
+    }
+    (count % 4 != 0).then_some(text.len())
+}
+
+/// How many bytes a text stands for.
+pub(crate) fn length(text: &str) -> usize {
+    let count = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n' | b'=')).count();
+    count / 4 * 3 + [0, 0, 1, 2][count % 4]
+}
+
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0usize, |word, byte| word << 8 | usize::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let letter = ALPHABET[word >> (18 - 6 * place) & 63];
+            text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_right_and_as_long_as_it_was() {
+        for (bytes, text) in [("", ""), ("h", "aA=="), ("he", "aGU="), ("hel", "aGVs"), ("hello", "aGVsbG8=")] {
+            assert_eq!(encode(bytes.as_bytes()), text);
+            assert_eq!((fault(text), length(text)), (None, bytes.len()));
+        }
+    }
+
+    #[test]
+    fn faults_are_found_where_they_are() {
+        for (text, place) in [("a", 1), ("a=GV", 1), ("aGV*", 3), ("====", 0), ("aGVsbG8=x", 8), ("aG\nVs", 5)] {
+            assert_eq!(fault(text), (text != "aG\nVs").then_some(place), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Defaults as upstream stores them, and that they are stable.
+
+use super::*;
+use crate::Catalog;
+use expect_test::{Expect, expect};
+use serde_json::json;
+
+#[track_caller]
+fn check(group: &str, version: &str, plural: &str, mut value: Value, expected: Expect) {
+    let kind = Catalog::builtin().resource(group, version, plural).unwrap();
+    default(kind, &mut value);
+    expected.assert_eq(&serde_json::to_string_pretty(&value).unwrap());
+    let once = value.clone();
+    default(kind, &mut value);
+    assert_eq!(value, once, "defaulting twice changes nothing");
+}
+
+#[test]
+fn a_pod_gets_what_upstream_gives_it() {
+    let pod = json!({
+        "metadata": {"name": "web", "labels": {}, "creationTimestamp": null},
+        "spec": {
+            "hostNetwork": false,
+            "containers": [{
+                "name": "web", "image": "nginx", "ports": [{"containerPort": 80}],
+                "resources": {"limits": {"cpu": "1000m", "memory": 1_073_741_824}},
+                "livenessProbe": {"httpGet": {"port": 80}},
+            }],
+            "volumes": [{"name": "tmp"}, {"name": "conf", "configMap": {"name": "c"}}],
+        },
+        "status": {},
+    });
+    check("", "v1", "pods", pod, expect![[r#""#]]);
+}
+
+#[test]
+fn a_deployment_gets_what_upstream_gives_it() {
+    let deployment = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "a:1"}]}}}});
+    check("apps", "v1", "deployments", deployment, expect![[r#""#]]);
+}
+
+#[test]
+fn a_service_gets_what_upstream_gives_it() {
+    let service = json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "sessionAffinity": "ClientIP"}});
+    check("", "v1", "services", service, expect![[r#""#]]);
+}
+
+#[test]
+fn a_job_gets_what_upstream_gives_it() {
+    let job = json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}}});
+    check("batch", "v1", "jobs", job, expect![[r#""#]]);
+}
+
+#[test]
+fn small_kinds_get_their_defaults() {
+    check("", "v1", "namespaces", json!({"metadata": {"name": "a"}}), expect![[r#""#]]);
+    check("", "v1", "secrets", json!({"metadata": {"name": "a"}, "data": {"x": null}}), expect![[r#""#]]);
+    check("networking.k8s.io", "v1", "networkpolicies", json!({"spec": {"podSelector": {}}}), expect![[r#""#]]);
+    check(
+        "rbac.authorization.k8s.io",
+        "v1",
+        "rolebindings",
+        json!({"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}),
+        expect![[r#""#]],
+    );
+    check(
+        "autoscaling",
+        "v2",
+        "horizontalpodautoscalers",
+        json!({"spec": {"scaleTargetRef": {"kind": "D", "name": "d"}, "maxReplicas": 3, "behavior": {}}}),
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn every_constant_of_the_facts_is_applied_or_conditional() {
+    // Rows of defaults.tsv that are no constants for a machine: their rules live in structs.rs and kinds.rs.
+    let handled = ["Job.spec.parallelism", "ConfigMap.data", "PodDisruptionBudget", "CertificateSigningRequest"];
+    let known: Vec<&str> = constants::rows().map(|(_, path, _)| path.rsplit('.').next().unwrap_or(path)).collect();
+    let schema = schema();
+    for line in include_str!("../../facts/defaults.tsv").lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        if columns.get(2) != Some(&"const") || handled.iter().any(|part| columns[0].contains(part)) {
+            continue;
+        }
+        let name = columns[0].rsplit('.').next().unwrap_or_default();
+        let declared =
+            || schema.definitions().iter().any(|d| d.field(name).is_some_and(|field| field.default.is_some()));
+        assert!(known.contains(&name) || declared() || columns[0].ends_with("QueuingConfiguration"), "{line}");
+    }
+}

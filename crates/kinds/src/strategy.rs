@@ -1,0 +1,267 @@
+//! What happens to an object around a write: what a client may set, what it keeps, how it goes.
+//!
+//! Invariant: pure functions of the object and its predecessor; the pipeline calls them in the same order for every kind.
+//! What differs per kind is a hook in `rules` or a line in a table here.
+
+mod qos;
+mod scale;
+mod service;
+
+use serde_json::{Value, json};
+
+use crate::catalog::Kind;
+use crate::json::{Members, at, dig, fill, int, object, object_mut, same, text};
+
+pub(crate) use service::keep_allocations;
+
+/// Kinds whose `metadata.generation` counts changes of the spec.
+const COUNTED: &[(&str, &str)] = &[
+    ("", "Pod"),
+    ("", "PodTemplate"),
+    ("", "ReplicationController"),
+    ("apps", "DaemonSet"),
+    ("apps", "Deployment"),
+    ("apps", "ReplicaSet"),
+    ("apps", "StatefulSet"),
+    ("batch", "CronJob"),
+    ("batch", "Job"),
+    ("networking.k8s.io", "Ingress"),
+    ("networking.k8s.io", "IngressClass"),
+    ("networking.k8s.io", "NetworkPolicy"),
+    ("policy", "PodDisruptionBudget"),
+    ("scheduling.k8s.io", "PriorityClass"),
+    ("storage.k8s.io", "CSIDriver"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"),
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"),
+    ("discovery.k8s.io", "EndpointSlice"),
+    ("resource.k8s.io", "DeviceClass"),
+    ("resource.k8s.io", "ResourceSlice"),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"),
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+];
+
+/// Kinds that bring their status along when they are created.
+const STATUS_ON_CREATE: &[(&str, &str)] = &[("", "Node"), ("certificates.k8s.io", "ClusterTrustBundle")];
+
+fn listed(list: &[(&str, &str)], kind: &Kind) -> bool {
+    list.iter().any(|(group, name)| *name == kind.kind && *group == kind.group)
+}
+
+/// Drops what a client may not set on a new object and sets what the server sets.
+pub fn prepare_create(kind: &Kind, value: &mut Value) {
+    let Some(members) = value.as_object_mut() else { return };
+    if kind.has_subresource("status") && !listed(STATUS_ON_CREATE, kind) {
+        members.remove("status");
+    }
+    let meta = object(members, "metadata");
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+        meta.remove(name);
+    }
+    if listed(COUNTED, kind) {
+        meta.insert("generation".to_owned(), json!(1));
+    }
+    if let Some(hook) = kind.rules.create {
+        hook(members);
+    }
+}
+
+/// Keeps what an ordinary update may not touch (status, system metadata) and counts changes of the spec.
+pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value) {
+    keep_system_metadata(new, old);
+    let Some(members) = new.as_object_mut() else { return };
+    if kind.has_subresource("status") {
+        put_back(members, old, "status");
+    }
+    if let Some(hook) = kind.rules.update {
+        hook(members, old);
+    }
+    if listed(COUNTED, kind) && changed(kind, members, old) {
+        let generation = int(at(old, "metadata"), "generation").unwrap_or(0);
+        object(members, "metadata").insert("generation".to_owned(), json!(generation + 1));
+    }
+}
+
+/// Keeps everything but the status.
+pub fn prepare_status_update(kind: &Kind, new: &mut Value, old: &Value) {
+    keep_system_metadata(new, old);
+    let Some(members) = new.as_object_mut() else { return };
+    keep_all_but(members, old, &["status", "metadata"]);
+    // The kubelet patches annotations of nodes and pods together with their status.
+    if !kind.is("", "Pod") && !kind.is("", "Node") {
+        let meta = object(members, "metadata");
+        for name in ["labels", "annotations"] {
+            put_back(meta, at(old, "metadata"), name);
+        }
+    }
+    let meta = object(members, "metadata");
+    put_back(meta, at(old, "metadata"), "ownerReferences");
+}
+
+/// Keeps everything but what the `finalize` subresource of namespaces may change.
+pub fn prepare_finalize(new: &mut Value, old: &Value) {
+    keep_system_metadata(new, old);
+    let finalizers = dig(new, &["spec", "finalizers"]).clone();
+    let Some(members) = new.as_object_mut() else { return };
+    keep_all_but(members, old, &["spec", "metadata"]);
+    members.insert("spec".to_owned(), json!({"finalizers": finalizers}));
+}
+
+/// Keeps everything but the conditions of a certificate signing request.
+pub fn prepare_approval(new: &mut Value, old: &Value) {
+    keep_system_metadata(new, old);
+    let conditions = dig(new, &["status", "conditions"]).clone();
+    let Some(members) = new.as_object_mut() else { return };
+    keep_all_but(members, old, &["metadata"]);
+    object(members, "status").insert("conditions".to_owned(), conditions);
+}
+
+/// Keeps everything but the ephemeral containers of a pod.
+pub fn prepare_ephemeral_containers(new: &mut Value, old: &Value) {
+    keep_system_metadata(new, old);
+    let containers = dig(new, &["spec", "ephemeralContainers"]).clone();
+    let Some(members) = new.as_object_mut() else { return };
+    keep_all_but(members, old, &["metadata"]);
+    if !containers.is_null() {
+        object(members, "spec").insert("ephemeralContainers".to_owned(), containers);
+    }
+}
+
+/// The seconds that an object lives on after its deletion was asked for: none for kinds without grace, 0 where there is
+/// nothing to wait for.
+pub fn deletion_grace(kind: &Kind, value: &Value) -> Option<i64> {
+    if !kind.is("", "Pod") {
+        return None;
+    }
+    let (spec, phase) = (at(value, "spec"), text(at(value, "status"), "phase"));
+    if text(spec, "nodeName").is_empty() || matches!(phase, "Succeeded" | "Failed") {
+        return Some(0);
+    }
+    // Zero was dropped as an unset number would be; negative means at once but not without the kubelet.
+    Some(match int(spec, "terminationGracePeriodSeconds").unwrap_or(30) {
+        seconds if seconds < 0 => 1,
+        seconds => seconds,
+    })
+}
+
+/// What happens to dependents if the client does not say.
+pub fn default_propagation(kind: &Kind) -> &'static str {
+    // Kept by upstream for clients that are older than garbage collection.
+    if kind.is("", "ReplicationController") || kind.is("batch", "Job") { "Orphan" } else { "Background" }
+}
+
+/// The autoscaling/v1 Scale of an object; none for kinds without replicas.
+pub fn scale_get(kind: &Kind, value: &Value) -> Option<Value> {
+    kind.has_subresource("scale").then(|| scale::get(kind, value))
+}
+
+/// Sets the number of replicas.
+pub fn scale_set(kind: &Kind, value: &mut Value, replicas: i64) {
+    if let Some(members) = value.as_object_mut().filter(|_| kind.has_subresource("scale")) {
+        object(members, "spec").insert("replicas".to_owned(), json!(replicas));
+    }
+}
+
+/// System metadata is the server's: what a client leaves out or changes is put back.
+fn keep_system_metadata(new: &mut Value, old: &Value) {
+    let old = at(old, "metadata");
+    let Some(members) = new.as_object_mut() else { return };
+    let meta = object(members, "metadata");
+    for name in ["generation", "creationTimestamp"] {
+        put_back(meta, old, name);
+    }
+    for name in ["uid", "deletionGracePeriodSeconds"] {
+        if !at(old, name).is_null() && meta.get(name).is_none_or(|value| value.is_null() || value == "") {
+            put_back(meta, old, name);
+        }
+    }
+    if !at(old, "deletionTimestamp").is_null() {
+        put_back(meta, old, "deletionTimestamp");
+    }
+    meta.remove("selfLink");
+}
+
+fn put_back(members: &mut Members, old: &Value, name: &str) {
+    match at(old, name) {
+        Value::Null => drop(members.remove(name)),
+        value => drop(members.insert(name.to_owned(), value.clone())),
+    }
+}
+
+fn keep_all_but(members: &mut Members, old: &Value, except: &[&str]) {
+    members.retain(|name, _| except.contains(&&**name));
+    for (name, value) in old.as_object().into_iter().flatten() {
+        if !except.contains(&&**name) {
+            members.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Whether anything but metadata and status differs.
+fn changed(kind: &Kind, new: &Members, old: &Value) -> bool {
+    let differs = |name: &str| !same(new.get(name).unwrap_or(&Value::Null), at(old, name));
+    let counts = |name: &str| !matches!(name, "metadata" | "status" | "apiVersion" | "kind");
+    let names = new.keys().chain(old.as_object().into_iter().flatten().map(|(name, _)| name));
+    let contents = names.filter(|name| counts(name)).any(|name| differs(name));
+    // A Deployment's annotations are copied to its replica sets, so they count too.
+    let annotations = || {
+        let new = new.get("metadata").map_or(&Value::Null, |meta| at(meta, "annotations"));
+        !same(new, dig(old, &["metadata", "annotations"]))
+    };
+    contents || (kind.is("apps", "Deployment") && annotations())
+}
+
+/// A new pod waits to be scheduled.
+pub(crate) fn create_pod(pod: &mut Members) {
+    let class = qos::class(pod.get("spec").unwrap_or(&Value::Null));
+    pod.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": class}));
+}
+
+/// A new namespace is active and held by the namespace controller.
+pub(crate) fn create_namespace(namespace: &mut Members) {
+    let finalizers = object(namespace, "spec").entry("finalizers").or_insert_with(|| json!([]));
+    if let Value::Array(items) = finalizers
+        && !items.iter().any(|item| item == "kubernetes")
+    {
+        items.push(json!("kubernetes"));
+    }
+    namespace.insert("status".to_owned(), json!({"phase": "Active"}));
+}
+
+/// Only the `finalize` subresource changes the finalizers of a namespace.
+pub(crate) fn update_namespace(namespace: &mut Members, old: &Value) {
+    put_back(namespace, old, "spec");
+}
+
+/// Volumes wait to be bound.
+pub(crate) fn create_volume(volume: &mut Members) {
+    fill(object(volume, "status"), "phase", "Pending");
+}
+
+/// A job gets the selector and labels by which its pods are known, unless the user manages them.
+pub(crate) fn create_job(job: &mut Members) {
+    let meta = job.get("metadata").cloned().unwrap_or_default();
+    let (uid, name) = (text(&meta, "uid").to_owned(), text(&meta, "name").to_owned());
+    let Some(spec) = object_mut(job, "spec") else { return };
+    if uid.is_empty() || spec.get("manualSelector").and_then(Value::as_bool).unwrap_or(false) {
+        return;
+    }
+    let labels = object(object(object(spec, "template"), "metadata"), "labels");
+    for (label, value) in [
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("batch.kubernetes.io/job-name", &name),
+        ("controller-uid", &uid),
+        ("job-name", &name),
+    ] {
+        labels.insert(label.to_owned(), json!(value));
+    }
+    let selector = object(object(spec, "selector"), "matchLabels");
+    fill(selector, "batch.kubernetes.io/controller-uid", uid);
+}
+
+#[cfg(test)]
+mod tests;
