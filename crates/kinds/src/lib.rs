@@ -6,7 +6,9 @@
 
 pub mod catalog;
 pub mod decode;
+pub mod discovery;
 pub mod error;
+pub mod openapi;
 pub mod patch;
 pub mod schema;
 pub mod strategy;

@@ -199,6 +199,11 @@ pub fn find(name: &str) -> Option<TypeId> {
     schema().find(name)
 }
 
+/// What the built-in schema and its prose are made of, for whoever must notice that they changed.
+pub(crate) fn sources() -> [&'static [u8]; 2] {
+    [decode::GRAPH, describe::PROSE]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

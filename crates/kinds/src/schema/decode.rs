@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Definition, Field, ListType, MapType, PatchStrategy, Schema, Texts, Type, TypeId};
 
-static GRAPH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/graph.zst"));
+pub(super) static GRAPH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/graph.zst"));
 
 pub(super) fn embedded() -> Schema {
     let bytes = zstd::decode_all(GRAPH).expect("invariant: the embedded schema is a zstd frame");

@@ -5,7 +5,7 @@
 
 use super::{Schema, TypeId};
 
-static PROSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptions.zst"));
+pub(super) static PROSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptions.zst"));
 
 /// Descriptions of the built-in types.
 #[derive(Debug)]

@@ -1,0 +1,166 @@
+//! The OpenAPI documents: version 3 for each group-version with an index, version 2 for everything at once.
+//!
+//! Invariant: a document is a pure function of the schema, its prose and the rows. Nothing is kept: a document is written
+//! anew for each request within milliseconds, and clients keep it, because the index gives each address a digest of what
+//! the document is made of. Why not a cache: together the documents are megabytes that are read a few times a day.
+
+use crate::catalog::{Catalog, Kind};
+use crate::schema::{self, TypeId};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha512};
+use std::sync::OnceLock;
+
+mod parameters;
+mod paths;
+mod schemas;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use paths::Paths;
+use schemas::Schemas;
+use write::Object;
+
+/// Counts changes of this generator: together with the sources it tells clients when to read a document again.
+const GENERATOR: &str = "1";
+
+/// The version of Kubernetes that the documents describe.
+const KUBERNETES: &str = "v1.36.0";
+
+/// Which OpenAPI is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flavour {
+    V2,
+    V3,
+}
+
+impl Flavour {
+    fn schema_prefix(self) -> &'static str {
+        match self {
+            Flavour::V2 => "#/definitions/",
+            Flavour::V3 => "#/components/schemas/",
+        }
+    }
+}
+
+/// A document as it is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// JSON.
+    pub bytes: Vec<u8>,
+    /// Upper-case hexadecimal; stands in the index and is the entity tag.
+    pub hash: String,
+}
+
+/// `/openapi/v3`: where the document of each served version is.
+pub fn v3_index() -> Value {
+    let mut paths = Map::new();
+    for (group, version) in served_versions() {
+        let path = document_path(group, version);
+        let address = format!("/openapi/v3/{path}?hash={}", digest(&kinds_of(group, version)));
+        paths.insert(path, serde_json::json!({"serverRelativeURL": address}));
+    }
+    serde_json::json!({"paths": paths})
+}
+
+/// The document of a version; none if it is not served.
+pub fn v3(group: &str, version: &str) -> Option<Document> {
+    let kinds = kinds_of(group, version);
+    if kinds.is_empty() {
+        return None;
+    }
+    let flavour = Flavour::V3;
+    let paths = Paths { schema: schema::schema(), flavour };
+    let types = schemas::closure(schema::schema(), paths.roots(kinds.iter().copied()));
+    let bytes = write::object(|out| {
+        out.object("components", |out| {
+            out.object("schemas", |out| write_schemas(out, flavour, &types));
+            out.object("securitySchemes", write_security);
+        });
+        out.object("info", |out| {
+            out.text("title", "Kubernetes");
+            out.text("version", "unversioned");
+        });
+        out.text("openapi", "3.0.0");
+        out.object("paths", |out| {
+            paths.write_resource_list(out, group, version);
+            kinds.iter().for_each(|kind| paths.write_kind(out, kind));
+        });
+    });
+    Some(Document { bytes, hash: digest(&kinds) })
+}
+
+/// `/openapi/v2`: everything that is served.
+pub fn v2() -> Document {
+    let kinds: Vec<&Kind> = served_versions().flat_map(|(group, version)| kinds_of(group, version)).collect();
+    let flavour = Flavour::V2;
+    let paths = Paths { schema: schema::schema(), flavour };
+    let types = schemas::closure(schema::schema(), paths.roots(kinds.iter().copied()));
+    let bytes = write::object(|out| {
+        out.object("definitions", |out| write_schemas(out, flavour, &types));
+        out.object("info", |out| {
+            out.text("title", "Kubernetes");
+            out.text("version", KUBERNETES);
+        });
+        out.object("paths", |out| {
+            served_versions().for_each(|(group, version)| paths.write_resource_list(out, group, version));
+            kinds.iter().for_each(|kind| paths.write_kind(out, kind));
+        });
+        out.array("security", |out| out.object(|out| out.texts("BearerToken", [])));
+        out.object("securityDefinitions", write_security);
+        out.text("swagger", "2.0");
+    });
+    Document { bytes, hash: digest(&kinds) }
+}
+
+fn write_schemas(out: &mut Object<'_>, flavour: Flavour, types: &std::collections::BTreeSet<TypeId>) {
+    let prose = schema::descriptions();
+    Schemas { schema: schema::schema(), prose: &prose, flavour }.write_all(out, types);
+}
+
+fn write_security(out: &mut Object<'_>) {
+    out.object("BearerToken", |out| {
+        out.text("description", "Bearer Token authentication");
+        out.text("in", "header");
+        out.text("name", "authorization");
+        out.text("type", "apiKey");
+    });
+}
+
+/// `api/v1` or `apis/apps/v1`: the name of a version's document in the index.
+pub fn document_path(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+fn served_versions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    Catalog::builtin().groups().iter().flat_map(|group| {
+        let served = group.versions.iter().filter(|version| version.served());
+        served.map(|version| (group.name.as_str(), version.name.as_str()))
+    })
+}
+
+fn kinds_of(group: &str, version: &str) -> Vec<&'static Kind> {
+    let versions = Catalog::builtin().group(group).into_iter().flat_map(|group| &group.versions);
+    let kinds = versions.filter(|candidate| candidate.name == version).flat_map(|version| &version.kinds);
+    kinds.map(AsRef::as_ref).filter(|kind| kind.served).collect()
+}
+
+/// A digest of what the document of these kinds is made of.
+fn digest(kinds: &[&Kind]) -> String {
+    static SOURCES: OnceLock<[u8; 64]> = OnceLock::new();
+    let sources = SOURCES.get_or_init(|| {
+        let mut hasher = Sha512::new();
+        schema::sources().iter().for_each(|source| hasher.update(source));
+        hasher.finalize().into()
+    });
+    let mut hasher = Sha512::new();
+    hasher.update(sources);
+    hasher.update(concat!(env!("CARGO_PKG_VERSION"), "\n"));
+    hasher.update(GENERATOR);
+    for kind in kinds {
+        hasher.update(format!("\n{kind:?} {:?} {} {:?}", kind.plural, kind.namespaced, kind.verbs));
+        hasher.update(format!("{:?}", kind.subresources));
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
+}
