@@ -1,0 +1,22 @@
+//! What each controller decides next, as pure functions.
+//!
+//! Invariant: no async, no clock, no client, no randomness in here; `now` is an argument. If a decision needs another
+//! fact, the fact belongs in what was observed.
+//! Boundary: plans and actions are all that leaves; `run` is their only reader.
+//! Why not decide inside the reconcile loop: the hard half could then only be tested with a cluster.
+
+pub mod claim;
+pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod garbage;
+pub mod labels;
+pub mod namespace;
+pub mod node_lifecycle;
+pub mod pod;
+pub mod pod_gc;
+pub mod replicaset;
+pub mod root_ca;
+pub mod service;
+pub mod service_account;
+pub mod taints;

@@ -1,0 +1,19 @@
+//! The shells around the plans: read shared caches, plan, act, write status once.
+//!
+//! Invariant: a wake-up carries a key and nothing else; what is done is decided from the caches and our own writes that
+//! they do not show yet (`overlay`). Every write goes out under the identity of its controller.
+
+pub(crate) mod deployment;
+pub(crate) mod discovery;
+pub(crate) mod endpoints;
+pub(crate) mod endpointslice;
+pub(crate) mod garbage;
+pub(crate) mod namespace;
+pub(crate) mod node_lifecycle;
+pub(crate) mod overlay;
+pub(crate) mod pod_gc;
+pub(crate) mod replicaset;
+pub(crate) mod root_ca;
+pub(crate) mod service;
+pub(crate) mod service_account;
+pub(crate) mod write;

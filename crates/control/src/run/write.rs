@@ -1,0 +1,98 @@
+//! The writes controllers make, and what their failures mean.
+//!
+//! Invariant: a write names the version or the uid it was decided on, so it never lands on a stranger of the same name.
+
+use std::fmt::Debug;
+
+use either::Either;
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// What every typed write needs from a kind.
+pub(crate) trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned
+{
+}
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned
+{
+}
+
+fn api<K: Kind>(client: &Client, object: &K) -> Api<K> {
+    Api::namespaced(client.clone(), object.namespace().as_deref().unwrap_or(""))
+}
+
+pub(crate) async fn create<K: Kind>(client: &Client, object: &K) -> kube::Result<K> {
+    api(client, object).create(&PostParams::default(), object).await
+}
+
+/// Replaces exactly the version that was read.
+pub(crate) async fn replace<K: Kind>(client: &Client, object: &K) -> kube::Result<K> {
+    api(client, object).replace(&object.name_any(), &PostParams::default(), object).await
+}
+
+pub(crate) async fn replace_status<K: Kind>(client: &Client, object: &K) -> kube::Result<K> {
+    api(client, object).replace_status(&object.name_any(), &PostParams::default(), object).await
+}
+
+pub(crate) async fn patch<K: Kind>(client: &Client, object: &K, patch: &Value) -> kube::Result<K> {
+    api(client, object).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await
+}
+
+/// Deletes this very object. `Some` is what is left of it while it terminates; an object already gone is no failure.
+pub(crate) async fn delete<K: Kind>(client: &Client, object: &K, params: DeleteParams) -> kube::Result<Option<K>> {
+    let params = params.preconditions(Preconditions { uid: object.uid(), resource_version: None });
+    match api(client, object).delete(&object.name_any(), &params).await {
+        Ok(Either::Left(left)) => Ok(Some(left).filter(|left| {
+            let pending = left.meta().finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
+            left.meta().deletion_timestamp.is_some()
+                && (pending || left.meta().deletion_grace_period_seconds.is_some_and(|seconds| seconds > 0))
+        })),
+        Ok(Either::Right(_)) => Ok(None),
+        Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(None), // gone, or another one by now
+        Err(error) => Err(error),
+    }
+}
+
+fn code(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    }
+}
+
+pub(crate) fn is_not_found(error: &kube::Error) -> bool {
+    code(error) == 404
+}
+
+pub(crate) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason != "AlreadyExists")
+}
+
+pub(crate) fn already_exists(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.reason == "AlreadyExists")
+}
+
+/// Nothing can be created in a namespace that is being emptied; that is no failure.
+pub(crate) fn namespace_is_leaving(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// What the server said, without the wrapping.
+pub(crate) fn message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The failure as a chain that names what was attempted.
+pub(crate) fn failed(error: &kube::Error, attempt: impl std::fmt::Display) -> anyhow::Error {
+    anyhow::anyhow!("{}", message(error)).context(attempt.to_string())
+}

@@ -1,0 +1,71 @@
+//! Node selector terms, which know more operators than label selectors do.
+
+use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod};
+use kube::ResourceExt;
+
+use crate::plan::labels;
+
+/// Whether nodeSelector and the required node affinity of the pod allow the node.
+pub(super) fn allows(pod: &Pod, node: &Node) -> bool {
+    let Some(spec) = &pod.spec else { return true };
+    if spec.node_selector.as_ref().is_some_and(|wanted| !labels::contains(node.labels(), wanted)) {
+        return false;
+    }
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    required.is_none_or(|selector| selector.node_selector_terms.iter().any(|term| term_matches(term, node)))
+}
+
+/// Whether all requirements of a term hold. A term without requirements matches nothing.
+pub(super) fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
+    let expressions = term.match_expressions.as_deref().unwrap_or(&[]);
+    let fields = term.match_fields.as_deref().unwrap_or(&[]);
+    if expressions.is_empty() && fields.is_empty() {
+        return false;
+    }
+    let name = node.name_any();
+    expressions.iter().all(|one| holds(one, node.labels().get(&one.key).map(String::as_str)))
+        && fields.iter().all(|one| holds(one, (one.key == "metadata.name").then_some(name.as_str())))
+}
+
+fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
+    let mut values = requirement.values.iter().flatten();
+    let listed = |value: &str| requirement.values.iter().flatten().any(|one| one == value);
+    match requirement.operator.as_str() {
+        "In" => value.is_some_and(listed),
+        "NotIn" => !value.is_some_and(listed),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        operator @ ("Gt" | "Lt") => {
+            let bound = values.next().and_then(|text| text.parse::<i64>().ok());
+            let number = value.and_then(|text| text.parse::<i64>().ok());
+            bound.zip(number).is_some_and(|(bound, number)| if operator == "Gt" { number > bound } else { number < bound })
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(requirement: serde_json::Value, expected: bool) {
+        let mut node = Node::default();
+        node.metadata.name = Some("n1".into());
+        node.metadata.labels = Some([("size".to_owned(), "8".to_owned())].into());
+        let term: NodeSelectorTerm = serde_json::from_value(requirement).expect("a term");
+        assert_eq!(term_matches(&term, &node), expected, "{term:?}");
+    }
+
+    #[test]
+    fn terms_know_order_and_fields() {
+        check(json!({ "matchExpressions": [{ "key": "size", "operator": "Gt", "values": ["4"] }] }), true);
+        check(json!({ "matchExpressions": [{ "key": "size", "operator": "Lt", "values": ["8"] }] }), false);
+        check(json!({ "matchExpressions": [{ "key": "zone", "operator": "NotIn", "values": ["a"] }] }), true);
+        check(json!({ "matchFields": [{ "key": "metadata.name", "operator": "In", "values": ["n1"] }] }), true);
+        check(json!({ "matchFields": [{ "key": "metadata.name", "operator": "In", "values": ["n2"] }] }), false);
+        check(json!({}), false);
+    }
+}
