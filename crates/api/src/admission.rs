@@ -4,13 +4,22 @@
 //! validated, then every plugin's `validate` runs. Whatever happened, [`Admission::settle`] is called once for each plugin
 //! whose `mutate` ran, so that something taken in `mutate` (an address, a port) is either kept or given back.
 
+mod account;
+mod defaults;
+mod lifecycle;
+pub(crate) mod node;
+mod priority;
+mod rbac;
+mod service;
+mod taints;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use kinds::Kind;
 use serde_json::Value;
 
-use crate::{core::Core, error::ApiError, identity::User};
+use crate::{allocate::Number, core::Core, error::ApiError, identity::User};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -34,6 +43,8 @@ pub struct Admit<'a> {
     /// The stored object; none for a create.
     pub old: Option<&'a Value>,
     pub dry_run: bool,
+    /// Addresses and ports taken for this write; settled with it.
+    pub taken: &'a mut Vec<Number>,
 }
 
 #[async_trait]
@@ -52,7 +63,34 @@ pub trait Admission: Send + Sync {
     fn settle(&self, _core: &Core, _admit: &Admit<'_>, _committed: bool) {}
 }
 
-/// The plugins, in the order they act.
+/// The plugins, in the order they act: upstream's, then what upstream does in its registries.
 pub(crate) fn chain() -> Vec<Arc<dyn Admission>> {
-    vec![]
+    vec![
+        Arc::new(lifecycle::NamespaceLifecycle),
+        Arc::new(account::ServiceAccount),
+        Arc::new(node::NodeRestriction),
+        Arc::new(taints::TaintNodesByCondition),
+        Arc::new(priority::Priority),
+        Arc::new(taints::DefaultTolerationSeconds),
+        Arc::new(defaults::DefaultStorageClass),
+        Arc::new(defaults::DefaultIngressClass),
+        Arc::new(rbac::RbacEscalation),
+        Arc::new(service::ServiceNumbers),
+    ]
+}
+
+/// Present on a kubelet's picture of a static pod.
+const MIRROR_POD: &str = "/metadata/annotations/kubernetes.io~1config.mirror";
+
+/// A pod itself, not one of its subresources.
+fn is_pod(admit: &Admit<'_>) -> bool {
+    admit.kind.group.is_empty() && admit.kind.plural == "pods" && admit.subresource.is_empty()
+}
+
+/// Appends to a list that may not be there yet.
+fn push(list: &mut Value, item: Value) {
+    match list.as_array_mut() {
+        Some(items) => items.push(item),
+        None => *list = Value::Array(vec![item]),
+    }
 }

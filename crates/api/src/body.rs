@@ -5,7 +5,8 @@ use futures::Stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a body broke off. Not a boxed `dyn Error`: the compiler then fails to see that futures over bodies are `Send`.
+pub(crate) type BoxError = anyhow::Error;
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {

@@ -3,30 +3,82 @@
 //! Reads here are of the newest published state and cost a parse, so they are for the few objects a decision needs.
 //! Nothing here authorizes or admits: callers are the pipeline itself and code that runs inside it.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use kinds::{Catalog, Kind};
 use serde_json::Value;
 use store::{Expect, Range, Record, Store, Write};
+use tokio_util::sync::CancellationToken;
 
-use crate::{admission::Admission, config::Config, encode, error::ApiError, names};
+use crate::{
+    access::{self, Access},
+    admission::Admission,
+    attributes::Attributes,
+    authz::{Authorizer, Decision},
+    config::Config,
+    encode,
+    error::ApiError,
+    identity::User,
+    names,
+};
+
+/// Why an API server cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("cannot set up access control")]
+    Access(#[from] access::Fault),
+    #[error("cannot read runtime-config {entry:?}: write GROUP/VERSION=true or GROUP/VERSION=false, of a version we know")]
+    RuntimeConfig { entry: String },
+    #[error("cannot use the serving certificate or the client authority")]
+    Tls(#[from] crate::tls::Error),
+}
 
 pub struct Core {
     pub store: Arc<dyn Store>,
     pub catalog: &'static Catalog,
     pub config: Config,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
+    pub(crate) access: Access,
+    /// Cancelled when the server stops: every watch ends.
+    pub(crate) closing: CancellationToken,
+    /// `--runtime-config`: group/version to on or off.
+    switches: HashMap<String, bool>,
 }
 
 impl Core {
-    pub fn new(config: Config, store: Arc<dyn Store>) -> Self {
-        Self { store, catalog: Catalog::builtin(), config, admission: crate::admission::chain() }
+    pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, BuildError> {
+        let access = Access::new(&config, &store)?;
+        let catalog = Catalog::builtin();
+        let switches = switches(&config.runtime_config, catalog)?;
+        let admission = crate::admission::chain();
+        Ok(Self { store, catalog, config, admission, access, closing: CancellationToken::new(), switches })
+    }
+
+    /// Whether a row has paths: stable versions have, unless switched off; others must be switched on.
+    pub fn serves(&self, kind: &Kind) -> bool {
+        self.switches.get(&kind.api_version()).copied().unwrap_or(kind.served)
+    }
+
+    /// A further permission that a request turns out to need.
+    pub(crate) fn permits(
+        &self,
+        user: &User,
+        verb: &str,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), ApiError> {
+        let attributes = Attributes::resource(user, verb, &kind.group, &kind.plural, namespace, name);
+        match self.access.authorizer.authorize(&attributes) {
+            Decision::Allow => Ok(()),
+            Decision::NoOpinion(why) | Decision::Deny(why) => Err(ApiError::forbidden(&attributes, &why)),
+        }
     }
 
     /// The served row of a resource in its preferred version.
     pub fn kind(&self, group: &str, plural: &str) -> Option<&Arc<Kind>> {
         let rows = self.catalog.kinds();
-        let mut named = rows.iter().filter(|kind| kind.group == group && kind.plural == plural && kind.served);
+        let mut named = rows.iter().filter(|kind| kind.group == group && kind.plural == plural && self.serves(kind));
         named.clone().find(|kind| kind.preferred).or_else(|| named.next())
     }
 
@@ -67,14 +119,10 @@ impl Core {
         self.catalog.resource(group, version, plural)
     }
 
-    /// Creates an object without admission, for the objects a server cannot be without. Returns false if it exists.
-    pub async fn ensure(&self, kind: &Kind, mut object: Value) -> Result<bool, ApiError> {
-        let namespace = text(&object, "/metadata/namespace").to_owned();
+    /// The write that creates an object without admission, for the objects a server cannot be without.
+    pub fn prepare(&self, kind: &Kind, mut object: Value) -> Result<Write, ApiError> {
         let name = text(&object, "/metadata/name").to_owned();
-        let key = key(kind, &namespace, &name);
-        if self.store.get(&key).is_some() {
-            return Ok(false);
-        }
+        let key = key(kind, text(&object, "/metadata/namespace"), &name);
         kinds::default(kind, &mut object);
         kinds::strategy::prepare_create(kind, &mut object);
         names::birth(&mut object);
@@ -83,7 +131,16 @@ impl Core {
             return Err(ApiError::invalid(kind, &name, &errors));
         }
         let value = encode::stored(&self.to_storage(kind, object));
-        match self.store.commit(vec![Write::Put { key, value, expect: Expect::Absent }]).await {
+        Ok(Write::Put { key, value, expect: Expect::Absent })
+    }
+
+    /// Makes sure an object exists; false if it already did. Without admission, as [`Self::prepare`].
+    pub async fn ensure(&self, kind: &Kind, object: Value) -> Result<bool, ApiError> {
+        let (namespace, name) = (text(&object, "/metadata/namespace"), text(&object, "/metadata/name"));
+        if self.store.get(&key(kind, namespace, name)).is_some() {
+            return Ok(false);
+        }
+        match self.store.commit(vec![self.prepare(kind, object)?]).await {
             Ok(_) => Ok(true),
             Err(store::CommitError::Conflict { .. }) => Ok(false),
             Err(error) => Err(ApiError::internal(error)),
@@ -111,6 +168,16 @@ impl Core {
         }
         object
     }
+}
+
+fn switches(entries: &[String], catalog: &Catalog) -> Result<HashMap<String, bool>, BuildError> {
+    let known = |version: &str| catalog.kinds().iter().any(|kind| kind.api_version() == version);
+    let read = |entry: &String| {
+        let (version, state) = entry.split_once('=').unwrap_or((entry, "true"));
+        let state = state.parse().ok().filter(|_| known(version));
+        state.map(|on| (version.to_owned(), on)).ok_or_else(|| BuildError::RuntimeConfig { entry: entry.clone() })
+    };
+    entries.iter().map(read).collect()
 }
 
 /// The store key of an object.

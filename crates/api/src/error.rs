@@ -26,6 +26,8 @@ pub struct Details {
     pub uid: String,
     pub causes: Vec<StatusCause>,
     pub retry_after_seconds: Option<u32>,
+    /// How an expired list may go on; shown in the metadata of the Status.
+    pub continue_token: String,
 }
 
 #[derive(Clone, Debug)]
@@ -250,6 +252,9 @@ impl ApiError {
             "reason": self.reason,
             "code": self.code,
         });
+        if !details.continue_token.is_empty() {
+            status["metadata"]["continue"] = Value::String(details.continue_token.clone());
+        }
         if !shown.is_empty() {
             status["details"] = Value::Object(shown);
         }

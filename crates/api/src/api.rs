@@ -1,0 +1,109 @@
+//! The API server as a whole: built from a configuration and a store, run on a listener, called in process.
+//!
+//! `build` binds and starts nothing. `start` makes it answer (bootstrap objects, access rules); `run` also serves the
+//! network. In-process clients work from `start` on and go through the same pipeline as everybody else.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use anyhow::Context as _;
+use rustls::ServerConfig;
+use store::Store;
+
+use crate::{
+    access, bootstrap,
+    config::Config,
+    core::{BuildError, Core},
+    discovery::Documents,
+    identity::User,
+    metrics::Metrics,
+    pipeline::{self, Vouched},
+    serve, tls,
+};
+
+#[derive(Clone)]
+pub struct Api {
+    inner: Arc<Inner>,
+    tls: Arc<ServerConfig>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) core: Arc<Core>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) discovery: Documents,
+    started: AtomicBool,
+}
+
+impl Inner {
+    /// The health checks and whether each passes.
+    pub(crate) fn checks(&self) -> Vec<(&'static str, bool)> {
+        let started = self.started.load(Ordering::Acquire);
+        vec![
+            ("ping", true),
+            ("poststarthook/rbac/bootstrap-roles", started),
+            ("shutdown", !self.core.closing.is_cancelled()),
+        ]
+    }
+}
+
+impl Api {
+    pub fn build(config: Config, store: Arc<dyn Store>) -> Result<Self, BuildError> {
+        let tls = tls::server_config(&config)?;
+        let core = Arc::new(Core::new(config, store)?);
+        let inner = Inner {
+            core,
+            metrics: Arc::default(),
+            discovery: Documents::default(),
+            started: AtomicBool::new(false),
+        };
+        Ok(Self { inner: Arc::new(inner), tls })
+    }
+
+    /// Ensures the bootstrap objects, loads what access control needs and keeps it current.
+    pub async fn start(&self, ctx: &tasks::Context) -> anyhow::Result<()> {
+        let core = &self.inner.core;
+        ctx.ready.waiting_for("the bootstrap objects");
+        bootstrap::apply(core).await.context("cannot create the objects every cluster has")?;
+        let position = core.access.load(core.store.as_ref()).context("cannot read the access rules")?;
+        core.access.kubelets.start(&ctx.children);
+        let (follower, stop) = (core.clone(), ctx.stop.clone());
+        ctx.children.try_spawn("access rules", async move {
+            tokio::select! {
+                followed = access::follow(follower, position) => followed.map_err(Into::into),
+                () = stop.cancelled() => Ok(()),
+            }
+        });
+        let (core, stop) = (core.clone(), ctx.stop.clone());
+        ctx.children.spawn("end of watches", async move {
+            stop.cancelled().await;
+            core.closing.cancel();
+        });
+        self.inner.started.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Serves until `ctx.stop`.
+    pub async fn run(&self, listener: tokio::net::TcpListener, ctx: tasks::Context) -> anyhow::Result<()> {
+        self.start(&ctx).await?;
+        ctx.ready.set();
+        serve::serve(self.inner.clone(), listener, self.tls.clone(), &ctx).await;
+        Ok(())
+    }
+
+    /// A client that calls the pipeline directly, as `user`. Needs a Tokio runtime.
+    pub fn client(&self, user: User) -> kube::Client {
+        let (inner, user) = (self.inner.clone(), Arc::new(user));
+        let service = tower::service_fn(move |mut request: http::Request<kube::client::Body>| {
+            request.extensions_mut().insert(Vouched(user.clone()));
+            let inner = inner.clone();
+            async move { Ok::<_, std::convert::Infallible>(pipeline::handle(&inner, request).await) }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    pub fn core(&self) -> &Arc<Core> {
+        &self.inner.core
+    }
+}

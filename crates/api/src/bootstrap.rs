@@ -1,0 +1,311 @@
+//! The objects an API server cannot be without, brought into the store before the first request is served.
+//!
+//! Everything missing is written as one commit, so that an empty store costs one fsync and a crash leaves either nothing
+//! or all of it. What exists is changed only where it must follow us: RBAC objects regain lost rules, the `kubernetes`
+//! endpoints follow our address, the published client authority follows our key. Admission is not asked: it would want
+//! namespaces and roles that are only being made.
+
+use std::net::IpAddr;
+
+use kinds::Kind;
+use serde_json::{Value, json};
+use store::{CommitError, Expect, Write};
+
+use crate::{
+    config::Config,
+    core::{self, Core, text},
+    encode,
+    error::ApiError,
+    names, policy,
+};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("bootstrap object {kind} {name} has no kind this server serves; check its apiVersion {version:?}")]
+    UnknownKind { kind: String, name: String, version: String },
+    #[error("bootstrap object {kind} {name} is not valid")]
+    Invalid {
+        kind: String,
+        name: String,
+        #[source]
+        source: ApiError,
+    },
+    #[error("cannot write the bootstrap objects")]
+    Commit(#[from] CommitError),
+}
+
+/// How an object that exists already is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Existing {
+    /// It belongs to the user from now on.
+    Keep,
+    /// It regains rules, subjects and labels it lost.
+    Reconcile,
+    /// These fields are ours.
+    Follow(&'static [&'static str]),
+}
+
+/// Makes sure that everything is there.
+pub async fn apply(core: &Core) -> Result<(), Error> {
+    let ours = objects(&core.config).into_iter();
+    // Objects of the configuration are checked like a user's; ours are held to the same rules by a test.
+    let extra = core.config.bootstrap.iter().map(|object| (object.clone(), Existing::Keep, true));
+    let all = ours.map(|(object, existing)| (object, existing, false)).chain(extra);
+    let mut writes: Vec<Write> = Vec::new();
+    for (object, existing, check) in all {
+        writes.extend(write(core, object, existing, check)?);
+    }
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let count = writes.len();
+    core.store.commit(writes).await?;
+    tracing::debug!(count, "bootstrap objects written");
+    Ok(())
+}
+
+fn write(core: &Core, object: Value, existing: Existing, check: bool) -> Result<Option<Write>, Error> {
+    let (kind_name, name) = (text(&object, "/kind").to_owned(), text(&object, "/metadata/name").to_owned());
+    let version = text(&object, "/apiVersion").to_owned();
+    let (group, number) = version.split_once('/').unwrap_or(("", &version));
+    let Some(kind) = core.catalog.by_kind(group, number, &kind_name) else {
+        return Err(Error::UnknownKind { kind: kind_name, name, version });
+    };
+    let namespace = text(&object, "/metadata/namespace").to_owned();
+    let key = core::key(kind, &namespace, &name);
+    let existing = if version == RBAC { Existing::Reconcile } else { existing };
+    let (object, expect) = match core.store.get(&key) {
+        None => {
+            let object = born(kind, object);
+            let faults = if check { kinds::validate_create(kind, &object) } else { Vec::new() };
+            if !faults.is_empty() {
+                let source = ApiError::invalid(kind, &name, &faults);
+                return Err(Error::Invalid { kind: kind_name, name, source });
+            }
+            (object, Expect::Absent)
+        }
+        Some(record) => {
+            let held = core.decode(kind, &record);
+            let Some(merged) = merge(&held, &object, existing) else { return Ok(None) };
+            (merged, Expect::Revision(record.revision))
+        }
+    };
+    let value = encode::stored(&core.to_storage(kind, object));
+    Ok(Some(Write::Put { key, value, expect }))
+}
+
+fn born(kind: &Kind, mut object: Value) -> Value {
+    kinds::default(kind, &mut object);
+    let status = object.get("status").cloned();
+    kinds::strategy::prepare_create(kind, &mut object);
+    if let Some(status) = status {
+        object["status"] = status; // ours to set: there is no controller yet that would
+    }
+    names::birth(&mut object);
+    object
+}
+
+fn merge(held: &Value, wanted: &Value, existing: Existing) -> Option<Value> {
+    match existing {
+        Existing::Keep => None,
+        Existing::Reconcile => policy::reconcile(held, wanted),
+        Existing::Follow(fields) => {
+            let mut merged = held.clone();
+            for field in fields {
+                merged[*field] = wanted[*field].clone();
+            }
+            (merged != *held).then_some(merged)
+        }
+    }
+}
+
+/// Everything but the configuration's own objects.
+fn objects(config: &Config) -> Vec<(Value, Existing)> {
+    let mut objects: Vec<(Value, Existing)> = Vec::new();
+    objects.extend(NAMESPACES.iter().map(|name| (namespace(name), Existing::Keep)));
+    objects.extend(policy::objects().into_iter().map(|object| (object, Existing::Reconcile)));
+    objects.extend(priority_classes().map(|object| (object, Existing::Keep)));
+    objects.push((client_authority(config), Existing::Follow(&["data"])));
+    objects.push((service_range(config), Existing::Keep));
+    if let Some(service) = kubernetes_service(config) {
+        objects.push((service, Existing::Keep));
+    }
+    objects.push((kubernetes_endpoints(config), Existing::Follow(&["subsets"])));
+    objects.push((kubernetes_slice(config), Existing::Follow(&["endpoints", "ports"])));
+    objects
+}
+
+fn namespace(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {"phase": "Active"},
+    })
+}
+
+fn priority_classes() -> impl Iterator<Item = Value> {
+    let rows = [
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+    ];
+    rows.into_iter().map(|(name, value, description)| {
+        json!({
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "description": description,
+            "preemptionPolicy": "PreemptLowerPriority",
+        })
+    })
+}
+
+/// Where servers that extend us learn whose client certificates to believe.
+fn client_authority(config: &Config) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {"client-ca-file": config.client_ca_pem},
+    })
+}
+
+fn service_range(config: &Config) -> Value {
+    let cidrs: Vec<&str> = config.service_cidr.split(',').map(str::trim).collect();
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
+        "spec": {"cidrs": cidrs},
+        "status": {"conditions": [{
+            "type": "Ready",
+            "status": "True",
+            "reason": "",
+            "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": base::time::rfc3339(base::time::now()),
+        }]},
+    })
+}
+
+fn kubernetes_service(config: &Config) -> Option<Value> {
+    let cidrs = crate::allocate::parse_cidrs(&config.service_cidr).ok()?;
+    let first = cidrs.first()?;
+    let address = first.address(0).to_string();
+    Some(json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "ipFamilies": [first.family().name()],
+            "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+            "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": config.port}],
+        },
+        "status": {"loadBalancer": {}},
+    }))
+}
+
+fn kubernetes_endpoints(config: &Config) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{
+            "addresses": [{"ip": config.advertise.to_string()}],
+            "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
+        }],
+    })
+}
+
+fn kubernetes_slice(config: &Config) -> Value {
+    let family = match config.advertise {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
+    };
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": family,
+        "endpoints": [{"addresses": [config.advertise.to_string()], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn every_bootstrap_object_is_valid_and_known() {
+        let core = testing::core();
+        for (object, _) in objects(&core.config) {
+            let name = text(&object, "/metadata/name").to_owned();
+            let kind = text(&object, "/kind").to_owned();
+            let written = write(&core, object, Existing::Keep, true);
+            assert!(matches!(written, Ok(Some(_))), "{kind} {name}: {written:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_store_is_filled_at_once_and_starting_again_changes_nothing() {
+        let core = testing::core();
+        let before = core.store.revision();
+        apply(&core).await.unwrap();
+        assert_eq!(core.store.revision(), before + 1, "one commit");
+        apply(&core).await.unwrap();
+        assert_eq!(core.store.revision(), before + 1);
+        let service = testing::get(&core, "", "services", "default", "kubernetes");
+        assert_eq!(service["spec"]["clusterIP"], "10.43.0.1");
+        let namespace = testing::get(&core, "", "namespaces", "", "kube-node-lease");
+        assert_eq!(namespace["status"]["phase"], "Active");
+        assert!(namespace["metadata"]["uid"].is_string());
+    }
+
+    #[tokio::test]
+    async fn what_must_follow_us_follows_and_the_rest_stays() {
+        let mut core = testing::core();
+        apply(&core).await.unwrap();
+        let kind = core.kind("", "namespaces").unwrap().clone();
+        let mut namespace = testing::get(&core, "", "namespaces", "", "default");
+        namespace["metadata"]["labels"]["mine"] = json!("yes");
+        core.replace(&kind, namespace).await.unwrap();
+        core.config.advertise = "192.168.7.7".parse().unwrap();
+        apply(&core).await.unwrap();
+        let endpoints = testing::get(&core, "", "endpoints", "default", "kubernetes");
+        assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "192.168.7.7");
+        let slice = testing::get(&core, "discovery.k8s.io", "endpointslices", "default", "kubernetes");
+        assert_eq!(slice["endpoints"][0]["addresses"][0], "192.168.7.7");
+        assert_eq!(testing::get(&core, "", "namespaces", "", "default")["metadata"]["labels"]["mine"], "yes");
+    }
+}

@@ -1,0 +1,67 @@
+//! One request on its way through the pipeline: who, what, how it wants its answer, and what to warn about.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kinds::Kind;
+use parking_lot::Mutex;
+use store::Record;
+
+use crate::{
+    body::Body,
+    identity::User,
+    negotiate::Accepts,
+    options::Options,
+    request::Info,
+};
+
+pub(crate) struct Call {
+    pub(crate) user: User,
+    pub(crate) info: Info,
+    pub(crate) options: Options,
+    pub(crate) accepts: Accepts,
+    pub(crate) content_type: String,
+    pub(crate) body: Bytes,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Call {
+    pub(crate) fn new(user: User, info: Info, options: Options, accepts: Accepts, content_type: &str, body: Bytes) -> Self {
+        let content_type = content_type.to_owned();
+        Self { user, info, options, accepts, content_type, body, warnings: Mutex::default() }
+    }
+
+    /// Shown to the person at the keyboard, as a `Warning` header of the answer.
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut warnings = self.warnings.lock();
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.warnings.lock())
+    }
+}
+
+/// What a verb answers; put into bytes by `respond`, in the form and shape the client asked for.
+pub(crate) enum Answer {
+    /// A stored object; its bytes go out as they are when the client speaks the storage version.
+    Record { code: u16, kind: Arc<Kind>, record: Arc<Record> },
+    /// An object that is not stored in this form: a dry run, a Scale, a review, a Status.
+    Object { code: u16, value: serde_json::Value },
+    /// As [`Answer::Object`], for an object of a kind that has a table.
+    Unstored { code: u16, kind: Arc<Kind>, value: serde_json::Value },
+    List(List),
+    /// A watch, a log, an upgraded connection: already a response.
+    Response(http::Response<Body>),
+}
+
+pub(crate) struct List {
+    pub(crate) kind: Arc<Kind>,
+    pub(crate) records: Vec<Arc<Record>>,
+    pub(crate) revision: u64,
+    pub(crate) continue_token: String,
+    pub(crate) remaining: Option<usize>,
+}

@@ -1,0 +1,249 @@
+//! The way of every request: authenticate, authorize, read, dispatch by row, answer.
+//!
+//! There is one way. In-process callers skip only authentication, because the code that made their client vouches for
+//! them; everything after that, authorization included, is the same for them as for a stranger on the network.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderMap, Request, Response, header, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kinds::Kind;
+
+use crate::{
+    api::Inner,
+    authn::impersonation,
+    authz::{Authorizer, Decision},
+    body::{self, Body, BoxError},
+    call::{Answer, Call},
+    core::Core,
+    error::ApiError,
+    identity::User,
+    metrics::Sample,
+    negotiate,
+    options::Options,
+    request::{Hints, Info},
+    respond, review, streaming, tokens,
+    verbs::{binding, create, delete, eviction, list, patch, read, scale, subresource, update, watch, write::Rules},
+    wellknown,
+};
+
+/// Upstream's `MaxRequestBodyBytes`.
+pub(crate) const BODY_LIMIT: usize = 3 * 1024 * 1024;
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// In http Extensions: who an in-process caller is. The type is private, so nothing on the network can send it.
+#[derive(Clone)]
+pub(crate) struct Vouched(pub(crate) Arc<User>);
+
+/// In http Extensions: the certificate the peer proved to own.
+#[derive(Clone)]
+pub(crate) struct PeerCertificate(pub(crate) Bytes);
+
+pub(crate) async fn handle<B>(inner: &Arc<Inner>, request: Request<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (parts, body) = request.into_parts();
+    let mut sample = Sample::start(&inner.metrics);
+    let response = match prepare(inner, &parts) {
+        Ok(prepared) => {
+            sample.describe(&prepared.info, parts.method.as_str());
+            serve(inner, parts, body, prepared).await
+        }
+        Err(error) => respond::failure(&error),
+    };
+    sample.finish(response.status().as_u16());
+    response
+}
+
+/// A request whose sender may make it.
+struct Prepared {
+    user: User,
+    info: Info,
+    options: Result<Options, ApiError>,
+}
+
+fn prepare(inner: &Inner, parts: &Parts) -> Result<Prepared, ApiError> {
+    let core = &inner.core;
+    let query = parts.uri.query().unwrap_or_default();
+    let options = Options::parse(query);
+    let hints = options.as_ref().map_or_else(
+        |_| Hints::default(),
+        |options| Hints { watch: options.watch, field_selector: &options.field_selector },
+    );
+    let info = Info::parse(&parts.method, parts.uri.path(), hints);
+    let user = authenticate(core, parts)?;
+    let attributes = info.attributes(&user);
+    match core.access.authorizer.authorize(&attributes) {
+        Decision::Allow => Ok(Prepared { user, info, options }),
+        Decision::NoOpinion(why) | Decision::Deny(why) => Err(ApiError::forbidden(&attributes, &why)),
+    }
+}
+
+fn authenticate(core: &Core, parts: &Parts) -> Result<User, ApiError> {
+    let user = match parts.extensions.get::<Vouched>() {
+        Some(Vouched(user)) => User::clone(user),
+        None => {
+            let certificate = parts.extensions.get::<PeerCertificate>();
+            core.access.authenticator.authenticate(parts, certificate.map(|PeerCertificate(der)| der.as_ref()))?
+        }
+    };
+    let borrowed = impersonation::impersonate(core.access.authorizer.as_ref(), &user, &parts.headers)?;
+    Ok(borrowed.unwrap_or(user))
+}
+
+async fn serve<B>(inner: &Arc<Inner>, parts: Parts, body: B, prepared: Prepared) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let long = prepared.info.is_long_running();
+    let head = parts.method == http::Method::HEAD;
+    let work = async {
+        match read_and_dispatch(inner, parts, body, prepared).await {
+            Ok(response) => response,
+            Err(error) => respond::failure(&error),
+        }
+    };
+    let response = if long {
+        work.await
+    } else {
+        match tokio::time::timeout(DEADLINE, work).await {
+            Ok(response) => response,
+            Err(_) => {
+                let message = "request did not complete within the allotted timeout";
+                respond::failure(&ApiError::timeout(message))
+            }
+        }
+    };
+    if head { response.map(|_| body::empty()) } else { response }
+}
+
+async fn read_and_dispatch<B>(
+    inner: &Arc<Inner>,
+    parts: Parts,
+    body: B,
+    prepared: Prepared,
+) -> Result<Response<Body>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let Prepared { user, info, options } = prepared;
+    let mut options = options?;
+    if !info.is_resource {
+        return wellknown::answer(inner, &parts, &info);
+    }
+    let core = &inner.core;
+    let kind = core
+        .catalog
+        .resource(&info.group, &info.version, &info.resource)
+        .filter(|kind| core.serves(kind))
+        .ok_or_else(ApiError::no_such_path)?;
+    if is_connection(&info) {
+        if !kind.has_subresource(&info.subresource) {
+            return Err(ApiError::no_such_path());
+        }
+        let body = body.map_err(Into::into).boxed_unsync();
+        return streaming::connect(core, &user, &info, Request::from_parts(parts, body)).await;
+    }
+    let body = match parts.method {
+        http::Method::GET | http::Method::HEAD => Bytes::new(),
+        _ => collect(&parts.headers, body).await?,
+    };
+    let accepts = negotiate::accepts(&parts.headers)?;
+    options.pretty |= accepts.pretty;
+    let accepts = negotiate::Accepts { pretty: options.pretty, ..accepts };
+    let content_type = negotiate::content_type(&parts.headers);
+    let call = Call::new(user, info, options, accepts, content_type, body);
+    // boxed: the compiler cannot see through all verbs at once that their futures may change threads
+    let dispatched: BoxFuture<'_, _> = Box::pin(dispatch(core, &call, kind));
+    let answer = dispatched.await?;
+    Ok(respond::answer(core, &call, answer))
+}
+
+/// Subresources that are a conversation with a node rather than an object.
+fn is_connection(info: &Info) -> bool {
+    matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy")
+}
+
+async fn dispatch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+    let info = &call.info;
+    if !info.subresource.is_empty() {
+        return below(core, call, kind).await;
+    }
+    if !kind.persisted {
+        return unpersisted(core, call, kind).await;
+    }
+    let named = !info.name.is_empty();
+    match info.verb.as_str() {
+        "list" => list::list(core, call, kind),
+        "watch" => watch::watch(core, call, kind),
+        "get" => read::get(core, call, kind),
+        "create" if !named => create::create(core, call, kind).await,
+        "update" if named => update::update(core, call, kind, Rules::OBJECT).await,
+        "patch" if named => patch::patch(core, call, kind, Rules::OBJECT).await,
+        "delete" if named => delete::delete(core, call, kind).await,
+        "deletecollection" => delete::collection(core, call, kind).await,
+        _ => Err(ApiError::wrong_method()),
+    }
+}
+
+/// Kinds that exist only as a request.
+async fn unpersisted(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+    match (call.info.verb.as_str(), kind.kind.as_str()) {
+        ("create", "Binding") => {
+            let pods = core.kind("", "pods").ok_or_else(ApiError::no_such_path)?;
+            binding::bind(core, call, pods).await
+        }
+        ("create", _) => {
+            let body = crate::decode::object(call, kind)?;
+            let value = review::create(core, &call.user, kind, &call.info.namespace, body)?;
+            Ok(Answer::Object { code: 201, value })
+        }
+        // component statuses: nothing is probed any more, the list is empty
+        ("list", _) => list::list(core, call, kind),
+        ("get", _) => read::get(core, call, kind),
+        _ => Err(ApiError::wrong_method()),
+    }
+}
+
+async fn below(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+    let info = &call.info;
+    if !kind.has_subresource(&info.subresource) {
+        return Err(ApiError::no_such_path());
+    }
+    match (kind.plural.as_str(), info.subresource.as_str(), info.verb.as_str()) {
+        ("pods", "binding", "create") => binding::bind(core, call, kind).await,
+        ("pods", "eviction", "create") => eviction::evict(core, call, kind).await,
+        ("serviceaccounts", "token", "create") => {
+            let body = crate::decode::parse(call, "TokenRequest")?.value;
+            let value = tokens::create(core, &call.user, &info.namespace, &info.name, body)?;
+            Ok(Answer::Object { code: 201, value })
+        }
+        (_, "scale", _) => scale::scale(core, call, kind).await,
+        (_, part, _) => match subresource::rules(kind, part) {
+            Some(rules) => subresource::part(core, call, kind, rules).await,
+            None => Err(ApiError::wrong_method()),
+        },
+    }
+}
+
+async fn collect<B>(headers: &HeaderMap, body: B) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > BODY_LIMIT) {
+        return Err(ApiError::too_large(BODY_LIMIT));
+    }
+    match Limited::new(body.map_err(Into::into), BODY_LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_LIMIT)),
+        Err(error) => Err(ApiError::bad_request(format!("cannot read the body of the request: {error}"))),
+    }
+}

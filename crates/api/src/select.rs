@@ -1,0 +1,142 @@
+//! Which records a list or a watch shows.
+//!
+//! What selectors read of an object (labels and declared fields) is derived once per version and kept with the record,
+//! so that a hundred filtered watchers parse an object once. Name and namespace come from the key and cost no parse.
+
+use base::selector::{FieldSelector, LabelSelector};
+use kinds::Kind;
+use serde_json::Value;
+use store::Record;
+
+use crate::{
+    core::{self, Core},
+    error::ApiError,
+    options::Options,
+};
+
+const NAME: &str = "metadata.name";
+const NAMESPACE: &str = "metadata.namespace";
+
+/// What selectors may ask of one version of an object.
+struct Facts {
+    labels: Box<[(Box<str>, Box<str>)]>,
+    fields: Box<[(&'static str, Box<str>)]>,
+}
+
+impl Facts {
+    fn of(kind: &Kind, object: &Value) -> Self {
+        let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+        let labels = labels.into_iter().flatten();
+        let fields = kinds::selectable_fields(kind, object).into_iter();
+        Self {
+            labels: labels.filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into()))).collect(),
+            fields: fields
+                .filter(|(name, _)| *name != NAME && *name != NAMESPACE)
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
+        }
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(held, _)| **held == *key).map(|(_, value)| &**value)
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(held, _)| *held == name).map(|(_, value)| &**value)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    labels: LabelSelector,
+    fields: FieldSelector,
+    /// Whether any requirement needs more than the key.
+    deep: bool,
+}
+
+impl Selection {
+    pub(crate) fn parse(kind: &Kind, options: &Options, name: &str) -> Result<Self, ApiError> {
+        let labels =
+            LabelSelector::parse(&options.label_selector).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let fields = if options.field_selector.is_empty() && !name.is_empty() {
+            FieldSelector::parse(&format!("{NAME}={name}")) // a legacy watch of one object
+        } else {
+            FieldSelector::parse(&options.field_selector)
+        };
+        let fields = fields.map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let mut selection = Self { labels, fields, deep: false };
+        selection.check(kind, options)?;
+        let beyond_key = |field: &str| field != NAME && field != NAMESPACE;
+        selection.deep = !selection.labels.is_everything()
+            || selection.fields.requirements().iter().any(|requirement| beyond_key(&requirement.field));
+        Ok(selection)
+    }
+
+    fn check(&self, kind: &Kind, options: &Options) -> Result<(), ApiError> {
+        if self.fields.is_empty() {
+            return Ok(());
+        }
+        let known = kinds::selectable_fields(kind, &Value::Object(serde_json::Map::new()));
+        for requirement in self.fields.requirements() {
+            let field = requirement.field.as_str();
+            if field == NAME || field == NAMESPACE || known.iter().any(|(name, _)| *name == field) {
+                continue;
+            }
+            let resource = format!("{}/{}, Resource={}", kind.group, kind.version, kind.plural);
+            let Options { label_selector, field_selector, .. } = options;
+            return Err(ApiError::bad_request(format!(
+                "Unable to find \"{resource}\" that match label selector \"{label_selector}\", field selector \
+                 \"{field_selector}\": field label not supported: {field}"
+            )));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_empty()
+    }
+
+    /// The one name this selection can match, if it says so.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.fields.required(NAME)
+    }
+
+    /// The one namespace this selection can match, if it says so.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.fields.required(NAMESPACE)
+    }
+
+    pub(crate) fn matches(&self, core: &Core, kind: &Kind, record: &Record) -> bool {
+        if self.is_everything() {
+            return true;
+        }
+        let (namespace, name) = place(kind, &record.key);
+        if !self.deep {
+            return self.by_key(namespace, name, |_| None);
+        }
+        if core.foreign_storage(kind).is_some() {
+            return self.by_facts(namespace, name, &Facts::of(kind, &core.decode(kind, record)));
+        }
+        self.by_facts(namespace, name, record.memo(|record| Facts::of(kind, &core::parse(record))))
+    }
+
+    fn by_facts(&self, namespace: &str, name: &str, facts: &Facts) -> bool {
+        self.labels.matches(|key| facts.label(key)) && self.by_key(namespace, name, |field| facts.field(field))
+    }
+
+    fn by_key<'v>(&self, namespace: &'v str, name: &'v str, other: impl Fn(&str) -> Option<&'v str>) -> bool {
+        self.fields.matches(|field| match field {
+            NAME => Some(name),
+            NAMESPACE => Some(namespace),
+            field => other(field),
+        })
+    }
+}
+
+/// Namespace (or nothing) and name of a key.
+pub(crate) fn place<'k>(kind: &Kind, key: &'k str) -> (&'k str, &'k str) {
+    let mut parts = key.rsplitn(3, '/');
+    let name = parts.next().unwrap_or_default();
+    let namespace = if kind.namespaced { parts.next().unwrap_or_default() } else { "" };
+    (namespace, name)
+}

@@ -1,0 +1,214 @@
+//! One request carried to somewhere else, and its answer carried back as it arrives.
+//!
+//! Nothing is buffered: a log that is followed reaches the client line by line, an upgraded connection becomes two byte
+//! streams tied together until both directions have ended (an end in one direction is passed on and the other goes on).
+//! The connection to the far end is driven by the answer's body itself, so a plain answer needs no task and ends when
+//! the client goes away; only a tunnel, which outlives its answer, is a task.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
+use futures::future::BoxFuture;
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+
+use super::kubelet::{DialError, Kubelets, Target};
+use crate::{
+    authn::WEBSOCKET_BEARER,
+    body::{Body, BoxError},
+    error::ApiError,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("cannot talk HTTP to {authority}")]
+    Http {
+        authority: String,
+        #[source]
+        source: hyper::Error,
+    },
+    #[error("cannot build the request to {authority}")]
+    Request {
+        authority: String,
+        #[source]
+        source: http::Error,
+    },
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// True for a request that wants to leave HTTP (WebSocket, SPDY).
+pub fn is_upgrade(headers: &HeaderMap) -> bool {
+    let connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named = connection.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
+    named && headers.contains_key(header::UPGRADE)
+}
+
+/// Sends `request` to `target` as `path`, and returns what it answers; ties the two connections together if it upgrades.
+pub async fn relay(
+    kubelets: &Kubelets,
+    target: &Target,
+    path: &str,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Error> {
+    let authority = target.authority();
+    let upgrade = is_upgrade(request.headers());
+    let near = upgrade.then(|| hyper::upgrade::on(&mut request));
+    let (parts, body) = request.into_parts();
+    let mut far = Request::builder().method(parts.method).uri(path);
+    if let Some(headers) = far.headers_mut() {
+        *headers = outgoing(&parts.headers, upgrade);
+        if let Ok(host) = authority.parse() {
+            headers.insert(header::HOST, host);
+        }
+    }
+    let far = far.body(body).map_err(|source| Error::Request { authority: authority.clone(), source })?;
+
+    let io = TokioIo::new(kubelets.dial(target).await?);
+    let failed = |source| Error::Http { authority: authority.clone(), source };
+    let (mut sender, connection) = http1::handshake(io).await.map_err(failed)?;
+    let mut connection = Box::pin(connection.with_upgrades());
+    let send = sender.send_request(far);
+    let mut response = tokio::select! {
+        response = send => response.map_err(failed)?,
+        Err(error) = &mut connection => return Err(failed(error)),
+    };
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(near)) = (response.status(), near) {
+        let far = hyper::upgrade::on(&mut response);
+        let children = kubelets.children()?;
+        // boxed: the compiler cannot prove by itself that the future may change threads
+        let tunnel: BoxFuture<'static, Result<(), BoxError>> = Box::pin(tunnel(near, far, connection));
+        children.spawn("tunnel", async move {
+            if let Err(error) = tunnel.await {
+                tracing::debug!(%error, "a tunnel ended");
+            }
+        });
+        return Ok(response.map(|_| crate::body::empty()));
+    }
+    let (mut parts, body) = response.into_parts();
+    for hop in HOP_BY_HOP {
+        parts.headers.remove(hop);
+    }
+    let driven = Driven { connection: Some(connection), body };
+    Ok(Response::from_parts(parts, driven.boxed_unsync()))
+}
+
+async fn tunnel(
+    near: hyper::upgrade::OnUpgrade,
+    far: hyper::upgrade::OnUpgrade,
+    connection: impl Future<Output = hyper::Result<()>>,
+) -> Result<(), BoxError> {
+    let (near, far, connection) = tokio::join!(near, far, connection);
+    connection?;
+    let (mut near, mut far) = (TokioIo::new(near?), TokioIo::new(far?));
+    tokio::io::copy_bidirectional(&mut near, &mut far).await?;
+    Ok(())
+}
+
+/// A body that drives the connection it comes from.
+struct Driven<C> {
+    connection: Option<Pin<Box<C>>>,
+    body: Incoming,
+}
+
+impl<C: Future<Output = hyper::Result<()>>> http_body::Body for Driven<C> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if let Some(connection) = &mut this.connection
+            && connection.as_mut().poll(cx).is_ready()
+        {
+            this.connection = None; // an error reaches us through the body
+        }
+        Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+const HOP_BY_HOP: [HeaderName; 5] =
+    [header::CONNECTION, header::TRANSFER_ENCODING, header::TE, header::TRAILER, HeaderName::from_static("keep-alive")];
+
+/// The client's headers without its credentials, and without what concerns only its own connection.
+fn outgoing(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let ours = *name == header::AUTHORIZATION || name.as_str().starts_with("impersonate-") || *name == header::HOST;
+        let hop = HOP_BY_HOP.contains(name) && !(upgrade && *name == header::CONNECTION);
+        if ours || hop || (*name == header::UPGRADE && !upgrade) {
+            continue;
+        }
+        if *name == header::SEC_WEBSOCKET_PROTOCOL {
+            let offered = value.to_str().unwrap_or_default().split(',').map(str::trim);
+            let open: Vec<&str> = offered.filter(|protocol| !protocol.starts_with(WEBSOCKET_BEARER)).collect();
+            if let (false, Ok(value)) = (open.is_empty(), open.join(", ").parse()) {
+                kept.append(name, value);
+            }
+            continue;
+        }
+        kept.append(name, value.clone());
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn credentials_never_leave_with_the_request() {
+        let sent = outgoing(
+            &headers(&[
+                ("authorization", "Bearer x"),
+                ("impersonate-user", "root"),
+                ("host", "api"),
+                ("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.eA, v5.channel.k8s.io"),
+                ("connection", "Upgrade"),
+                ("upgrade", "websocket"),
+                ("accept", "*/*"),
+            ]),
+            true,
+        );
+        let expected = headers(&[
+            ("sec-websocket-protocol", "v5.channel.k8s.io"),
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("accept", "*/*"),
+        ]);
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn a_plain_request_takes_no_hop_headers_along() {
+        let sent = outgoing(&headers(&[("connection", "keep-alive"), ("te", "trailers"), ("accept", "*/*")]), false);
+        assert_eq!(sent, headers(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_by_two_headers() {
+        assert!(is_upgrade(&headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])));
+        assert!(!is_upgrade(&headers(&[("connection", "keep-alive"), ("upgrade", "h2c")])));
+        assert!(!is_upgrade(&headers(&[("connection", "upgrade")])));
+    }
+}

@@ -1,0 +1,131 @@
+//! create: a new object under a given or generated name.
+
+use std::sync::Arc;
+
+use kinds::Kind;
+use serde_json::Value;
+use store::{CommitError, Expect, Write};
+
+use super::write::{self, Attempt, Target, Written};
+use crate::{
+    admission::Operation,
+    call::{Answer, Call},
+    core::{self, Core, text},
+    decode, encode,
+    error::ApiError,
+    names,
+};
+
+/// Generated names to try before giving up.
+const NAMES: usize = 8;
+
+pub(crate) async fn create(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+    let object = decode::object(call, kind)?;
+    let written = insert(core, call, kind, object).await?;
+    Ok(answer(kind, 201, written))
+}
+
+pub(crate) fn answer(kind: &Arc<Kind>, code: u16, written: Written) -> Answer {
+    match written {
+        Written::Record(record) => Answer::Record { code, kind: kind.clone(), record },
+        Written::Dry(value) => Answer::Unstored { code, kind: kind.clone(), value },
+    }
+}
+
+/// Stores a decoded object; also how an update creates where its kind allows that.
+pub(crate) async fn insert(core: &Core, call: &Call, kind: &Arc<Kind>, mut object: Value) -> Result<Written, ApiError> {
+    settle_namespace(call, kind, &mut object)?;
+    if !text(&object, "/metadata/resourceVersion").is_empty() {
+        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    let generate = text(&object, "/metadata/generateName").to_owned();
+    let generated = text(&object, "/metadata/name").is_empty() && !generate.is_empty();
+    let tries = if generated { NAMES } else { 1 };
+    for _ in 0..tries {
+        let mut candidate = object.clone();
+        if generated {
+            candidate["metadata"]["name"] = Value::String(base::names::generate(&generate));
+        }
+        if let Some(written) = try_insert(core, call, kind, candidate).await? {
+            return Ok(written);
+        }
+    }
+    let mut error = ApiError::already_exists(kind, text(&object, "/metadata/name"));
+    if generated {
+        error = ApiError::already_exists(kind, &generate);
+        error.message.push_str(", the server was not able to generate a unique name for the object");
+    }
+    Err(error)
+}
+
+/// One try; none if the name is taken.
+async fn try_insert(core: &Core, call: &Call, kind: &Arc<Kind>, object: Value) -> Result<Option<Written>, ApiError> {
+    let name = text(&object, "/metadata/name").to_owned();
+    let target = Target {
+        user: &call.user,
+        kind,
+        subresource: "",
+        namespace: &call.info.namespace,
+        name: &name,
+        dry_run: call.options.dry_run,
+    };
+    let mut attempt = Attempt::new(core, &target, Operation::Create);
+    attempt.object = Some(object);
+    kinds::default(kind, attempt.object());
+    names::birth(attempt.object());
+    attempt.mutate().await?;
+    let object = attempt.object();
+    kinds::default(kind, object);
+    kinds::strategy::prepare_create(kind, object);
+    let errors = kinds::validate_create(kind, object);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(kind, &name, &errors));
+    }
+    attempt.validate().await?;
+
+    let key = core::key(kind, target.namespace, &name);
+    if target.dry_run {
+        if core.store.get(&key).is_some() {
+            return Ok(None);
+        }
+        let object = attempt.object().clone();
+        return Ok(Some(Written::Dry(object)));
+    }
+    let value = encode::stored(&core.to_storage(kind, attempt.object().clone()));
+    match core.store.commit(vec![Write::Put { key, value, expect: Expect::Absent }]).await {
+        Ok(records) => {
+            attempt.settle(true);
+            Ok(Some(Written::Record(write::only(records)?)))
+        }
+        Err(CommitError::Conflict { .. }) => Ok(None),
+        Err(error) => Err(write::refused(error)),
+    }
+}
+
+/// The namespace of the path is the object's; another one in the object is a mistake.
+fn settle_namespace(call: &Call, kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
+    let given = text(object, "/metadata/namespace");
+    if !kind.namespaced {
+        // tools send namespace: "" or even a default one for cluster-scoped objects; only a real one is wrong
+        if !given.is_empty() {
+            return Err(mismatch());
+        }
+        return Ok(());
+    }
+    let namespace = &call.info.namespace;
+    if namespace.is_empty() {
+        return Err(ApiError::wrong_method());
+    }
+    if !given.is_empty() && given != namespace {
+        return Err(mismatch());
+    }
+    if !object.get("metadata").is_some_and(Value::is_object) {
+        object["metadata"] = Value::Object(serde_json::Map::new());
+    }
+    object["metadata"]["namespace"] = Value::String(namespace.clone());
+    Ok(())
+}
+
+fn mismatch() -> ApiError {
+    ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request")
+}

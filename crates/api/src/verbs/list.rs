@@ -1,0 +1,205 @@
+//! list: a page of a kind's objects, at one revision.
+//!
+//! The continue token carries the revision of the first page and the last key shown, so that later pages show the same
+//! state; when that state is no longer known the client gets 410 and a token that goes on with the newest state.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use kinds::Kind;
+use serde::{Deserialize, Serialize};
+use store::{Page, Range, RangeError, Record};
+
+use super::read::parse_revision;
+use crate::{
+    call::{Answer, Call, List},
+    core::{self, Core},
+    error::ApiError,
+    select::Selection,
+};
+
+const TOO_OLD_TO_CONTINUE: &str = "The provided continue parameter is too old to display a consistent list result. You \
+     can start a new list without the continue parameter, or use the continue token in this response to retrieve the \
+     remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were \
+     created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+const TOO_OLD: &str = "The resourceVersion for the provided list is too old.";
+/// Records looked at per step when a selector may drop most of them.
+const STEP: usize = 512;
+
+/// Upstream's token: where the next page begins and at which revision (-1: the newest).
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+/// Where a page begins and which state it shows.
+struct Place {
+    after: Option<String>,
+    at: Option<u64>,
+    continued: bool,
+}
+
+pub(crate) fn list(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+    call.options.check_list(false)?;
+    let selection = Selection::parse(kind, &call.options, "")?;
+    Ok(Answer::List(select(core, call, kind, &selection)?))
+}
+
+pub(crate) fn select(core: &Core, call: &Call, kind: &Arc<Kind>, selection: &Selection) -> Result<List, ApiError> {
+    let namespace = match (call.info.namespace.as_str(), selection.namespace()) {
+        ("", Some(namespace)) => namespace,
+        (namespace, _) => namespace,
+    };
+    let prefix = core::prefix(kind, namespace);
+    let place = place(core, call, &prefix)?;
+    let list = |records, revision| List {
+        kind: kind.clone(),
+        records,
+        revision,
+        continue_token: String::new(),
+        remaining: None,
+    };
+    // one named object needs no walk
+    if let (Some(name), None, None) = (selection.name(), &place.after, place.at)
+        && (!kind.namespaced || !namespace.is_empty())
+    {
+        let revision = core.store.revision();
+        let found = core.store.get(&core::key(kind, namespace, name));
+        let records: Vec<Arc<Record>> =
+            found.into_iter().filter(|record| selection.matches(core, kind, record)).collect();
+        let newest = records.iter().map(|record| record.revision).max().unwrap_or(0);
+        return Ok(list(records, revision.max(newest)));
+    }
+    page(core, call, kind, selection, &prefix, place, list)
+}
+
+fn page(
+    core: &Core,
+    call: &Call,
+    kind: &Arc<Kind>,
+    selection: &Selection,
+    prefix: &str,
+    place: Place,
+    list: impl FnOnce(Vec<Arc<Record>>, u64) -> List,
+) -> Result<List, ApiError> {
+    let limit = call.options.limit;
+    if selection.is_everything() {
+        let page = range(core, prefix, &place, place.after.as_deref(), limit, place.at)?;
+        let last = page.records.last().map(|record| record.key.clone());
+        let mut list = list(page.records, page.revision);
+        if page.remaining > 0 {
+            list.continue_token = token(prefix, list.revision, last.as_deref());
+            list.remaining = Some(page.remaining);
+        }
+        return Ok(list);
+    }
+    if limit == 0 {
+        let page = range(core, prefix, &place, place.after.as_deref(), 0, place.at)?;
+        let records = page.records.into_iter().filter(|record| selection.matches(core, kind, record)).collect();
+        return Ok(list(records, page.revision));
+    }
+    let (mut records, mut after, mut at) = (Vec::new(), place.after.clone(), place.at);
+    loop {
+        let page = range(core, prefix, &place, after.as_deref(), STEP, at)?;
+        at = Some(page.revision);
+        let (mut taken, total) = (0, page.records.len());
+        for record in page.records {
+            taken += 1;
+            after = Some(record.key.to_string());
+            if selection.matches(core, kind, &record) {
+                records.push(record);
+                if records.len() == limit {
+                    break;
+                }
+            }
+        }
+        let more = taken < total || page.remaining > 0;
+        if !more || records.len() == limit {
+            let mut list = list(records, page.revision);
+            if more {
+                list.continue_token = token(prefix, list.revision, after.as_deref());
+            }
+            return Ok(list);
+        }
+    }
+}
+
+fn range(
+    core: &Core,
+    prefix: &str,
+    place: &Place,
+    after: Option<&str>,
+    limit: usize,
+    at: Option<u64>,
+) -> Result<Page, ApiError> {
+    core.store.range(Range { prefix, after, limit, at }).map_err(|error| match error {
+        RangeError::Compacted { .. } if place.continued => {
+            let mut error = ApiError::expired(TOO_OLD_TO_CONTINUE);
+            error.details.continue_token = encode(-1, prefix, after);
+            error
+        }
+        RangeError::Compacted { .. } => ApiError::expired(TOO_OLD),
+        RangeError::Future { newest } => ApiError::too_large_resource_version(at.unwrap_or(0), newest),
+    })
+}
+
+fn place(core: &Core, call: &Call, prefix: &str) -> Result<Place, ApiError> {
+    let options = &call.options;
+    let version = options.resource_version.as_str();
+    if !options.continue_token.is_empty() {
+        if !version.is_empty() && version != "0" {
+            let message = "specifying resource version is not allowed when using continue";
+            return Err(ApiError::bad_request(message));
+        }
+        let (after, rv) = decode(&options.continue_token, prefix)
+            .ok_or_else(|| ApiError::bad_request("continue key is not valid: cannot be decoded"))?;
+        return Ok(Place { after: Some(after), at: u64::try_from(rv).ok().filter(|rv| *rv > 0), continued: true });
+    }
+    let newest = Place { after: None, at: None, continued: false };
+    if version.is_empty() || version == "0" {
+        return Ok(newest);
+    }
+    let asked = parse_revision(version)?;
+    let exact = match options.resource_version_match.as_str() {
+        "Exact" => true,
+        "" => options.limit > 0,
+        _ => false,
+    };
+    let current = core.store.revision();
+    if asked > current {
+        return Err(ApiError::too_large_resource_version(asked, current));
+    }
+    Ok(if exact { Place { at: Some(asked), ..newest } } else { newest })
+}
+
+fn token(prefix: &str, revision: u64, last: Option<&str>) -> String {
+    encode(i64::try_from(revision).unwrap_or(-1), prefix, last)
+}
+
+fn encode(rv: i64, prefix: &str, last: Option<&str>) -> String {
+    let last = last.and_then(|key| key.strip_prefix(prefix)).unwrap_or_default();
+    let token = Token { v: "meta.k8s.io/v1".to_owned(), rv, start: format!("{last}\0") };
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("invariant: a token encodes into memory"))
+}
+
+fn decode(token: &str, prefix: &str) -> Option<(String, i64)> {
+    let token: Token = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).ok()?).ok()?;
+    let last = token.start.strip_suffix('\0')?;
+    let climbs = last.split('/').any(|part| part == "..");
+    (token.v == "meta.k8s.io/v1" && !climbs).then(|| (format!("{prefix}{last}"), token.rv))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_and_a_foreign_one_does_not() {
+        let token = token("/core/pods/", 42, Some("/core/pods/default/web"));
+        assert_eq!(decode(&token, "/core/pods/"), Some(("/core/pods/default/web".to_owned(), 42)));
+        assert_eq!(decode("nonsense!", "/core/pods/"), None);
+        assert_eq!(decode(&URL_SAFE_NO_PAD.encode(r#"{"v":"x","rv":1,"start":"a\u0000"}"#), "/core/pods/"), None);
+    }
+}

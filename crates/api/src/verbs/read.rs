@@ -1,0 +1,39 @@
+//! get: the newest version of one object.
+
+use std::sync::Arc;
+
+use kinds::Kind;
+
+use crate::{
+    call::{Answer, Call},
+    core::{self, Core},
+    error::ApiError,
+};
+
+pub(crate) fn get(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+    let version = &call.options.resource_version;
+    if !version.is_empty() {
+        let asked = parse_revision(version)?;
+        let newest = core.store.revision();
+        if asked > newest {
+            return Err(ApiError::too_large_resource_version(asked, newest));
+        }
+    }
+    let record = core
+        .store
+        .get(&core::key(kind, &call.info.namespace, &call.info.name))
+        .ok_or_else(|| ApiError::not_found(kind, &call.info.name))?;
+    Ok(Answer::Record { code: 200, kind: kind.clone(), record })
+}
+
+pub(crate) fn parse_revision(text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| {
+        let fault = kinds::FieldError {
+            path: "resourceVersion".to_owned(),
+            kind: kinds::Cause::Invalid,
+            detail: format!("strconv.ParseUint: parsing \"{text}\": invalid syntax"),
+            value: Some(text.into()),
+        };
+        ApiError::invalid_kind("meta.k8s.io", "ListOptions", "", &[fault])
+    })
+}
