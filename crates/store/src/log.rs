@@ -177,6 +177,6 @@ mod tests {
     #[test]
     fn the_encoding_of_format_1_is_pinned() {
         let hex: String = ROW.encode()[..HEADER].iter().map(|byte| format!("{byte:02x}")).collect();
-        expect_test::expect![[""]].assert_eq(&hex);
+        expect_test::expect!["010200000007000000000000002b010000000000007b68e5cf8b010000fd7b295a"].assert_eq(&hex);
     }
 }

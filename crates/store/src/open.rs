@@ -3,7 +3,7 @@
 //! Invariant: a file that cannot be understood is left as it was, and the error says what to do about it. Revisions
 //! after the floor have no gaps, so a missing row is noticed and never mistaken for an old state.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use crate::embedded::Embedded;
-use crate::log::disk::Disk;
+use crate::log::disk::{Disk, Lock};
 use crate::log::ram::Ram;
 use crate::log::{Log, LogError, Row};
 use crate::memory::State;
@@ -140,7 +140,7 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Takes the lock beside the store and leaves our process id in it. The kernel releases it when we end, however.
-fn lock(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path) -> Result<Lock, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
@@ -151,7 +151,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Ok(()) => {
             file.set_len(0).map_err(fail)?;
             write!(file, "{}", std::process::id()).map_err(fail)?;
-            Ok(file)
+            Ok(Lock(file))
         }
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -159,10 +159,7 @@ impl Writer {
             if group.len() >= GROUP || bytes >= GROUP_BYTES {
                 break None;
             }
-            next = match queue.try_recv() {
-                Ok(request) => Some(request),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            next = queue.try_recv().ok();
         };
         if !group.is_empty() {
             self.commit(group);
@@ -281,25 +278,29 @@ impl Writer {
         if self.target == 0 {
             self.target = self.ledger.overdue(now).unwrap_or(0);
         }
-        if self.target > 0 {
-            self.trim_a_slice();
-        }
+        self.trim_a_slice();
+        self.answer_compactions();
         if self.ledger.has_warm(now) {
             self.memory.cool(self.ledger.take_warm(now));
         }
     }
 
     fn trim_a_slice(&mut self) {
-        let floor = self.log.floor();
-        if self.target > floor {
-            let cut = self.ledger.slice(self.target);
-            let (reached, slots) = (cut.floor, cut.slots());
-            if let Err(error) = self.log.trim(reached, &cut.dead) {
-                return self.fail(error.to_string());
-            }
-            self.ledger.forget(slots);
-            self.memory.trim(reached);
+        if self.target <= self.log.floor() {
+            return;
         }
+        let cut = self.ledger.slice(self.target);
+        let (reached, slots) = (cut.floor, cut.slots());
+        match self.log.trim(reached, &cut.dead) {
+            Ok(()) => {
+                self.ledger.forget(slots);
+                self.memory.trim(reached);
+            }
+            Err(error) => self.fail(error.to_string()),
+        }
+    }
+
+    fn answer_compactions(&mut self) {
         let floor = self.log.floor();
         if floor >= self.target {
             self.target = 0;

@@ -28,7 +28,19 @@ pub(crate) struct Disk {
     database: Database,
     floor: Revision,
     /// Held as long as the database is, and released after it.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
+}
+
+/// A locked file.
+pub(crate) struct Lock(pub(crate) File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Not left to the closing of the file: a process being started just now may still share it for a moment.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "cannot unlock the data directory");
+        }
+    }
 }
 
 /// Any redb error, as far as we tell them apart.
@@ -50,7 +62,7 @@ fn is_damage(error: &io::Error) -> bool {
 
 impl Disk {
     /// Opens the file, making it if there is none. `lock` is what keeps other processes away.
-    pub(crate) fn open(path: &Path, lock: File) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path, lock: Lock) -> Result<Self, OpenError> {
         if !path.exists() {
             create(path, FORMAT, 1, None).map_err(|error| OpenError::log(path, error))?;
         }
