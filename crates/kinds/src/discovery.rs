@@ -1,13 +1,14 @@
 //! The discovery documents: which groups, versions and resources exist, in the plain and the aggregated form.
 //!
-//! Invariant: pure functions of the rows; only what is served is shown. A subresource tells the kind of its body only
+//! Invariant: pure functions of the rows; only what is served is shown, and the caller says what that is: usually
+//! [`Kind::served`], unless versions were switched on or off. A subresource tells the kind of its body only
 //! where that differs from its own group and version, as upstream, whose clients fill in the rest.
 
 use crate::catalog::{Catalog, Group, Kind, Version, api_version};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-/// The kind of [`crate::discovery::aggregated_groups`] in a media type's `g`, `v` and `as` parameters.
+/// The kind of [`aggregated_groups`] in a media type's `g`, `v` and `as` parameters.
 pub const AGGREGATED_KIND: &str = "APIGroupDiscoveryList";
 
 /// The two versions of the aggregated form; they differ in name only.
@@ -35,10 +36,22 @@ impl Form {
     }
 }
 
+/// Whether a kind is served.
+pub type Served<'s> = &'s dyn Fn(&Kind) -> bool;
+
+/// Group and version of everything that is served, in the order of discovery.
+pub fn versions<'c>(catalog: &'c Catalog, served: Served<'c>) -> impl Iterator<Item = (&'c str, &'c str)> {
+    let groups = catalog.groups().iter();
+    groups.flat_map(move |group| {
+        served_versions(group, served).map(|version| (group.name.as_str(), version.name.as_str()))
+    })
+}
+
 /// `/api`: the versions of the core group. `address` is where clients reach this server: host and port.
-pub fn core_versions(catalog: &Catalog, address: &str) -> Value {
+pub fn core_versions(catalog: &Catalog, served: Served<'_>, address: &str) -> Value {
+    let core = catalog.group("").into_iter();
     let versions: Vec<&str> =
-        catalog.group("").into_iter().flat_map(served).map(|version| version.name.as_str()).collect();
+        core.flat_map(|group| served_versions(group, served)).map(|version| version.name.as_str()).collect();
     json!({
         "kind": "APIVersions",
         "versions": versions,
@@ -47,23 +60,23 @@ pub fn core_versions(catalog: &Catalog, address: &str) -> Value {
 }
 
 /// `/apis`: all groups but core.
-pub fn groups(catalog: &Catalog) -> Value {
-    let groups: Vec<Value> = named_groups(catalog).map(group_entry).collect();
+pub fn groups(catalog: &Catalog, served: Served<'_>) -> Value {
+    let groups: Vec<Value> = named_groups(catalog).filter_map(|group| group_entry(group, served)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `/apis/<group>`; none if the group is not served.
-pub fn group(catalog: &Catalog, name: &str) -> Option<Value> {
-    let mut entry = group_entry(named_groups(catalog).find(|group| group.name == name)?);
+pub fn group(catalog: &Catalog, served: Served<'_>, name: &str) -> Option<Value> {
+    let mut entry = group_entry(named_groups(catalog).find(|group| group.name == name)?, served)?;
     entry["kind"] = "APIGroup".into();
     entry["apiVersion"] = "v1".into();
     Some(entry)
 }
 
 /// `/api/v1` and `/apis/<group>/<version>`; none if the version is not served.
-pub fn resources(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
-    let version = served(catalog.group(group)?).find(|candidate| candidate.name == version)?;
-    let resources: Vec<Value> = served_kinds(version).flat_map(resource_entries).collect();
+pub fn resources(catalog: &Catalog, served: Served<'_>, group: &str, version: &str) -> Option<Value> {
+    let version = served_versions(catalog.group(group)?, served).find(|candidate| candidate.name == version)?;
+    let resources: Vec<Value> = served_kinds(version, served).flat_map(resource_entries).collect();
     let mut list = json!({
         "kind": "APIResourceList",
         "groupVersion": api_version(group, &version.name),
@@ -76,32 +89,33 @@ pub fn resources(catalog: &Catalog, group: &str, version: &str) -> Option<Value>
 }
 
 /// `/api` in the aggregated form.
-pub fn aggregated_core(catalog: &Catalog, form: Form) -> Value {
-    aggregated(catalog.group("").into_iter(), form)
+pub fn aggregated_core(catalog: &Catalog, served: Served<'_>, form: Form) -> Value {
+    aggregated(catalog.group("").into_iter(), served, form)
 }
 
 /// `/apis` in the aggregated form.
-pub fn aggregated_groups(catalog: &Catalog, form: Form) -> Value {
-    aggregated(named_groups(catalog), form)
+pub fn aggregated_groups(catalog: &Catalog, served: Served<'_>, form: Form) -> Value {
+    aggregated(named_groups(catalog), served, form)
 }
 
-fn served(group: &Group) -> impl Iterator<Item = &Version> {
-    group.versions.iter().filter(|version| version.served())
+fn served_versions<'g>(group: &'g Group, served: Served<'g>) -> impl Iterator<Item = &'g Version> {
+    group.versions.iter().filter(move |version| version.kinds.iter().any(|kind| served(kind)))
 }
 
-fn served_kinds(version: &Version) -> impl Iterator<Item = &Kind> {
-    version.kinds.iter().map(AsRef::as_ref).filter(|kind| kind.served)
+fn served_kinds<'g>(version: &'g Version, served: Served<'g>) -> impl Iterator<Item = &'g Kind> {
+    version.kinds.iter().map(AsRef::as_ref).filter(move |kind| served(kind))
 }
 
 fn named_groups(catalog: &Catalog) -> impl Iterator<Item = &Group> {
-    catalog.groups().iter().filter(|group| !group.name.is_empty() && group.versions.iter().any(Version::served))
+    catalog.groups().iter().filter(|group| !group.name.is_empty())
 }
 
-fn group_entry(group: &Group) -> Value {
+/// A group with its versions; none if no version is served.
+fn group_entry(group: &Group, served: Served<'_>) -> Option<Value> {
     let entry =
         |version: &Version| json!({"groupVersion": api_version(&group.name, &version.name), "version": version.name});
-    let versions: Vec<Value> = served(group).map(entry).collect();
-    json!({"name": group.name, "preferredVersion": versions.first(), "versions": versions})
+    let versions: Vec<Value> = served_versions(group, served).map(entry).collect();
+    Some(json!({"name": group.name, "preferredVersion": versions.first()?, "versions": versions}))
 }
 
 /// A kind and its subresources as `APIResource`s.
@@ -162,21 +176,24 @@ fn storage_version_hash(kind: &Kind) -> String {
     crate::base64::encode(&digest[..8])
 }
 
-fn aggregated<'g>(groups: impl Iterator<Item = &'g Group>, form: Form) -> Value {
+fn aggregated<'g>(groups: impl Iterator<Item = &'g Group>, served: Served<'_>, form: Form) -> Value {
     let entry = |group: &Group| {
-        let versions: Vec<Value> = served(group)
+        let versions: Vec<Value> = served_versions(group, served)
             .map(|version| {
-                let resources: Vec<Value> = served_kinds(version).map(aggregated_resource).collect();
+                let resources: Vec<Value> = served_kinds(version, served).map(aggregated_resource).collect();
                 json!({"version": version.name, "resources": resources, "freshness": "Current"})
             })
             .collect();
+        if versions.is_empty() {
+            return None;
+        }
         let mut metadata = json!({"creationTimestamp": null});
         if !group.name.is_empty() {
             metadata["name"] = group.name.as_str().into();
         }
-        json!({"metadata": metadata, "versions": versions})
+        Some(json!({"metadata": metadata, "versions": versions}))
     };
-    let items: Vec<Value> = groups.map(entry).collect();
+    let items: Vec<Value> = groups.filter_map(entry).collect();
     json!({"kind": AGGREGATED_KIND, "apiVersion": form.api_version(), "metadata": {}, "items": items})
 }
 

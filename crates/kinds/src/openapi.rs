@@ -5,6 +5,7 @@
 //! the document is made of. Why not a cache: together the documents are megabytes that are read a few times a day.
 
 use crate::catalog::{Catalog, Kind};
+use crate::discovery::{self, Served};
 use crate::schema::{self, TypeId};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha512};
@@ -53,20 +54,30 @@ pub struct Document {
     pub hash: String,
 }
 
-/// `/openapi/v3`: where the document of each served version is.
+/// `/openapi/v3`: where the document of each version is that is served by default.
 pub fn v3_index() -> Value {
+    v3_index_of(&|kind| kind.served)
+}
+
+/// `/openapi/v3` of a server that serves these kinds.
+pub fn v3_index_of(served: Served<'_>) -> Value {
     let mut paths = Map::new();
-    for (group, version) in served_versions() {
+    for (group, version) in discovery::versions(Catalog::builtin(), served) {
         let path = document_path(group, version);
-        let address = format!("/openapi/v3/{path}?hash={}", digest(&kinds_of(group, version)));
+        let address = format!("/openapi/v3/{path}?hash={}", digest(&kinds_of(group, version, served)));
         paths.insert(path, serde_json::json!({"serverRelativeURL": address}));
     }
     serde_json::json!({"paths": paths})
 }
 
-/// The document of a version; none if it is not served.
+/// The document of a version; none if it is not served by default.
 pub fn v3(group: &str, version: &str) -> Option<Document> {
-    let kinds = kinds_of(group, version);
+    v3_of(&|kind| kind.served, group, version)
+}
+
+/// The document of a version of a server that serves these kinds.
+pub fn v3_of(served: Served<'_>, group: &str, version: &str) -> Option<Document> {
+    let kinds = kinds_of(group, version, served);
     if kinds.is_empty() {
         return None;
     }
@@ -91,9 +102,15 @@ pub fn v3(group: &str, version: &str) -> Option<Document> {
     Some(Document { bytes, hash: digest(&kinds) })
 }
 
-/// `/openapi/v2`: everything that is served.
+/// `/openapi/v2`: everything that is served by default.
 pub fn v2() -> Document {
-    let kinds: Vec<&Kind> = served_versions().flat_map(|(group, version)| kinds_of(group, version)).collect();
+    v2_of(&|kind| kind.served)
+}
+
+/// `/openapi/v2` of a server that serves these kinds.
+pub fn v2_of(served: Served<'_>) -> Document {
+    let versions = || discovery::versions(Catalog::builtin(), served);
+    let kinds: Vec<&Kind> = versions().flat_map(|(group, version)| kinds_of(group, version, served)).collect();
     let flavour = Flavour::V2;
     let paths = Paths { schema: schema::schema(), flavour };
     let types = schemas::closure(schema::schema(), paths.roots(kinds.iter().copied()));
@@ -104,7 +121,7 @@ pub fn v2() -> Document {
             out.text("version", KUBERNETES);
         });
         out.object("paths", |out| {
-            served_versions().for_each(|(group, version)| paths.write_resource_list(out, group, version));
+            versions().for_each(|(group, version)| paths.write_resource_list(out, group, version));
             kinds.iter().for_each(|kind| paths.write_kind(out, kind));
         });
         out.array("security", |out| out.object(|out| out.texts("BearerToken", [])));
@@ -133,17 +150,10 @@ pub fn document_path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-fn served_versions() -> impl Iterator<Item = (&'static str, &'static str)> {
-    Catalog::builtin().groups().iter().flat_map(|group| {
-        let served = group.versions.iter().filter(|version| version.served());
-        served.map(|version| (group.name.as_str(), version.name.as_str()))
-    })
-}
-
-fn kinds_of(group: &str, version: &str) -> Vec<&'static Kind> {
+fn kinds_of(group: &str, version: &str, served: Served<'_>) -> Vec<&'static Kind> {
     let versions = Catalog::builtin().group(group).into_iter().flat_map(|group| &group.versions);
     let kinds = versions.filter(|candidate| candidate.name == version).flat_map(|version| &version.kinds);
-    kinds.map(AsRef::as_ref).filter(|kind| kind.served).collect()
+    kinds.map(AsRef::as_ref).filter(|kind| served(kind)).collect()
 }
 
 /// A digest of what the document of these kinds is made of.

@@ -213,7 +213,8 @@ impl Paths<'_> {
         self.write_path(out, &path, kind, &["name"], subresource.verbs.iter().filter_map(operation).collect());
         if subresource.name == "proxy" {
             let rest = |verb: &String| {
-                operation(verb).map(|operation| Operation { subject: format!("{}WithPath", operation.subject), ..operation })
+                operation(verb)
+                    .map(|operation| Operation { subject: format!("{}WithPath", operation.subject), ..operation })
             };
             let operations = subresource.verbs.iter().filter_map(rest).collect();
             self.write_path(out, &format!("{path}/{{path}}"), kind, &["name", "path"], operations);
@@ -238,7 +239,11 @@ impl Paths<'_> {
             out.array("parameters", |out| {
                 if parameters.contains(&"name") {
                     let description = format!("name of the {}", kind.kind);
-                    self.write_parameter(out, &Parameter { name: "name", description: "", ..parameters::NAMESPACE }, &description);
+                    self.write_parameter(
+                        out,
+                        &Parameter { name: "name", description: "", ..parameters::NAMESPACE },
+                        &description,
+                    );
                 }
                 if path.contains("{namespace}") {
                     self.write_parameter(out, &parameters::NAMESPACE, parameters::NAMESPACE.description);

@@ -84,22 +84,23 @@ fn decode(patch: &Value) -> Result<Vec<Operation<'_>>, PatchError> {
             items.len()
         )));
     }
-    let decode_one = |item| match item {
-        &Value::Object(ref fields) => {
-            let text = |name: &str| fields.get(name).and_then(Value::as_str);
-            Ok(Operation {
-                kind: text("op").unwrap_or("unknown"),
-                path: text("path"),
-                from: text("from"),
-                value: fields.get("value").unwrap_or(&Value::Null),
-            })
-        }
-        other => Err(PatchError::Malformed(format!(
-            "json: cannot unmarshal {} into Go value of type jsonpatch.Operation",
-            json_kind(other)
-        ))),
-    };
     items.iter().map(decode_one).collect()
+}
+
+fn decode_one(item: &Value) -> Result<Operation<'_>, PatchError> {
+    let Value::Object(fields) = item else {
+        return Err(PatchError::Malformed(format!(
+            "json: cannot unmarshal {} into Go value of type jsonpatch.Operation",
+            json_kind(item)
+        )));
+    };
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    Ok(Operation {
+        kind: text("op").unwrap_or("unknown"),
+        path: text("path"),
+        from: text("from"),
+        value: fields.get("value").unwrap_or(&Value::Null),
+    })
 }
 
 impl Operation<'_> {

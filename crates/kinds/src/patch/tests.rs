@@ -357,6 +357,59 @@ fn wrong_types_simply_replace_and_nulls_delete() {
     );
 }
 
+/// The patch is one that `kubectl apply` sent: the live object has defaults, a sidecar and a volume of its own.
+#[test]
+fn a_patch_from_kubectl_apply_gives_what_the_manifest_says() {
+    let live = json!({
+        "metadata": {"finalizers": ["a/b", "c/d"]},
+        "spec": {"replicas": 2, "template": {"spec": {
+            "containers": [
+                {"name": "a", "image": "x", "imagePullPolicy": "Always", "ports": [{"containerPort": 80, "protocol": "TCP"}]},
+                {"name": "sidecar", "image": "s"},
+                {"name": "b", "image": "y", "imagePullPolicy": "Always"},
+            ],
+            "volumes": [{"name": "v", "emptyDir": {}}, {"name": "injected", "emptyDir": {}}, {"name": "w", "emptyDir": {}}],
+        }}},
+    });
+    let patch = json!({
+        "metadata": {"$deleteFromPrimitiveList/finalizers": ["a/b"], "$setElementOrder/finalizers": ["c/d"]},
+        "spec": {"replicas": 3, "template": {"spec": {
+            "$setElementOrder/containers": [{"name": "b"}, {"name": "c"}, {"name": "a"}],
+            "$setElementOrder/volumes": [{"name": "v"}],
+            "containers": [
+                {"image": "z", "name": "b"},
+                {"image": "new", "name": "c"},
+                {
+                    "$setElementOrder/ports": [{"containerPort": 81}],
+                    "name": "a",
+                    "ports": [{"containerPort": 81}, {"$patch": "delete", "containerPort": 80}],
+                },
+            ],
+            "volumes": [
+                {"$retainKeys": ["hostPath", "name"], "emptyDir": null, "hostPath": {"path": "/x"}, "name": "v"},
+                {"$patch": "delete", "name": "w"},
+            ],
+        }}},
+    });
+    let deployment = schema::find("api.apps.v1.Deployment").expect("deployments have a type");
+    let result = strategic(deployment, &live, &patch).expect("the patch applies");
+    assert_eq!(
+        result,
+        json!({
+            "metadata": {"finalizers": ["c/d"]},
+            "spec": {"replicas": 3, "template": {"spec": {
+                "containers": [
+                    {"name": "sidecar", "image": "s"},
+                    {"name": "b", "image": "z", "imagePullPolicy": "Always"},
+                    {"name": "c", "image": "new"},
+                    {"name": "a", "image": "x", "imagePullPolicy": "Always", "ports": [{"containerPort": 81}]},
+                ],
+                "volumes": [{"name": "v", "hostPath": {"path": "/x"}}, {"name": "injected", "emptyDir": {}}],
+            }}},
+        })
+    );
+}
+
 /// Any JSON with words that mean something to the patch engines.
 pub(super) fn any_json() -> impl Strategy<Value = Value> {
     let words = || {
