@@ -5,7 +5,15 @@
 //! Why not libcgroups: it creates parents without removing them, fails on statistics of
 //! controllers that are off, and knows only one container at a time. This layer is file formats.
 
+mod layout;
+mod tree;
+mod v1;
+mod v2;
+
 use serde::{Deserialize, Serialize};
+
+pub use layout::Layout;
+pub use tree::{Group, Tree};
 
 /// Quality of service of a pod: which branch of the tree it lives in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +34,18 @@ pub struct Limits {
     /// Bytes.
     pub memory: Option<u64>,
     pub pids: Option<u64>,
+}
+
+impl Qos {
+    /// The directory of this level in the tree.
+    #[must_use]
+    pub fn directory(self) -> &'static str {
+        match self {
+            Self::Guaranteed => "guaranteed",
+            Self::Burstable => "burstable",
+            Self::BestEffort => "besteffort",
+        }
+    }
 }
 
 /// What a cgroup uses now.
@@ -52,4 +72,27 @@ pub enum Error {
     NoCgroups,
     #[error("cgroup {0} still has processes after they were killed")]
     Busy(std::path::PathBuf),
+}
+
+/// One value for one interface file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// The v1 hierarchy the file is in; v2 has only one.
+    controller: &'static str,
+    file: &'static str,
+    value: String,
+    /// The kernel may be built without this file.
+    optional: bool,
+}
+
+/// The number after `key` in a file of `key number` lines.
+fn field(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// How many processes of a cgroup the kernel killed for lack of memory; reads the file named by
+/// [`Tree::oom_file`]. The line is the same in v1 (`memory.oom_control`) and v2 (`memory.events`).
+#[must_use]
+pub fn oom_kills(file: &std::path::Path) -> u64 {
+    std::fs::read_to_string(file).ok().and_then(|text| field(&text, "oom_kill")).unwrap_or(0)
 }

@@ -48,7 +48,10 @@ pub struct Config {
 pub enum Auth {
     #[default]
     Anonymous,
-    Basic { username: String, password: String },
+    Basic {
+        username: String,
+        password: String,
+    },
     Bearer(String),
 }
 

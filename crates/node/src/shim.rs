@@ -1,7 +1,48 @@
-//! The process beside each container; the only place that calls libcontainer.
+//! The process beside each container: it starts it, keeps its log, reports its end.
+//!
+//! Invariant: one thread, always. libcontainer clones the process and runs ordinary code in the
+//! copy, where a lock that another thread held stays locked for ever; so it is called only here,
+//! and only after the thread count has been checked.
+//! Invariant: a shim outlives the agent. It has its own session, keeps everything it knows in
+//! files (`pid`, `exit`, the log) and holds `lock` for as long as it lives.
+//! Why not one shim per pod: a container's end is then its shim's end, which the kernel announces.
+
+mod console;
+mod container;
+mod exec;
+mod executor;
+mod log;
+mod monitor;
+mod pause;
+pub(crate) mod process;
+mod run;
+pub(crate) mod wire;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// Entry point of `knarr shim ...`: call it before any thread exists. `args` come after `shim`.
-pub fn main(args: impl Iterator<Item = std::ffi::OsString>) -> ! {
-    drop(args);
-    std::process::exit(2)
+pub fn main(args: impl Iterator<Item = OsString>) -> ! {
+    let args: Vec<OsString> = args.collect();
+    if process::threads() != 1 {
+        eprintln!("knarr shim: more than one thread; the shim must be entered first thing in main");
+        std::process::exit(2);
+    }
+    let directory = args.get(1).map(PathBuf::from);
+    let ended = match (args.first().and_then(|verb| verb.to_str()), directory) {
+        (Some("run"), Some(directory)) => run::run(&directory),
+        (Some("exec"), Some(directory)) => exec::run(&directory),
+        (Some("pause"), None) => pause::run(),
+        _ => {
+            eprintln!("usage: shim run DIRECTORY | shim exec DIRECTORY | shim pause");
+            std::process::exit(2);
+        }
+    };
+    match ended {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("knarr shim: {error}");
+            std::process::exit(1);
+        }
+    }
 }
