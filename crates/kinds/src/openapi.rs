@@ -86,6 +86,7 @@ pub fn v3_of(served: Served<'_>, group: &str, version: &str) -> Option<Document>
     let types = schemas::closure(schema::schema(), paths.roots(kinds.iter().copied()));
     let bytes = write::object(|out| {
         out.object("components", |out| {
+            out.object("parameters", |out| paths.write_parameters(out));
             out.object("schemas", |out| write_schemas(out, flavour, &types));
             out.object("securitySchemes", write_security);
         });
@@ -120,6 +121,7 @@ pub fn v2_of(served: Served<'_>) -> Document {
             out.text("title", "Kubernetes");
             out.text("version", KUBERNETES);
         });
+        out.object("parameters", |out| paths.write_parameters(out));
         out.object("paths", |out| {
             versions().for_each(|(group, version)| paths.write_resource_list(out, group, version));
             kinds.iter().for_each(|kind| paths.write_kind(out, kind));

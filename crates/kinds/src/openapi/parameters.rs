@@ -3,6 +3,8 @@
 //! Invariant: clients decide by these names what the server can do: `kubectl` looks for `fieldValidation` and `dryRun`
 //! among the parameters of the patch operation. So they are listed only where the pipeline honours them.
 
+use std::collections::BTreeMap;
+
 /// One parameter.
 #[derive(Debug)]
 pub(super) struct Parameter {
@@ -20,9 +22,27 @@ const fn path(name: &'static str, description: &'static str) -> Parameter {
     Parameter { name, place: "path", kind: "string", description }
 }
 
-pub(super) const NAMESPACE: Parameter = path("namespace", "object name and auth scope, such as for teams and projects");
-pub(super) const PRETTY: Parameter = query("pretty", "string", "If 'true', then the output is pretty printed.");
-pub(super) const REST: Parameter = path("path", "path to the resource");
+impl Parameter {
+    /// Whether the parameter belongs to all operations of a path.
+    pub(super) fn is_in(&self, path: &str) -> bool {
+        self.place == "query" || path.contains(&format!("{{{}}}", self.name))
+    }
+}
+
+/// Every parameter once, by name.
+pub(super) fn all() -> impl Iterator<Item = &'static Parameter> {
+    let lists = [IN_PATHS, PATCH, DELETE, LIST, LOG];
+    let by_name: BTreeMap<&str, &Parameter> = lists.into_iter().flatten().map(|one| (one.name, one)).collect();
+    by_name.into_values()
+}
+
+/// The parameters of paths as such; the rest belong to operations.
+pub(super) const IN_PATHS: &[Parameter] = &[
+    path("name", "name of the object"),
+    path("namespace", "object name and auth scope, such as for teams and projects"),
+    path("path", "path to the resource"),
+    query("pretty", "string", "If 'true', then the output is pretty printed."),
+];
 
 const DRY_RUN: Parameter =
     query("dryRun", "string", "Do everything but store the change; the only value besides none is All.");

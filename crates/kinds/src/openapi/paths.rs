@@ -151,7 +151,7 @@ impl Paths<'_> {
         if kind.namespaced && kind.allows("list") {
             let everywhere = format!("{}/{}", base(&kind.group, &kind.version), kind.plural);
             let all = own(Action::List, format!("{}ForAllNamespaces", kind.kind));
-            self.write_path(out, &everywhere, kind, &[], vec![all]);
+            self.write_path(out, &everywhere, kind, vec![all]);
         }
         let of_collection = [
             verb("list", Action::List),
@@ -159,7 +159,7 @@ impl Paths<'_> {
             verb("deletecollection", Action::DeleteCollection)
                 .map(|operation| Operation { subject: format!("Collection{scoped}"), ..operation }),
         ];
-        self.write_path(out, &collection, kind, &[], of_collection.into_iter().flatten().collect());
+        self.write_path(out, &collection, kind, of_collection.into_iter().flatten().collect());
         let of_object = [
             verb("get", Action::Get),
             verb("update", Action::Put),
@@ -167,7 +167,7 @@ impl Paths<'_> {
             verb("delete", Action::Delete),
         ];
         let object = format!("{collection}/{{name}}");
-        self.write_path(out, &object, kind, &["name"], of_object.into_iter().flatten().collect());
+        self.write_path(out, &object, kind, of_object.into_iter().flatten().collect());
         for subresource in &kind.subresources {
             self.write_subresource(out, kind, subresource, &object, &scoped);
         }
@@ -210,25 +210,18 @@ impl Paths<'_> {
             let extra = if log { parameters::LOG } else { &[] };
             Some(Operation { action, subject, gvk, body, extra, plain_text: streams || log })
         };
-        self.write_path(out, &path, kind, &["name"], subresource.verbs.iter().filter_map(operation).collect());
+        self.write_path(out, &path, kind, subresource.verbs.iter().filter_map(operation).collect());
         if subresource.name == "proxy" {
             let rest = |verb: &String| {
                 operation(verb)
                     .map(|operation| Operation { subject: format!("{}WithPath", operation.subject), ..operation })
             };
             let operations = subresource.verbs.iter().filter_map(rest).collect();
-            self.write_path(out, &format!("{path}/{{path}}"), kind, &["name", "path"], operations);
+            self.write_path(out, &format!("{path}/{{path}}"), kind, operations);
         }
     }
 
-    fn write_path(
-        &self,
-        out: &mut Object<'_>,
-        path: &str,
-        kind: &Kind,
-        parameters: &[&str],
-        operations: Vec<Operation<'_>>,
-    ) {
+    fn write_path(&self, out: &mut Object<'_>, path: &str, kind: &Kind, operations: Vec<Operation<'_>>) {
         if operations.is_empty() {
             return;
         }
@@ -237,21 +230,9 @@ impl Paths<'_> {
                 out.object(operation.action.method(), |out| self.write_operation(out, kind, operation));
             }
             out.array("parameters", |out| {
-                if parameters.contains(&"name") {
-                    let description = format!("name of the {}", kind.kind);
-                    self.write_parameter(
-                        out,
-                        &Parameter { name: "name", description: "", ..parameters::NAMESPACE },
-                        &description,
-                    );
+                for parameter in parameters::IN_PATHS.iter().filter(|parameter| parameter.is_in(path)) {
+                    self.write_parameter_reference(out, parameter);
                 }
-                if path.contains("{namespace}") {
-                    self.write_parameter(out, &parameters::NAMESPACE, parameters::NAMESPACE.description);
-                }
-                if parameters.contains(&"path") {
-                    self.write_parameter(out, &parameters::REST, parameters::REST.description);
-                }
-                self.write_parameter(out, &parameters::PRETTY, parameters::PRETTY.description);
             });
         });
     }
@@ -277,7 +258,11 @@ impl Paths<'_> {
         if query().next().is_some() || (v2 && takes.is_some()) {
             out.array("parameters", |out| {
                 for parameter in query() {
-                    self.write_parameter(out, parameter, parameter.description);
+                    // kubectl looks for names among the parameters of a patch, but does not follow references.
+                    match action {
+                        Action::Patch => out.object(|out| self.write_parameter(out, parameter)),
+                        _ => self.write_parameter_reference(out, parameter),
+                    }
                 }
                 if let (true, Some(body)) = (v2, takes) {
                     out.object(|out| {
@@ -357,25 +342,36 @@ impl Paths<'_> {
         }
     }
 
-    fn write_parameter(&self, out: &mut Array<'_>, parameter: &Parameter, description: &str) {
-        out.object(|out| {
-            out.text("description", description);
-            out.text("in", parameter.place);
-            out.text("name", parameter.name);
-            if parameter.place == "path" {
-                out.flag("required", true);
-            }
-            match self.flavour {
-                Flavour::V2 => {
-                    out.text("type", parameter.kind);
-                    out.flag("uniqueItems", true);
-                }
-                Flavour::V3 => out.object("schema", |out| {
-                    out.text("type", parameter.kind);
-                    out.flag("uniqueItems", true);
-                }),
-            }
-        });
+    /// Writes all parameters once; operations refer to them, which keeps the documents small.
+    pub(super) fn write_parameters(&self, out: &mut Object<'_>) {
+        for parameter in parameters::all() {
+            out.object(parameter.name, |out| self.write_parameter(out, parameter));
+        }
+    }
+
+    fn write_parameter_reference(&self, out: &mut Array<'_>, parameter: &Parameter) {
+        let prefix = match self.flavour {
+            Flavour::V2 => "#/parameters/",
+            Flavour::V3 => "#/components/parameters/",
+        };
+        out.object(|out| out.text("$ref", &format!("{prefix}{}", parameter.name)));
+    }
+
+    fn write_parameter(&self, out: &mut Object<'_>, parameter: &Parameter) {
+        out.text("description", parameter.description);
+        out.text("in", parameter.place);
+        out.text("name", parameter.name);
+        if parameter.place == "path" {
+            out.flag("required", true);
+        }
+        let kind = |out: &mut Object<'_>| {
+            out.text("type", parameter.kind);
+            out.flag("uniqueItems", true);
+        };
+        match self.flavour {
+            Flavour::V2 => kind(out),
+            Flavour::V3 => out.object("schema", kind),
+        }
     }
 }
 

@@ -200,16 +200,16 @@ fn every_reference_of_every_document_leads_somewhere() {
         let mut found = Vec::new();
         references(&document, &mut found);
         for reference in found {
-            let name = reference.strip_prefix("#/components/schemas/").expect("a reference to a schema");
-            assert!(document["components"]["schemas"].get(name).is_some(), "{group}/{version}: {name}");
+            let place = reference.strip_prefix('#').expect("a reference into the document");
+            assert!(document.pointer(place).is_some(), "{group}/{version}: {place}");
         }
     }
     let document: Value = serde_json::from_slice(&v2().bytes).unwrap();
     let mut found = Vec::new();
     references(&document, &mut found);
     for reference in found {
-        let name = reference.strip_prefix("#/definitions/").expect("a reference to a definition");
-        assert!(document["definitions"].get(name).is_some(), "{name}");
+        let place = reference.strip_prefix('#').expect("a reference into the document");
+        assert!(document.pointer(place).is_some(), "{place}");
     }
 }
 
