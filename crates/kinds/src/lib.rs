@@ -35,3 +35,10 @@ pub use fields::selectable_fields;
 pub use prune::{Unknown, prune, prune_type};
 pub use schema::TypeId;
 pub use validate::{validate_create, validate_update};
+
+#[cfg(test)]
+mod cost;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;

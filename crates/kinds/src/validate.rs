@@ -4,8 +4,23 @@
 //! rule of the kind already complained about is not complained about again by the schema. The object must have passed
 //! `coerce` and `default`; if it did not, wrong shapes read as absent.
 
+pub(crate) mod apps;
+pub(crate) mod autoscaling;
+pub(crate) mod batch;
+pub(crate) mod container;
+pub(crate) mod core;
+pub(crate) mod extension;
 pub(crate) mod meta;
+pub(crate) mod network;
+pub(crate) mod pod;
+pub(crate) mod policy;
+pub(crate) mod probe;
+pub(crate) mod rbac;
+pub(crate) mod scheduling;
+pub(crate) mod service;
+pub(crate) mod storage;
 pub(crate) mod structure;
+pub(crate) mod volume;
 
 use base::name::Verdict;
 use serde_json::Value;
@@ -128,3 +143,6 @@ impl Faults {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ pub(super) static RULES: &[(&str, Rule)] = &[
     ("api.core.v1.EphemeralContainer", |container| pull_policy(container, "image", "imagePullPolicy")),
     ("api.core.v1.ImageVolumeSource", |source| pull_policy(source, "reference", "pullPolicy")),
     ("api.core.v1.Volume", volume),
+    ("api.core.v1.PodSpec", pod_spec),
     ("api.core.v1.ServiceSpec", service),
     ("api.core.v1.NodeStatus", node_status),
     ("api.core.v1.LimitRangeItem", limit_range_item),
@@ -51,6 +52,17 @@ fn tag_is_latest(image: &str) -> bool {
 fn volume(members: &mut Members) {
     if members.keys().all(|name| name == "name") {
         members.insert("emptyDir".to_owned(), json!({}));
+    }
+}
+
+/// The old and the new name of the service account always go together.
+fn pod_spec(spec: &mut Members) {
+    let (new, old) = ("serviceAccountName", "serviceAccount");
+    if let Some(name) = spec.get(new).or_else(|| spec.get(old)).cloned() {
+        fill(spec, new, name);
+    }
+    if let Some(name) = spec.get(new).cloned() {
+        spec.insert(old.to_owned(), name);
     }
 }
 

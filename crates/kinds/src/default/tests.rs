@@ -30,45 +30,325 @@ fn a_pod_gets_what_upstream_gives_it() {
         },
         "status": {},
     });
-    check("", "v1", "pods", pod, expect![[r#""#]]);
+    check(
+        "",
+        "v1",
+        "pods",
+        pod,
+        expect![[r#"
+        {
+          "metadata": {
+            "name": "web"
+          },
+          "spec": {
+            "containers": [
+              {
+                "image": "nginx",
+                "imagePullPolicy": "Always",
+                "livenessProbe": {
+                  "failureThreshold": 3,
+                  "httpGet": {
+                    "path": "/",
+                    "port": 80,
+                    "scheme": "HTTP"
+                  },
+                  "periodSeconds": 10,
+                  "successThreshold": 1,
+                  "timeoutSeconds": 1
+                },
+                "name": "web",
+                "ports": [
+                  {
+                    "containerPort": 80,
+                    "protocol": "TCP"
+                  }
+                ],
+                "resources": {
+                  "limits": {
+                    "cpu": "1",
+                    "memory": "1073741824"
+                  },
+                  "requests": {
+                    "cpu": "1",
+                    "memory": "1073741824"
+                  }
+                },
+                "terminationMessagePath": "/dev/termination-log",
+                "terminationMessagePolicy": "File"
+              }
+            ],
+            "dnsPolicy": "ClusterFirst",
+            "enableServiceLinks": true,
+            "restartPolicy": "Always",
+            "schedulerName": "default-scheduler",
+            "securityContext": {},
+            "terminationGracePeriodSeconds": 30,
+            "volumes": [
+              {
+                "emptyDir": {},
+                "name": "tmp"
+              },
+              {
+                "configMap": {
+                  "defaultMode": 420,
+                  "name": "c"
+                },
+                "name": "conf"
+              }
+            ]
+          },
+          "status": {}
+        }"#]],
+    );
 }
 
 #[test]
 fn a_deployment_gets_what_upstream_gives_it() {
     let deployment = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "a:1"}]}}}});
-    check("apps", "v1", "deployments", deployment, expect![[r#""#]]);
+    check(
+        "apps",
+        "v1",
+        "deployments",
+        deployment,
+        expect![[r#"
+        {
+          "spec": {
+            "progressDeadlineSeconds": 600,
+            "replicas": 1,
+            "revisionHistoryLimit": 10,
+            "strategy": {
+              "rollingUpdate": {
+                "maxSurge": "25%",
+                "maxUnavailable": "25%"
+              },
+              "type": "RollingUpdate"
+            },
+            "template": {
+              "spec": {
+                "containers": [
+                  {
+                    "image": "a:1",
+                    "imagePullPolicy": "IfNotPresent",
+                    "name": "a",
+                    "terminationMessagePath": "/dev/termination-log",
+                    "terminationMessagePolicy": "File"
+                  }
+                ],
+                "dnsPolicy": "ClusterFirst",
+                "restartPolicy": "Always",
+                "schedulerName": "default-scheduler",
+                "securityContext": {},
+                "terminationGracePeriodSeconds": 30
+              }
+            }
+          }
+        }"#]],
+    );
 }
 
 #[test]
 fn a_service_gets_what_upstream_gives_it() {
     let service = json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "sessionAffinity": "ClientIP"}});
-    check("", "v1", "services", service, expect![[r#""#]]);
+    check(
+        "",
+        "v1",
+        "services",
+        service,
+        expect![[r#"
+        {
+          "spec": {
+            "allocateLoadBalancerNodePorts": true,
+            "externalTrafficPolicy": "Cluster",
+            "internalTrafficPolicy": "Cluster",
+            "ports": [
+              {
+                "port": 80,
+                "protocol": "TCP",
+                "targetPort": 80
+              }
+            ],
+            "sessionAffinity": "ClientIP",
+            "sessionAffinityConfig": {
+              "clientIP": {
+                "timeoutSeconds": 10800
+              }
+            },
+            "type": "LoadBalancer"
+          }
+        }"#]],
+    );
 }
 
 #[test]
 fn a_job_gets_what_upstream_gives_it() {
     let job = json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}}});
-    check("batch", "v1", "jobs", job, expect![[r#""#]]);
+    check(
+        "batch",
+        "v1",
+        "jobs",
+        job,
+        expect![[r#"
+        {
+          "metadata": {
+            "labels": {
+              "a": "b"
+            }
+          },
+          "spec": {
+            "backoffLimit": 6,
+            "completionMode": "NonIndexed",
+            "completions": 1,
+            "parallelism": 1,
+            "podReplacementPolicy": "TerminatingOrFailed",
+            "suspend": false,
+            "template": {
+              "metadata": {
+                "labels": {
+                  "a": "b"
+                }
+              },
+              "spec": {
+                "containers": [],
+                "dnsPolicy": "ClusterFirst",
+                "restartPolicy": "Always",
+                "schedulerName": "default-scheduler",
+                "securityContext": {},
+                "terminationGracePeriodSeconds": 30
+              }
+            }
+          }
+        }"#]],
+    );
 }
 
 #[test]
 fn small_kinds_get_their_defaults() {
-    check("", "v1", "namespaces", json!({"metadata": {"name": "a"}}), expect![[r#""#]]);
-    check("", "v1", "secrets", json!({"metadata": {"name": "a"}, "data": {"x": null}}), expect![[r#""#]]);
-    check("networking.k8s.io", "v1", "networkpolicies", json!({"spec": {"podSelector": {}}}), expect![[r#""#]]);
+    check(
+        "",
+        "v1",
+        "namespaces",
+        json!({"metadata": {"name": "a"}}),
+        expect![[r#"
+        {
+          "metadata": {
+            "labels": {
+              "kubernetes.io/metadata.name": "a"
+            },
+            "name": "a"
+          },
+          "status": {
+            "phase": "Active"
+          }
+        }"#]],
+    );
+    check(
+        "",
+        "v1",
+        "secrets",
+        json!({"metadata": {"name": "a"}, "data": {"x": null}}),
+        expect![[r#"
+        {
+          "data": {
+            "x": ""
+          },
+          "metadata": {
+            "name": "a"
+          },
+          "type": "Opaque"
+        }"#]],
+    );
+    check(
+        "networking.k8s.io",
+        "v1",
+        "networkpolicies",
+        json!({"spec": {"podSelector": {}}}),
+        expect![[r#"
+        {
+          "spec": {
+            "podSelector": {},
+            "policyTypes": [
+              "Ingress"
+            ]
+          }
+        }"#]],
+    );
     check(
         "rbac.authorization.k8s.io",
         "v1",
         "rolebindings",
         json!({"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}),
-        expect![[r#""#]],
+        expect![[r#"
+            {
+              "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "Role",
+                "name": "r"
+              },
+              "subjects": [
+                {
+                  "apiGroup": "rbac.authorization.k8s.io",
+                  "kind": "User",
+                  "name": "u"
+                }
+              ]
+            }"#]],
     );
     check(
         "autoscaling",
         "v2",
         "horizontalpodautoscalers",
         json!({"spec": {"scaleTargetRef": {"kind": "D", "name": "d"}, "maxReplicas": 3, "behavior": {}}}),
-        expect![[r#""#]],
+        expect![[r#"
+            {
+              "spec": {
+                "behavior": {
+                  "scaleDown": {
+                    "policies": [
+                      {
+                        "periodSeconds": 15,
+                        "type": "Percent",
+                        "value": 100
+                      }
+                    ],
+                    "selectPolicy": "Max"
+                  },
+                  "scaleUp": {
+                    "policies": [
+                      {
+                        "periodSeconds": 15,
+                        "type": "Pods",
+                        "value": 4
+                      },
+                      {
+                        "periodSeconds": 15,
+                        "type": "Percent",
+                        "value": 100
+                      }
+                    ],
+                    "selectPolicy": "Max",
+                    "stabilizationWindowSeconds": 0
+                  }
+                },
+                "maxReplicas": 3,
+                "metrics": [
+                  {
+                    "resource": {
+                      "name": "cpu",
+                      "target": {
+                        "averageUtilization": 80,
+                        "type": "Utilization"
+                      }
+                    },
+                    "type": "Resource"
+                  }
+                ],
+                "minReplicas": 1,
+                "scaleTargetRef": {
+                  "kind": "D",
+                  "name": "d"
+                }
+              }
+            }"#]],
     );
 }
 

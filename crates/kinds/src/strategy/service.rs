@@ -4,11 +4,11 @@
 
 use serde_json::Value;
 
-use crate::json::{Members, at, fill, int, list, object, text};
+use crate::json::{Members, at, fill, int, list, object_mut, text};
 
 pub(crate) fn keep_allocations(service: &mut Members, old: &Value) {
     let old = at(old, "spec");
-    let spec = object(service, "spec");
+    let Some(spec) = object_mut(service, "spec") else { return };
     let kind = spec.get("type").and_then(Value::as_str).unwrap_or("ClusterIP").to_owned();
     if needs_address(&kind) && needs_address(text(old, "type")) {
         // Headless stays headless only if the client says so; unset takes over what was there.

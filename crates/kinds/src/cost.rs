@@ -1,0 +1,72 @@
+//! What a write costs in the engine; printed, not judged (run with `--release -- --nocapture cost`).
+
+use serde_json::json;
+
+use crate::{Catalog, coerce, decode, default, prune, validate_create};
+
+#[test]
+fn the_cost_of_the_first_look_is_printed() {
+    let clock = std::time::Instant::now();
+    let definitions = crate::schema::schema().definitions().len();
+    let graph = clock.elapsed();
+    let kinds = Catalog::builtin().kinds().len();
+    println!("{definitions} types in {graph:?}, {kinds} kinds in {:?}", clock.elapsed() - graph);
+}
+
+#[test]
+fn the_cost_of_a_pod_is_printed() {
+    let kind = Catalog::builtin().resource("", "v1", "pods").unwrap();
+    let container = |name: &str| {
+        json!({
+            "name": name, "image": "knarr.local/python3:bookworm", "command": ["python3", "/app/main.py"],
+            "ports": [{"name": "http", "containerPort": 8080}],
+            "env": [
+                {"name": "REDIS", "value": "redis.default.svc"},
+                {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}},
+            ],
+            "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
+            "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 2},
+            "volumeMounts": [{"name": "code", "mountPath": "/app"}],
+        })
+    };
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web-1", "namespace": "default", "labels": {"app": "guestbook", "tier": "web"}},
+        "spec": {
+            "containers": [container("web"), container("side")],
+            "volumes": [{"name": "code", "configMap": {"name": "guestbook-code"}}],
+            "serviceAccountName": "default",
+        },
+    });
+    let bytes = serde_json::to_vec(&pod).unwrap();
+    let rounds = 2000;
+    let mut times = [std::time::Duration::ZERO; 5];
+    for _ in 0..rounds {
+        let mut clock = std::time::Instant::now();
+        let mut lap = |place: usize| {
+            times[place] += clock.elapsed();
+            clock = std::time::Instant::now();
+        };
+        let (mut value, _) = decode::json(&bytes, 100).unwrap();
+        lap(0);
+        coerce(kind, &value).unwrap();
+        lap(1);
+        assert!(prune(kind, &mut value).is_empty());
+        lap(2);
+        default(kind, &mut value);
+        lap(3);
+        assert_eq!(validate_create(kind, &value), []);
+        lap(4);
+    }
+    let micros = times.map(|time| time.as_secs_f64() * 1e6 / f64::from(rounds));
+    let total: f64 = micros.iter().sum();
+    println!(
+        "pod of {} bytes: decode {:.1} coerce {:.1} prune {:.1} default {:.1} validate {:.1} = {total:.1} us",
+        bytes.len(),
+        micros[0],
+        micros[1],
+        micros[2],
+        micros[3],
+        micros[4]
+    );
+}
