@@ -53,6 +53,13 @@ impl Options {
     }
 }
 
+impl Default for Options {
+    /// Values stay as they were written.
+    fn default() -> Self {
+        Self::new(|raw, _| raw.clone())
+    }
+}
+
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
