@@ -1,5 +1,178 @@
-//! Controllers and scheduler.
+//! The controllers and the scheduler.
+//!
+//! Knows the Kubernetes API through a client and the informers, not who serves it. In reading order:
+//! - [`plan`]: what each controller decides, pure; no async, no clock, no client.
+//! - `run`: the shells that read caches, act on plans and write status once.
+//! - [`events`]: telling people about objects.
+//! - [`scheduler`]: puts pods on nodes; a service of its own with its own identity.
+//! - [`CONTROLLERS`]: every controller with the kinds it reads and owns; [`run()`] starts exactly these.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Key;
+use informer::{Informers, Queue};
+use kube::Client;
+
+pub mod events;
 pub mod plan;
+mod run;
 pub mod scheduler;
 #[cfg(test)]
 mod world;
+
+use events::Events;
+
+/// Every key is looked at again after this long even if nothing changed: the answer to a lost wake-up.
+const FULL_PASS: Duration = Duration::from_secs(600);
+
+/// What the controllers need to run.
+#[derive(Clone)]
+pub struct Config {
+    /// A client with the identity of the named controller; "" is the identity for shared reads.
+    pub clients: Arc<dyn Fn(&str) -> Client + Send + Sync>,
+    /// What `kube-root-ca.crt` publishes in every namespace.
+    pub cluster_ca_pem: String,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").finish_non_exhaustive()
+    }
+}
+
+/// A controller: the identity it writes with, what it reads, what it writes.
+pub struct Controller {
+    /// The service account name, as upstream's `system:controller:<name>` role.
+    pub name: &'static str,
+    /// `plural.group` of what it watches; `*` for everything.
+    pub reads: &'static [&'static str],
+    /// `plural.group` of what it creates, changes or deletes.
+    pub owns: &'static [&'static str],
+    start: fn(&Shared) -> Launch,
+}
+
+impl std::fmt::Debug for Controller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Controller").field("name", &self.name).field("reads", &self.reads).field("owns", &self.owns).finish()
+    }
+}
+
+/// Every controller there is.
+pub static CONTROLLERS: &[Controller] = &[
+    Controller {
+        name: "namespace-controller",
+        reads: &["namespaces", "pods", "*"],
+        owns: &["namespaces", "namespaces/status", "namespaces/finalize", "*"],
+        start: run::namespace::start,
+    },
+    Controller {
+        name: "service-account-controller",
+        reads: &["namespaces", "serviceaccounts"],
+        owns: &["serviceaccounts"],
+        start: run::service_account::start,
+    },
+    Controller {
+        name: "root-ca-cert-publisher",
+        reads: &["namespaces", "configmaps"],
+        owns: &["configmaps"],
+        start: run::root_ca::start,
+    },
+    Controller {
+        name: "deployment-controller",
+        reads: &["deployments.apps", "replicasets.apps", "pods"],
+        owns: &["deployments.apps", "deployments.apps/status", "replicasets.apps", "events"],
+        start: run::deployment::start,
+    },
+    Controller {
+        name: "replicaset-controller",
+        reads: &["replicasets.apps", "pods"],
+        owns: &["replicasets.apps/status", "pods", "events"],
+        start: run::replicaset::start,
+    },
+    Controller {
+        name: "endpoint-controller",
+        reads: &["services", "pods", "endpoints"],
+        owns: &["endpoints", "events"],
+        start: run::endpoints::start,
+    },
+    Controller {
+        name: "endpointslice-controller",
+        reads: &["services", "pods", "nodes", "endpointslices.discovery.k8s.io"],
+        owns: &["endpointslices.discovery.k8s.io", "events"],
+        start: run::endpointslice::start,
+    },
+    Controller { name: "generic-garbage-collector", reads: &["*"], owns: &["*"], start: run::garbage::start },
+    Controller {
+        name: "node-controller",
+        reads: &["nodes", "leases.coordination.k8s.io", "pods"],
+        owns: &["nodes", "nodes/status", "pods", "pods/status", "events"],
+        start: run::node_lifecycle::start,
+    },
+    Controller {
+        name: "pod-garbage-collector",
+        reads: &["pods", "nodes"],
+        owns: &["pods", "pods/status"],
+        start: run::pod_gc::start,
+    },
+];
+
+/// Starts the workers of a controller, once all caches are filled.
+pub(crate) type Launch = Box<dyn FnOnce() + Send>;
+
+/// What all controllers of one process share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) informers: Informers,
+    pub(crate) events: Events,
+    pub(crate) context: tasks::Context,
+    pub(crate) cluster_ca_pem: String,
+    clients: Arc<dyn Fn(&str) -> Client + Send + Sync>,
+}
+
+impl Shared {
+    /// A client with the identity of `controller`.
+    pub(crate) fn client(&self, controller: &str) -> Client {
+        (self.clients)(controller)
+    }
+
+    /// Queues everything again each `FULL_PASS`.
+    pub(crate) fn resync(&self, queue: &Queue<Key>, keys: impl Fn() -> Vec<Key> + Send + 'static) {
+        let queue = queue.clone();
+        self.context.children.spawn("full pass", async move {
+            loop {
+                tokio::time::sleep(FULL_PASS).await;
+                keys().into_iter().for_each(|key| queue.add(key));
+            }
+        });
+    }
+}
+
+/// Runs all controllers until the service is told to stop. Ready when the caches are filled.
+///
+/// # Errors
+/// When a worker ends although nobody asked it to.
+pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
+    let informers = Informers::new((config.clients)(""), &ctx);
+    let events = Events::new(Arc::clone(&config.clients), &ctx);
+    let shared = Shared {
+        informers: informers.clone(),
+        events,
+        context: ctx.clone(),
+        cluster_ca_pem: config.cluster_ca_pem,
+        clients: config.clients,
+    };
+    let launches: Vec<Launch> = CONTROLLERS.iter().map(|controller| (controller.start)(&shared)).collect();
+    ctx.ready.waiting_for("the controllers' caches");
+    tokio::select! {
+        () = ctx.stop.cancelled() => return Ok(()),
+        () = informers.synced() => {}
+    }
+    launches.into_iter().for_each(|launch| launch());
+    ctx.ready.set();
+    ctx.stop.cancelled().await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

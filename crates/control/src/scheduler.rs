@@ -9,11 +9,14 @@
 mod decide;
 mod labels;
 mod plugins;
+mod queue;
 mod resources;
+mod run;
 mod snapshot;
 
 pub use decide::{Decision, Diagnosis, schedule};
 pub use resources::Resources;
+pub use run::run;
 pub use snapshot::{NodeInfo, Snapshot};
 
 /// Pods that name no scheduler, or this one, are ours.

@@ -97,7 +97,7 @@ fn wake_for_pod(
         return;
     }
     let namespace = change.latest().namespace().unwrap_or_default();
-    let owner = claim::controller(&***change.latest()).filter(|owner| owner.kind == "ReplicaSet");
+    let owner = claim::controller(&**change.latest()).filter(|owner| owner.kind == "ReplicaSet");
     let set = owner.and_then(|owner| sets.get(&namespace, &owner.name));
     let Some(name) = set.and_then(|set| claim::controller(&*set).map(|owner| owner.name.clone())) else { return };
     let Some(deployment) = deployments.get(&namespace, &name) else { return };

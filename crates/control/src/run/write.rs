@@ -4,7 +4,6 @@
 
 use std::fmt::Debug;
 
-use either::Either;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -47,12 +46,11 @@ pub(crate) async fn patch<K: Kind>(client: &Client, object: &K, patch: &Value) -
 pub(crate) async fn delete<K: Kind>(client: &Client, object: &K, params: DeleteParams) -> kube::Result<Option<K>> {
     let params = params.preconditions(Preconditions { uid: object.uid(), resource_version: None });
     match api(client, object).delete(&object.name_any(), &params).await {
-        Ok(Either::Left(left)) => Ok(Some(left).filter(|left| {
+        Ok(answer) => Ok(answer.left().filter(|left| {
             let pending = left.meta().finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
             left.meta().deletion_timestamp.is_some()
                 && (pending || left.meta().deletion_grace_period_seconds.is_some_and(|seconds| seconds > 0))
         })),
-        Ok(Either::Right(_)) => Ok(None),
         Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(None), // gone, or another one by now
         Err(error) => Err(error),
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: `dependents` is exactly the reverse of `owners` over the nodes that are there.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -104,7 +104,13 @@ struct Node {
 #[derive(Debug, Default)]
 pub struct Graph {
     nodes: HashMap<Arc<str>, Node>,
+    /// Owners that went away lately: an answer read before that must not revive them.
+    gone: HashSet<Arc<str>>,
+    order: VecDeque<Arc<str>>,
 }
+
+/// So many are remembered as gone.
+const REMEMBERED: usize = 4096;
 
 impl Graph {
     /// The object appeared or changed.
@@ -146,9 +152,23 @@ impl Graph {
         wakes
     }
 
+    /// A live look-up found this owner. It is taken in unless the watch knows better already.
+    pub fn vouch(&mut self, object: Object) -> Vec<Wake> {
+        let uid = &object.identity.uid;
+        if self.gone.contains(uid) || self.get(uid).is_some() { Vec::new() } else { self.put(object) }
+    }
+
     /// The object is gone; its dependents are judged, and so is an owner that waited for it.
     pub fn remove(&mut self, uid: &str) -> Vec<Wake> {
         let Some(node) = self.nodes.remove(uid) else { return Vec::new() };
+        if self.gone.insert(uid.into()) {
+            self.order.push_back(uid.into());
+        }
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.gone.remove(&oldest);
+        }
         let mut wakes: Vec<Wake> = node.dependents.iter().cloned().map(Wake::Judge).collect();
         for owner in node.object.iter().flat_map(|object| &object.owners) {
             self.unlink(&owner.uid, uid);

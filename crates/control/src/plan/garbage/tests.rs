@@ -72,6 +72,19 @@ fn when_an_owner_goes_its_dependents_are_judged() {
 }
 
 #[test]
+fn an_old_answer_does_not_revive_an_owner_that_is_gone() {
+    let mut graph = Graph::default();
+    let owner = Object::of(&kind(), &meta("set")).expect("an object");
+    put(&mut graph, "pod set");
+    assert_eq!(names(graph.remove("set")), ["pod"]);
+    graph.vouch(owner.clone());
+    assert!(graph.get("set").is_none());
+    put(&mut graph, "pod2 other");
+    graph.vouch(Object::of(&kind(), &meta("other")).expect("an object"));
+    assert!(graph.get("other").is_some());
+}
+
+#[test]
 fn an_orphan_is_deleted_one_with_another_owner_only_disowned() {
     let graph = Graph::default();
     let gone = |owner: &Owner| if owner.name == "lives" { Liveness::Lives } else { Liveness::Gone };

@@ -1,0 +1,112 @@
+//! The EndpointSlice controller's shell.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base::Key;
+use informer::{Change, Informer, Next, Queue};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::DeleteParams;
+use kube::{Client, ResourceExt};
+
+use super::overlay::Overlay;
+use super::replicaset::key;
+use super::{service, write};
+use crate::events::Recorder;
+use crate::plan::endpointslice::{self as plan, Action, Observed};
+use crate::plan::pod;
+use crate::{Launch, Shared};
+
+const NAME: &str = "endpointslice-controller";
+
+struct Shell {
+    client: Client,
+    events: Recorder,
+    services: Informer<Service>,
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+    slices: Overlay<EndpointSlice>,
+}
+
+pub(crate) fn start(shared: &Shared) -> Launch {
+    let queue: Queue<Key> = Queue::new();
+    let services = shared.informers.of::<Service>();
+    let pods = shared.informers.of::<Pod>();
+    let cache = shared.informers.of::<EndpointSlice>();
+    service::wake(&queue, &services, &pods);
+    let wake = queue.clone();
+    cache.on_change(move |change: Change<'_, EndpointSlice>| {
+        let slice = change.latest();
+        if let Some(name) = slice.labels().get(plan::SERVICE_NAME).filter(|_| plan::is_ours(slice)) {
+            wake.add(Key::new(slice.namespace().unwrap_or_default(), name.clone()));
+        }
+    });
+    let shell = Arc::new(Shell {
+        client: shared.client(NAME),
+        events: shared.events.recorder(NAME),
+        services: services.clone(),
+        pods,
+        nodes: shared.informers.of::<Node>(),
+        slices: Overlay::new(cache),
+    });
+    let shared = shared.clone();
+    Box::new(move || {
+        shared.resync(&queue, move || services.list().iter().map(|one| key(&**one)).collect());
+        informer::work(&queue, 2, &shared.context, NAME, move |key: Key| {
+            let shell = Arc::clone(&shell);
+            async move { shell.sync(&key).await }
+        });
+    })
+}
+
+impl Shell {
+    async fn sync(&self, key: &Key) -> anyhow::Result<Next> {
+        let service = self.services.get(&key.namespace, &key.name);
+        let mut slices = self.slices.in_namespace(&key.namespace);
+        slices.retain(|slice| {
+            plan::is_ours(slice)
+                && slice.metadata.deletion_timestamp.is_none()
+                && slice.labels().get(plan::SERVICE_NAME) == Some(&key.name)
+        });
+        let pods = if service.is_some() { self.pods.in_namespace(&key.namespace) } else { Vec::new() };
+        let nodes = self.nodes_of(&pods);
+        for action in plan::plan(service.as_deref(), &Observed { pods: &pods, slices: &slices, nodes: &nodes }) {
+            if let Err(error) = self.act(action).await {
+                if write::namespace_is_leaving(&error) {
+                    return Ok(Next::Done);
+                }
+                if let Some(service) = service.filter(|_| !write::is_conflict(&error)) {
+                    let text = format!("Error updating Endpoint Slices for Service {key}: {}", write::message(&error));
+                    self.events.warning(&*service, "FailedToUpdateEndpointSlices", text);
+                }
+                return Err(write::failed(&error, format_args!("cannot write the endpoint slices of service {key}")));
+            }
+        }
+        Ok(Next::Done)
+    }
+
+    async fn act(&self, action: Action) -> kube::Result<()> {
+        match action {
+            Action::Create(slice) => drop(self.slices.wrote(write::create(&self.client, &*slice).await?)),
+            Action::Update(slice) => drop(self.slices.wrote(write::replace(&self.client, &*slice).await?)),
+            Action::Delete(slice) => {
+                write::delete(&self.client, &*slice, DeleteParams::default()).await?;
+                self.slices.deleted(&slice);
+            }
+        }
+        Ok(())
+    }
+
+    fn nodes_of(&self, pods: &[Arc<Pod>]) -> HashMap<String, Arc<Node>> {
+        let mut nodes = HashMap::new();
+        for name in pods.iter().map(|pod| pod::node_name(pod)).filter(|name| !name.is_empty()) {
+            if !nodes.contains_key(name)
+                && let Some(node) = self.nodes.get("", name)
+            {
+                nodes.insert(name.to_owned(), node);
+            }
+        }
+        nodes
+    }
+}
