@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::testing::{Dice, sample};
 use crate::{Catalog, Kind, coerce, convert, default, prune, selectable_fields, strategy};
-use crate::{validate_create, validate_update};
+use crate::{validate_create, validate_ephemeral_containers, validate_update};
 
 fn kind(index: usize) -> &'static Kind {
     let kinds = Catalog::builtin().kinds();
@@ -22,8 +22,9 @@ fn write_all(kind: &Kind, mut value: Value, old: &Value) {
     strategy::prepare_update(kind, &mut other, old);
     drop(validate_update(kind, &other, old));
     drop(validate_update(kind, &value, old));
+    drop(validate_ephemeral_containers(kind, &value, old));
     for prepare in [strategy::prepare_finalize, strategy::prepare_approval, strategy::prepare_ephemeral_containers] {
-        prepare(&mut other.clone(), old);
+        prepare(kind, &mut other.clone(), old);
     }
     strategy::prepare_status_update(kind, &mut other, old);
     strategy::scale_set(kind, &mut other, 3);

@@ -103,7 +103,7 @@ pub fn prepare_status_update(kind: &Kind, new: &mut Value, old: &Value) {
 }
 
 /// Keeps everything but what the `finalize` subresource of namespaces may change.
-pub fn prepare_finalize(new: &mut Value, old: &Value) {
+pub fn prepare_finalize(_: &Kind, new: &mut Value, old: &Value) {
     keep_system_metadata(new, old);
     let finalizers = dig(new, &["spec", "finalizers"]).clone();
     let Some(members) = new.as_object_mut() else { return };
@@ -112,7 +112,7 @@ pub fn prepare_finalize(new: &mut Value, old: &Value) {
 }
 
 /// Keeps everything but the conditions of a certificate signing request.
-pub fn prepare_approval(new: &mut Value, old: &Value) {
+pub fn prepare_approval(_: &Kind, new: &mut Value, old: &Value) {
     keep_system_metadata(new, old);
     let conditions = dig(new, &["status", "conditions"]).clone();
     let Some(members) = new.as_object_mut() else { return };
@@ -121,7 +121,7 @@ pub fn prepare_approval(new: &mut Value, old: &Value) {
 }
 
 /// Keeps everything but the ephemeral containers of a pod.
-pub fn prepare_ephemeral_containers(new: &mut Value, old: &Value) {
+pub fn prepare_ephemeral_containers(_: &Kind, new: &mut Value, old: &Value) {
     keep_system_metadata(new, old);
     let containers = dig(new, &["spec", "ephemeralContainers"]).clone();
     let Some(members) = new.as_object_mut() else { return };

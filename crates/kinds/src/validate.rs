@@ -56,6 +56,14 @@ pub fn validate_update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError>
     faults.list
 }
 
+/// Checks a pod whose ephemeral containers are about to change (see `strategy::prepare_ephemeral_containers`).
+pub fn validate_ephemeral_containers(_: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    meta::change(new, old, &mut faults);
+    pod::ephemeral_change(new, old, &mut faults);
+    faults.list
+}
+
 fn contents(kind: &Kind, value: &Value, faults: &mut Faults) {
     if let Some(rule) = kind.rules.check {
         rule(value, faults);

@@ -223,133 +223,60 @@ fn a_job_gets_what_upstream_gives_it() {
 
 #[test]
 fn small_kinds_get_their_defaults() {
-    check(
-        "",
-        "v1",
-        "namespaces",
-        json!({"metadata": {"name": "a"}}),
-        expect![[r#"
-        {
-          "metadata": {
-            "labels": {
-              "kubernetes.io/metadata.name": "a"
-            },
-            "name": "a"
-          },
-          "status": {
-            "phase": "Active"
-          }
-        }"#]],
-    );
-    check(
-        "",
-        "v1",
-        "secrets",
-        json!({"metadata": {"name": "a"}, "data": {"x": null}}),
-        expect![[r#"
-        {
-          "data": {
-            "x": ""
-          },
-          "metadata": {
-            "name": "a"
-          },
-          "type": "Opaque"
-        }"#]],
-    );
-    check(
-        "networking.k8s.io",
-        "v1",
-        "networkpolicies",
-        json!({"spec": {"podSelector": {}}}),
-        expect![[r#"
-        {
-          "spec": {
-            "podSelector": {},
-            "policyTypes": [
-              "Ingress"
-            ]
-          }
-        }"#]],
-    );
-    check(
-        "rbac.authorization.k8s.io",
-        "v1",
-        "rolebindings",
-        json!({"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}),
-        expect![[r#"
-            {
-              "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "Role",
-                "name": "r"
-              },
-              "subjects": [
-                {
-                  "apiGroup": "rbac.authorization.k8s.io",
-                  "kind": "User",
-                  "name": "u"
-                }
-              ]
-            }"#]],
-    );
-    check(
-        "autoscaling",
-        "v2",
-        "horizontalpodautoscalers",
-        json!({"spec": {"scaleTargetRef": {"kind": "D", "name": "d"}, "maxReplicas": 3, "behavior": {}}}),
-        expect![[r#"
-            {
-              "spec": {
+    let cpu = json!({"type": "Resource", "resource": {
+        "name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80},
+    }});
+    let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+    let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+    let group = "rbac.authorization.k8s.io";
+    for (plural, version, mut value, expected) in [
+        (
+            "namespaces",
+            "v1",
+            json!({"metadata": {"name": "a"}}),
+            json!({
+                "metadata": {"name": "a", "labels": {"kubernetes.io/metadata.name": "a"}},
+                "status": {"phase": "Active"},
+            }),
+        ),
+        (
+            "secrets",
+            "v1",
+            json!({"data": {"x": null}, "stringData": {"y": "hello"}}),
+            json!({"data": {"x": "", "y": "aGVsbG8="}, "type": "Opaque"}),
+        ),
+        (
+            "networkpolicies.networking.k8s.io",
+            "v1",
+            json!({"spec": {"podSelector": {}}}),
+            json!({"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}),
+        ),
+        (
+            "rolebindings.rbac.authorization.k8s.io",
+            "v1",
+            json!({"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}),
+            json!({
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": "r"},
+                "subjects": [{"apiGroup": group, "kind": "User", "name": "u"}],
+            }),
+        ),
+        (
+            "horizontalpodautoscalers.autoscaling",
+            "v2",
+            json!({"spec": {"scaleTargetRef": {"kind": "D", "name": "d"}, "maxReplicas": 3, "behavior": {}}}),
+            json!({"spec": {
+                "scaleTargetRef": {"kind": "D", "name": "d"}, "minReplicas": 1, "maxReplicas": 3, "metrics": [cpu],
                 "behavior": {
-                  "scaleDown": {
-                    "policies": [
-                      {
-                        "periodSeconds": 15,
-                        "type": "Percent",
-                        "value": 100
-                      }
-                    ],
-                    "selectPolicy": "Max"
-                  },
-                  "scaleUp": {
-                    "policies": [
-                      {
-                        "periodSeconds": 15,
-                        "type": "Pods",
-                        "value": 4
-                      },
-                      {
-                        "periodSeconds": 15,
-                        "type": "Percent",
-                        "value": 100
-                      }
-                    ],
-                    "selectPolicy": "Max",
-                    "stabilizationWindowSeconds": 0
-                  }
+                    "scaleUp": {"policies": [pods, percent], "selectPolicy": "Max", "stabilizationWindowSeconds": 0},
+                    "scaleDown": {"policies": [percent], "selectPolicy": "Max"},
                 },
-                "maxReplicas": 3,
-                "metrics": [
-                  {
-                    "resource": {
-                      "name": "cpu",
-                      "target": {
-                        "averageUtilization": 80,
-                        "type": "Utilization"
-                      }
-                    },
-                    "type": "Resource"
-                  }
-                ],
-                "minReplicas": 1,
-                "scaleTargetRef": {
-                  "kind": "D",
-                  "name": "d"
-                }
-              }
-            }"#]],
-    );
+            }}),
+        ),
+    ] {
+        let (plural, group) = plural.split_once('.').unwrap_or((plural, ""));
+        default(Catalog::builtin().resource(group, version, plural).unwrap(), &mut value);
+        assert_eq!(value, expected, "{plural}");
+    }
 }
 
 #[test]

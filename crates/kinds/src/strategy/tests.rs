@@ -148,3 +148,22 @@ fn a_new_job_knows_its_pods() {
     prepare_create(kind("batch", "jobs"), &mut own);
     assert_eq!(own["spec"], json!({"manualSelector": true}));
 }
+
+#[test]
+fn narrow_subresources_change_only_their_part() {
+    let pods = kind("", "pods");
+    let old =
+        json!({"metadata": {"name": "a"}, "spec": {"finalizers": ["kubernetes"], "nodeName": "n"}, "status": {"x": 1}});
+    let new = json!({"metadata": {"name": "a"}, "spec": {"finalizers": [], "ephemeralContainers": [{"name": "e"}]},
+        "status": {"conditions": [1]}});
+    let mut namespace = new.clone();
+    prepare_finalize(kind("", "namespaces"), &mut namespace, &old);
+    assert_eq!((&namespace["spec"], &namespace["status"]), (&json!({"finalizers": []}), &json!({"x": 1})));
+    let mut request = new.clone();
+    prepare_approval(pods, &mut request, &old);
+    assert_eq!((&request["spec"], &request["status"]), (&old["spec"], &json!({"x": 1, "conditions": [1]})));
+    let mut pod = new;
+    prepare_ephemeral_containers(pods, &mut pod, &old);
+    assert_eq!(pod["spec"]["nodeName"], "n");
+    assert_eq!(pod["spec"]["ephemeralContainers"], json!([{"name": "e"}]));
+}

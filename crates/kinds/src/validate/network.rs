@@ -132,7 +132,7 @@ pub(crate) fn ingress_class(class: &Value, faults: &mut Faults) {
     if controller.is_empty() {
         faults.required(&path, "");
     } else if controller.len() > 250 {
-        faults.push(FieldError::too_long(&path, 250));
+        faults.push(FieldError::too_long(path, 250));
     } else if !controller.split_once('/').is_some_and(|(host, rest)| !host.is_empty() && !rest.is_empty()) {
         faults.invalid(&path, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")");
     }
@@ -214,7 +214,7 @@ pub(crate) fn endpoint_slice(slice: &Value, faults: &mut Faults) {
     let endpoints = list(slice, "endpoints");
     let above = root.field("endpoints");
     if endpoints.len() > 1000 {
-        faults.push(FieldError::too_many(&above, endpoints.len(), 1000));
+        faults.push(FieldError::too_many(above, endpoints.len(), 1000));
     }
     let rule: fn(&str) -> Verdict = if text(slice, "addressType") == "FQDN" { name::dns_subdomain } else { name::ip };
     for (index, endpoint) in endpoints.iter().enumerate() {

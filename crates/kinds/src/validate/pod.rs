@@ -137,6 +137,25 @@ fn security_context(context: &Value, path: &Path<'_>, faults: &mut Faults) {
     container::profile(at(context, "appArmorProfile"), &path.field("appArmorProfile"), faults);
 }
 
+/// What the `ephemeralcontainers` subresource may change: containers are added, never altered or taken away.
+pub(crate) fn ephemeral_change(new: &Value, old: &Value, faults: &mut Faults) {
+    let root = Path::Root;
+    let spec = root.field("spec");
+    let (now, before) = (at(new, "spec"), at(old, "spec"));
+    container::ephemeral(now, &spec, faults);
+    let path = spec.field("ephemeralContainers");
+    for container in list(before, "ephemeralContainers") {
+        let name = text(container, "name");
+        match list(now, "ephemeralContainers").iter().find(|other| text(other, "name") == name) {
+            None => faults.forbidden(&path, format!("existing ephemeral containers {name:?} may not be removed\n")),
+            Some(other) if !same(other, container) => {
+                faults.forbidden(&path, format!("existing ephemeral containers {name:?} may not be changed\n"));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
 const MUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
 `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
 tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -164,7 +183,7 @@ pub(crate) fn change(new: &Value, old: &Value, faults: &mut Faults) {
     }
     let mut allowed = new.clone();
     let Some(members) = allowed.as_object_mut() else { return };
-    let mut open = vec!["activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"];
+    let mut open = vec!["activeDeadlineSeconds", "tolerations", "schedulingGates"];
     if gates {
         // A gated pod may still be steered to other nodes (upstream allows additions; the scheduler sees the result).
         open.extend(["nodeSelector", "affinity"]);
