@@ -18,6 +18,8 @@ pub struct Attributes {
     pub name: String,
     pub path: String,
     pub is_resource: bool,
+    /// Of a list, watch or deletecollection, as it was sent: a node may list its own pods only.
+    pub field_selector: String,
 }
 
 impl Attributes {
@@ -35,6 +37,7 @@ impl Attributes {
             name: name.to_owned(),
             path: String::new(),
             is_resource: true,
+            field_selector: String::new(),
         }
     }
 

@@ -9,11 +9,12 @@ use serde_json::Value;
 use crate::{
     call::Call,
     error::ApiError,
-    negotiate::{self, Format},
+    negotiate::{self, BodyFormat},
     options::FieldValidation,
 };
 
 
+mod protobuf;
 mod text;
 pub(crate) use text::{Parsed, json, yaml};
 
@@ -29,8 +30,11 @@ pub(crate) fn object(call: &Call, kind: &Kind) -> Result<Value, ApiError> {
 /// The JSON or YAML in the body, whatever it is.
 pub(crate) fn parse(call: &Call, expected: &str) -> Result<Parsed, ApiError> {
     let parsed = match negotiate::body_format(&call.content_type)? {
-        Format::Json => json(&call.body),
-        Format::Yaml => yaml(&call.body),
+        BodyFormat::Json => json(&call.body),
+        BodyFormat::Yaml => yaml(&call.body),
+        BodyFormat::Protobuf => {
+            protobuf::decode(&call.body).map(|value| Parsed { value, duplicates: Vec::new() })
+        }
     };
     let fault = match parsed {
         Ok(parsed) if parsed.value.is_object() => return Ok(parsed),

@@ -9,7 +9,10 @@ use crate::error::ApiError;
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const YAML: &str = "application/yaml";
+pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// What we write, and what we read.
 const SERVED: [&str; 2] = [JSON, YAML];
+const READ: [&str; 3] = [JSON, YAML, PROTOBUF];
 pub(crate) const PATCHES: [&str; 3] = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH];
 pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -133,12 +136,20 @@ pub(crate) fn content_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-/// The format of an object body.
-pub(crate) fn body_format(content_type: &str) -> Result<Format, ApiError> {
+/// What the body of a write is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFormat {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+pub(crate) fn body_format(content_type: &str) -> Result<BodyFormat, ApiError> {
     match content_type {
-        "" | JSON => Ok(Format::Json),
-        YAML => Ok(Format::Yaml),
-        other => Err(ApiError::unsupported_media_type(other, &SERVED)),
+        "" | JSON => Ok(BodyFormat::Json),
+        YAML => Ok(BodyFormat::Yaml),
+        PROTOBUF => Ok(BodyFormat::Protobuf),
+        other => Err(ApiError::unsupported_media_type(other, &READ)),
     }
 }
 

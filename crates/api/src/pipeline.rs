@@ -175,6 +175,9 @@ async fn dispatch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Ans
     if !info.subresource.is_empty() {
         return below(core, call, kind).await;
     }
+    if !kind.allows(&info.verb) {
+        return Err(ApiError::method_not_allowed(kind, &info.verb));
+    }
     if !kind.persisted {
         return unpersisted(core, call, kind).await;
     }
@@ -213,8 +216,9 @@ async fn unpersisted(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<
 
 async fn below(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let info = &call.info;
-    if !kind.has_subresource(&info.subresource) {
-        return Err(ApiError::no_such_path());
+    let part = kind.subresource(&info.subresource).ok_or_else(ApiError::no_such_path)?;
+    if !part.verbs.contains(&info.verb) {
+        return Err(ApiError::method_not_allowed(kind, &info.verb));
     }
     match (kind.plural.as_str(), info.subresource.as_str(), info.verb.as_str()) {
         ("pods", "binding", "create") => binding::bind(core, call, kind).await,

@@ -21,6 +21,7 @@ pub(crate) struct Info {
     /// What follows the subresource: the path behind `proxy`.
     pub(crate) tail: String,
     pub(crate) path: String,
+    pub(crate) field_selector: String,
 }
 
 /// What of the query decides the verb; the rest is read later.
@@ -34,6 +35,7 @@ impl Info {
     pub(crate) fn parse(method: &Method, path: &str, hints: Hints<'_>) -> Self {
         let mut info =
             Self { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
+        hints.field_selector.clone_into(&mut info.field_selector);
         let segments: Vec<String> = path
             .trim_matches('/')
             .split('/')
@@ -103,6 +105,7 @@ impl Info {
             name: self.name.clone(),
             path: self.path.clone(),
             is_resource: self.is_resource,
+            field_selector: self.field_selector.clone(),
         }
     }
 

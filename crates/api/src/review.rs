@@ -99,6 +99,7 @@ fn access(core: &Core, user: &User, kind: &Kind, review: &Value) -> Result<Value
             name: text(resource, "/name").to_owned(),
             path: String::new(),
             is_resource: true,
+            field_selector: String::new(),
         },
         (false, true) => Attributes {
             verb: text(path, "/verb").to_owned(),

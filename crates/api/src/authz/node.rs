@@ -107,8 +107,14 @@ impl Node {
                 let own = self.field(&key, "/spec/nodeName").as_deref() == Some(node);
                 allow_if(gone || own, || unrelated(node))
             }
+            ("", "list" | "watch") => {
+                let own = base::selector::FieldSelector::parse(&ask.field_selector).is_ok_and(|selector| {
+                    selector.requirements().iter().any(|r| r.field == "spec.nodeName" && r.is_equal() && r.value == node)
+                });
+                allow_if(own, || "can only list/watch pods with spec.nodeName field selector".to_owned())
+            }
             // Admission holds these to the node's own pods.
-            ("", "list" | "watch" | "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
                 Decision::Allow
             }
             _ => no(""),

@@ -1,0 +1,11 @@
+//! The API server from outside: requests in, answers out, over the in-process client and over TLS.
+
+mod cost;
+mod delete;
+mod discovery;
+mod network;
+mod read;
+mod rows;
+mod support;
+mod watch;
+mod write;
