@@ -3,17 +3,28 @@
 //! Invariant: a layer directory is complete or absent (made aside, synced, renamed), and the index
 //! names only images whose layers exist. Any process may change the store: writers hold the file
 //! lock, readers notice a new index by its inode and modification time.
+//! Compressed layers are not kept; configurations are, by digest.
+
+mod archive;
+mod layer;
+mod pull;
+mod reference;
+mod store;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use pull::{Auth, Progress, PullError, PullOptions};
+pub use reference::Reference;
+pub use store::Store;
 
 /// An image ready to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// `sha256:...` of the image's configuration: the image id.
     pub id: String,
-    /// `sha256:...` of the manifest it came with.
+    /// `sha256:...` of the manifest it came with; empty for docker archives, which have none.
     pub digest: String,
     /// Full references with a tag (`docker.io/library/busybox:latest`).
     pub repo_tags: Vec<String>,
@@ -43,106 +54,65 @@ pub struct Config {
     pub labels: std::collections::BTreeMap<String, String>,
 }
 
-/// Who we are to a registry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Auth {
-    #[default]
-    Anonymous,
-    Basic {
-        username: String,
-        password: String,
-    },
-    Bearer(String),
-}
-
-/// How far a pull is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    pub layers: usize,
-    pub layers_done: usize,
-    pub bytes: u64,
-    pub bytes_done: u64,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("image reference {0:?} is not valid: {1}")]
+    #[error("couldn't parse image name {0:?}: {1}")]
     Reference(String, &'static str),
     #[error("cannot {what}")]
     Io { what: String, source: std::io::Error },
-    #[error("{archive} is not an image archive: {why}")]
+    #[error("{archive} is not an image archive: {why}; make one with `docker save` or as an OCI layout tar")]
     Archive { archive: String, why: String },
     #[error("image {0} is damaged: {1}")]
     Damaged(String, String),
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum PullError {
-    #[error(transparent)]
-    Store(#[from] Error),
-    #[error("failed to pull and unpack image {reference:?}: not found")]
-    NotFound { reference: String },
-    #[error("failed to pull and unpack image {reference:?}: the registry refused our credentials: {message}")]
-    Denied { reference: String, message: String },
-    #[error("failed to pull and unpack image {reference:?}: {message}")]
-    Registry { reference: String, message: String },
+impl Error {
+    fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
 }
 
-/// How to reach registries.
-#[derive(Clone, Debug, Default)]
-pub struct PullOptions {
-    pub auth: Auth,
-    /// Registries (`host[:port]`) spoken to over plain http; localhost always is.
-    pub insecure: Vec<String>,
+/// The configuration file of an image, as registries and archives hold it.
+#[derive(Deserialize)]
+struct ConfigFile {
+    #[serde(default)]
+    config: Option<RawConfig>,
+    rootfs: RootFs,
 }
 
-/// The image store below `<data dir>/images`. Cloning shares it.
-#[derive(Clone)]
-pub struct Store {}
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<String>,
+}
 
-impl Store {
-    /// Opens or makes the store. Cheap; several processes may have it open.
-    pub fn open(_dir: &std::path::Path) -> Result<Self, Error> {
-        Ok(Self {})
-    }
+/// Every field may be missing or null.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct RawConfig {
+    entrypoint: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    env: Option<Vec<String>>,
+    user: Option<String>,
+    working_dir: Option<String>,
+    stop_signal: Option<String>,
+    exposed_ports: Option<std::collections::BTreeMap<String, serde_json::Value>>,
+    volumes: Option<std::collections::BTreeMap<String, serde_json::Value>>,
+    labels: Option<std::collections::BTreeMap<String, String>>,
+}
 
-    /// The image a reference (or an image id) names, if it is on this node.
-    pub fn resolve(&self, _reference: &str) -> Result<Option<Image>, Error> {
-        Ok(None)
-    }
-
-    pub fn list(&self) -> Result<Vec<Image>, Error> {
-        Ok(Vec::new())
-    }
-
-    /// Loads every image of an OCI layout or docker archive (plain, gzip or zstd). Blocking.
-    pub fn load_archive(&self, _path: &std::path::Path) -> Result<Vec<Image>, Error> {
-        Ok(Vec::new())
-    }
-
-    /// As [`Store::load_archive`], from a stream. Blocking.
-    pub fn load_reader(&self, _name: &str, _reader: impl std::io::Read) -> Result<Vec<Image>, Error> {
-        Ok(Vec::new())
-    }
-
-    /// Pulls from a registry; layers that are here are not fetched again.
-    pub async fn pull(
-        &self,
-        reference: &str,
-        _options: &PullOptions,
-        _progress: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Result<Image, PullError> {
-        Err(PullError::NotFound { reference: reference.to_owned() })
-    }
-
-    /// Forgets a reference, or with an image id all its references. False when there was none.
-    pub fn remove(&self, _reference: &str) -> Result<bool, Error> {
-        Ok(false)
-    }
-
-    /// Deletes images without references (except `in_use`, by id) and layers without images;
-    /// returns the bytes freed.
-    pub fn collect_garbage(&self, _in_use: &std::collections::BTreeSet<String>) -> Result<u64, Error> {
-        Ok(0)
+impl From<RawConfig> for Config {
+    fn from(raw: RawConfig) -> Self {
+        Self {
+            entrypoint: raw.entrypoint.unwrap_or_default(),
+            cmd: raw.cmd.unwrap_or_default(),
+            env: raw.env.unwrap_or_default(),
+            user: raw.user.unwrap_or_default(),
+            working_dir: raw.working_dir.unwrap_or_default(),
+            stop_signal: raw.stop_signal.filter(|signal| !signal.is_empty()),
+            exposed_ports: raw.exposed_ports.unwrap_or_default().into_keys().collect(),
+            volumes: raw.volumes.unwrap_or_default().into_keys().collect(),
+            labels: raw.labels.unwrap_or_default(),
+        }
     }
 }
