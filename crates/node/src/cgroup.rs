@@ -5,6 +5,7 @@
 //! Why not libcgroups: it creates parents without removing them, fails on statistics of
 //! controllers that are off, and knows only one container at a time. This layer is file formats.
 
+mod devices;
 mod layout;
 mod tree;
 mod v1;
@@ -12,6 +13,7 @@ mod v2;
 
 use serde::{Deserialize, Serialize};
 
+pub use devices::DeviceRule;
 pub use layout::Layout;
 pub use tree::{Group, Tree};
 

@@ -199,8 +199,20 @@ impl Runtime {
         Ok(())
     }
 
-    /// Starts a container; its process runs when this returns.
+    /// Starts a container; its process runs when this returns. A caller that stops waiting does not
+    /// stop the start: the container then shows up among [`Runtime::containers`].
     pub async fn start(&self, spec: ContainerSpec) -> Result<Container, StartError> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let runtime = self.clone();
+        self.inner.children.spawn(format!("start of container {}", spec.name), async move {
+            if let Err(Ok(container)) = tell.send(runtime.start_to_end(spec).await) {
+                tracing::debug!(container = container.spec.id, "nobody waited for the start");
+            }
+        });
+        told.await.unwrap_or_else(|_| Err(StartError::create("the node is stopping")))
+    }
+
+    async fn start_to_end(&self, spec: ContainerSpec) -> Result<Container, StartError> {
         let sandbox = self.sandbox(&spec.pod.uid).ok_or_else(|| {
             StartError::create(format!("pod {}/{} has no sandbox", spec.pod.namespace, spec.pod.name))
         })?;
@@ -221,8 +233,8 @@ impl Runtime {
             Ok((other, _)) => StartError::create(format!("unexpected answer of the shim: {other:?}")),
             Err(error) => StartError::create(format!("cannot start the container: {error}")),
         };
-        let inner = Arc::clone(&self.inner);
         self.inner.children.spawn("failed shim", ended(spawned.process));
+        let inner = Arc::clone(&self.inner);
         let discard = move || {
             let group = sandbox::group(&inner.tree, &sandbox.spec).child(&spec.id);
             start::discard(&inner, &inner.places(&spec.id), &group);

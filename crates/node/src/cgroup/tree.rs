@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::{Error, Layout, Limits, Qos, Setting, Stats, v1, v2};
+use super::{DeviceRule, Error, Layout, Limits, Qos, Setting, Stats, devices, v1, v2};
 
 /// How long killed processes may take to leave, and emptied groups to become removable.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -111,15 +111,25 @@ impl Tree {
         }
     }
 
-    /// Gives a container its device rules: everything denied but `allowed` (`c 1:3 rwm`). v2 has
-    /// no such file; there the shim's capabilities and the missing device nodes are the guard.
-    pub fn allow_devices(&self, group: &Group, allowed: &[String]) -> Result<(), Error> {
-        let Layout::V1(_) = &self.layout else { return Ok(()) };
-        let write = |file, value: &str| {
-            self.set(group, &Setting { controller: "devices", file, value: value.to_owned(), optional: false })
-        };
-        write("devices.deny", "a")?;
-        allowed.iter().try_for_each(|rule| write("devices.allow", rule))
+    /// Gives a container its device rules: everything is denied but `allowed`.
+    pub fn allow_devices(&self, group: &Group, allowed: &[DeviceRule]) -> Result<(), Error> {
+        if let Layout::V2(mount) = &self.layout {
+            let path = mount.join(&group.0);
+            return devices::attach(&path, allowed).map_err(failed("attach device rules to", &path));
+        }
+        let write =
+            |file, value: String| self.set(group, &Setting { controller: "devices", file, value, optional: false });
+        write("devices.deny", "a".to_owned())?;
+        allowed.iter().try_for_each(|rule| write("devices.allow", rule.to_string()))
+    }
+
+    /// What a container sees of its own group below `/sys/fs/cgroup`, by controller; `None` with
+    /// v2, where one mount of the whole shows just that.
+    #[must_use]
+    pub fn views(&self, group: &Group) -> Option<Vec<(&'static str, PathBuf)>> {
+        let Layout::V1(_) = &self.layout else { return None };
+        let shown = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
+        Some(shown.iter().filter_map(|name| Some((*name, self.layout.mount_of(name)?.join(&group.0)))).collect())
     }
 
     /// Moves a process into the group.

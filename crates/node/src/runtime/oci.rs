@@ -1,4 +1,4 @@
-//! The OCI configuration of a container: a pure function of its spec and what was found out.
+//! The OCI configuration of a container: a function of its spec and what was found out.
 //!
 //! Invariant: the process is complete (user, capabilities, environment, no-new-privileges); the
 //! capabilities written here exceed the wanted ones by what loading the seccomp filter needs, and
@@ -42,6 +42,8 @@ pub(super) struct Facts<'a> {
     pub(super) filtered: bool,
     pub(super) rootfs: PathBuf,
     pub(super) cgroup: PathBuf,
+    /// The parts of a v1 cgroup the container is shown; with v2 it is shown the whole.
+    pub(super) cgroup_views: Option<Vec<(&'static str, PathBuf)>>,
     /// Files that exist and are mounted at well-known places.
     pub(super) files: Vec<Mount>,
     pub(super) oom_score_adj: i32,
@@ -68,8 +70,11 @@ pub(super) fn config(facts: &Facts<'_>) -> Value {
         "devices": devices,
     });
     if !open {
-        linux["maskedPaths"] = json!(MASKED);
-        linux["readonlyPaths"] = json!(READ_ONLY);
+        // each costs a dozen system calls at the start; the host's /proc has what the container's has
+        let existing =
+            |paths: &[&'static str]| paths.iter().copied().filter(|path| Path::new(path).exists()).collect::<Vec<_>>();
+        linux["maskedPaths"] = json!(existing(&MASKED));
+        linux["readonlyPaths"] = json!(existing(&READ_ONLY));
     }
     if facts.spec.mounts.iter().any(|mount| mount.propagation == Propagation::Bidirectional) {
         linux["rootfsPropagation"] = json!("shared");
@@ -170,8 +175,19 @@ fn mounts(facts: &Facts<'_>) -> Value {
         special("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         special("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         special("/sys", "sysfs", &["nosuid", "noexec", "nodev", sys]),
-        special("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", sys]),
     ];
+    match &facts.cgroup_views {
+        None => list.push(special("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", sys])),
+        Some(views) => {
+            list.push(special("/sys/fs/cgroup", "tmpfs", &["nosuid", "noexec", "nodev", "mode=755", "size=64k"]));
+            list.extend(views.iter().map(|(name, host)| {
+                json!({
+                    "destination": format!("/sys/fs/cgroup/{name}"), "type": "bind", "source": host,
+                    "options": ["bind", "rprivate", "nosuid", "noexec", "nodev", sys],
+                })
+            }));
+        }
+    }
     // a pod's mount replaces one of ours at the same place
     let taken = |target: &str| facts.spec.mounts.iter().any(|mount| same_place(&mount.target, target));
     list.retain(|mount| !taken(mount["destination"].as_str().unwrap_or_default()));
@@ -235,6 +251,7 @@ mod tests {
             filtered: true,
             rootfs: "/r".into(),
             cgroup: "/c".into(),
+            cgroup_views: None,
             files: vec![Mount {
                 host: "/run/p/hosts".into(),
                 target: "/etc/hosts".into(),

@@ -17,7 +17,7 @@ use super::spec::{ContainerSpec, Mount, Propagation, Sandbox, Seccomp};
 use super::status::{Container, StartError, State};
 use super::{Inner, Places, rootfs, user};
 use crate::capability::Set;
-use crate::cgroup::Group;
+use crate::cgroup::{DeviceRule, Group};
 use crate::sandbox;
 use crate::shim::process::Identity;
 use crate::shim::wire::{self, Cause, Failure, Plan, Report, Started};
@@ -111,6 +111,7 @@ fn write_bundle(
         filtered: filter.is_some(),
         rootfs: root,
         cgroup: group.oci_path(),
+        cgroup_views: inner.tree.views(group),
         files: well_known_files(spec, sandbox, places).map_err(failed("make the container's files"))?,
         oom_score_adj: spec.oom_score_adj.max(inner.lowest_oom_score),
         devices,
@@ -167,24 +168,13 @@ fn make_group(inner: &Inner, spec: &ContainerSpec, group: &Group, devices: &[Dev
         return Ok(()); // a new group inherits: everything allowed
     }
     // making any node is allowed (the capability decides), using only these
-    let mut rules: Vec<String> = [
-        "c *:* m",
-        "b *:* m",
-        "c 1:3 rwm",
-        "c 1:5 rwm",
-        "c 1:7 rwm",
-        "c 1:8 rwm",
-        "c 1:9 rwm",
-        "c 5:0 rwm",
-        "c 5:1 rwm",
-        "c 5:2 rwm",
-        "c 136:* rwm",
-    ]
-    .map(str::to_owned)
-    .into();
+    let mut rules = vec![DeviceRule::new('c', None, None, "m"), DeviceRule::new('b', None, None, "m")];
+    let usual = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)];
+    rules.extend(usual.map(|(major, minor)| DeviceRule::new('c', Some(major), Some(minor), "rwm")));
+    rules.push(DeviceRule::new('c', Some(136), None, "rwm")); // terminals
     for node in devices {
         let access = spec.devices.iter().find(|device| device.target == node.path).map_or("rwm", |d| &d.access);
-        rules.push(format!("{} {}:{} {access}", node.kind, node.major, node.minor));
+        rules.push(DeviceRule::new(node.kind, Some(node.major), Some(node.minor), access));
     }
     inner.tree.allow_devices(group, &rules).map_err(failed)
 }
