@@ -124,7 +124,11 @@ impl Writer {
         while let Some(note) = notes.recv().await {
             let lost = dropped.load(Ordering::Relaxed);
             if lost > reported {
-                tracing::warn!(component = self.component, lost = lost - reported, "events dropped, the queue was full");
+                tracing::warn!(
+                    component = self.component,
+                    lost = lost - reported,
+                    "events dropped, the queue was full"
+                );
                 reported = lost;
             }
             self.write(note).await;

@@ -15,6 +15,8 @@ use informer::{Informers, Queue};
 use kube::Client;
 
 pub mod events;
+#[cfg(test)]
+mod fake;
 pub mod plan;
 mod run;
 pub mod scheduler;
@@ -54,7 +56,11 @@ pub struct Controller {
 
 impl std::fmt::Debug for Controller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Controller").field("name", &self.name).field("reads", &self.reads).field("owns", &self.owns).finish()
+        f.debug_struct("Controller")
+            .field("name", &self.name)
+            .field("reads", &self.reads)
+            .field("owns", &self.owns)
+            .finish()
     }
 }
 

@@ -245,9 +245,8 @@ fn pod(line: &Line<'_>) -> Arc<Pod> {
             requests.insert(if key == "gpu" { "example.com/gpu" } else { key }, amount);
         }
     }
-    let ready = line.get("ready").map(|since| {
-        json!([{ "type": "Ready", "status": "True", "lastTransitionTime": at(since) }])
-    });
+    let ready =
+        line.get("ready").map(|since| json!([{ "type": "Ready", "status": "True", "lastTransitionTime": at(since) }]));
     object(json!({
         "metadata": metadata,
         "spec": {

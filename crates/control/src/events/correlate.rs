@@ -46,7 +46,8 @@ impl Correlator {
     pub(super) fn observe(&mut self, note: &Note, now: Timestamp) -> Outcome {
         let about = &note.about;
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
-        let object = format!("{}/{}/{}/{}", text(&about.kind), text(&about.namespace), text(&about.name), text(&about.uid));
+        let object =
+            format!("{}/{}/{}/{}", text(&about.kind), text(&about.namespace), text(&about.name), text(&about.uid));
         if !self.may_speak(&object, now) {
             return Outcome::Drop;
         }

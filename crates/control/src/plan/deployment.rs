@@ -44,7 +44,11 @@ pub enum Action {
     /// Create the set for the current template.
     Create(Box<ReplicaSet>),
     /// Change annotations or size of a set; `scale` is (from, to) when its size changes.
-    Update { set: Arc<ReplicaSet>, scale: Option<(i32, i32)>, patch: Value },
+    Update {
+        set: Arc<ReplicaSet>,
+        scale: Option<(i32, i32)>,
+        patch: Value,
+    },
     /// Forget a set that is past the history limit.
     Remove(Arc<ReplicaSet>),
     /// Write the revision annotation on the Deployment.
@@ -190,7 +194,11 @@ impl<'a> Work<'a> {
             self.count();
             return;
         }
-        if self.strategy() == "Recreate" { self.recreate() } else { self.roll() }
+        if self.strategy() == "Recreate" {
+            self.recreate()
+        } else {
+            self.roll()
+        }
         self.report_progress();
     }
 

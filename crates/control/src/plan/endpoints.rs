@@ -150,10 +150,19 @@ mod tests {
         };
         let subsets = endpoints.subsets.iter().flatten().map(|subset| {
             let ports = subset.ports.iter().flatten().map(|port| {
-                format!("{}:{}/{}", port.name.as_deref().unwrap_or(""), port.port, port.protocol.as_deref().unwrap_or(""))
+                format!(
+                    "{}:{}/{}",
+                    port.name.as_deref().unwrap_or(""),
+                    port.port,
+                    port.protocol.as_deref().unwrap_or("")
+                )
             });
             let ports = ports.collect::<Vec<_>>().join(",");
-            format!("ready [{}] unready [{}] ports [{ports}]", list(&subset.addresses), list(&subset.not_ready_addresses))
+            format!(
+                "ready [{}] unready [{}] ports [{ports}]",
+                list(&subset.addresses),
+                list(&subset.not_ready_addresses)
+            )
         });
         subsets.collect::<Vec<_>>().join("\n")
     }
@@ -163,7 +172,10 @@ mod tests {
         let service = world.services.first().expect("a service");
         let text = match plan(Some(service), &world.pods, None) {
             Some(Action::Create(created)) => {
-                assert!(plan(Some(service), &world.pods, Some(&created)).is_none(), "planning again must yield nothing");
+                assert!(
+                    plan(Some(service), &world.pods, Some(&created)).is_none(),
+                    "planning again must yield nothing"
+                );
                 describe(&created)
             }
             other => format!("{other:?}"),

@@ -118,7 +118,8 @@ fn family_plan<'a>(
     slices.for_each(|slice| by_ports.entry(ports_of(slice)).or_default().push(slice));
     let mut actions = Vec::new();
     let stale: Vec<Vec<Port>> = by_ports.keys().filter(|ports| !wanted.contains_key(*ports)).cloned().collect();
-    let mut spare: Vec<&Arc<EndpointSlice>> = stale.iter().filter_map(|ports| by_ports.remove(ports)).flatten().collect();
+    let mut spare: Vec<&Arc<EndpointSlice>> =
+        stale.iter().filter_map(|ports| by_ports.remove(ports)).flatten().collect();
     for (ports, endpoints) in std::mem::take(&mut wanted) {
         let existing = by_ports.remove(&ports).unwrap_or_default();
         let fresh = Template { service, backends, family, ports };

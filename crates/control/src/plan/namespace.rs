@@ -173,7 +173,12 @@ mod tests {
     fn describe(status: &Option<NamespaceStatus>) -> String {
         let conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
         let lines = conditions.map(|one| {
-            format!("{}={} {}", one.type_.trim_start_matches("Namespace"), one.status, one.message.as_deref().unwrap_or(""))
+            format!(
+                "{}={} {}",
+                one.type_.trim_start_matches("Namespace"),
+                one.status,
+                one.message.as_deref().unwrap_or("")
+            )
         });
         lines.collect::<Vec<_>>().join("\n")
     }

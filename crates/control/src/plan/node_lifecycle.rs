@@ -169,9 +169,8 @@ fn retaint(node: &Node, status: &dyn Fn(&str) -> Option<String>, now: Timestamp)
     };
     let is = |taint: &Taint, (key, effect): &(&str, &str)| taint.key == *key && taint.effect == *effect;
     let known = status("Ready").is_some();
-    let keep = |taint: &&Taint| {
-        !ours(taint) || wanted.iter().any(|one| is(taint, one)) || (!known && taint.key == NOT_READY)
-    };
+    let keep =
+        |taint: &&Taint| !ours(taint) || wanted.iter().any(|one| is(taint, one)) || (!known && taint.key == NOT_READY);
     let mut new: Vec<Taint> = old.iter().filter(keep).cloned().collect();
     for one in &wanted {
         if !new.iter().any(|taint| is(taint, one)) {
@@ -240,13 +239,20 @@ mod tests {
         let mut node = (*world.nodes[0]).clone();
         let seen = Seen { heartbeat: Heartbeat::of(&node, None), at: world::NOW - SignedDuration::from_secs(silence) };
         let first = plan(&node, &seen, world::NOW);
-        let mut lines: Vec<String> =
-            first.conditions.iter().map(|one| format!("{}={} {}", one.type_, one.status, one.reason.as_deref().unwrap_or(""))).collect();
+        let mut lines: Vec<String> = first
+            .conditions
+            .iter()
+            .map(|one| format!("{}={} {}", one.type_, one.status, one.reason.as_deref().unwrap_or("")))
+            .collect();
         if let Some(taints) = &first.taints {
             let taints: Vec<String> = taints.iter().map(|one| format!("{}:{}", one.key, one.effect)).collect();
             lines.push(format!("taints [{}]", taints.join(" ")));
         }
-        lines.push(format!("recheck {:?} pods_unready {}", first.recheck.map(|wait| wait.as_secs()), first.pods_unready));
+        lines.push(format!(
+            "recheck {:?} pods_unready {}",
+            first.recheck.map(|wait| wait.as_secs()),
+            first.pods_unready
+        ));
         expected.assert_eq(&lines.join("\n"));
         // Apply, and plan again.
         let conditions = node.status.get_or_insert_default().conditions.get_or_insert_default();

@@ -47,9 +47,10 @@ pub(crate) fn publishes_unready(spec: &ServiceSpec) -> bool {
 
 /// The selected pods that have an address and may still answer, by name.
 pub(crate) fn backends<'a>(service: &Service, pods: &'a [Arc<Pod>]) -> Vec<&'a Pod> {
-    let chosen = pods.iter().map(|pod| &**pod).filter(|pod| {
-        selects(service, pod.labels()) && !pod::is_terminal(pod) && !pod::addresses(pod).is_empty()
-    });
+    let chosen = pods
+        .iter()
+        .map(|pod| &**pod)
+        .filter(|pod| selects(service, pod.labels()) && !pod::is_terminal(pod) && !pod::addresses(pod).is_empty());
     let mut chosen: Vec<&Pod> = chosen.collect();
     chosen.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     chosen

@@ -39,8 +39,7 @@ mod tests {
         namespace.metadata.name = Some("a".into());
         let account = plan(Some(&namespace), None).expect("a new account");
         assert!(plan(Some(&namespace), Some(&account)).is_none());
-        namespace.metadata.deletion_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world::NOW));
+        namespace.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world::NOW));
         assert!(plan(Some(&namespace), None).is_none());
         assert!(plan(None, None).is_none());
     }

@@ -236,10 +236,9 @@ impl Shell {
         if write::already_exists(&error) {
             let api: Api<ReplicaSet> =
                 Api::namespaced(self.client.clone(), deployment.namespace().as_deref().unwrap_or(""));
-            let existing = api
-                .get(&name)
-                .await
-                .map_err(|error| write::failed(&error, format_args!("cannot read replicaset {name} which is in the way")))?;
+            let existing = api.get(&name).await.map_err(|error| {
+                write::failed(&error, format_args!("cannot read replicaset {name} which is in the way"))
+            })?;
             if plan::collided(deployment, &existing) {
                 let mut status = latest.status.clone().unwrap_or_default();
                 status.collision_count = Some(status.collision_count.unwrap_or(0) + 1);

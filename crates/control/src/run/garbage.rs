@@ -15,8 +15,8 @@ use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, Preconditions, PropagationPolicy};
-use kube::runtime::watcher::{self, Event};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -109,7 +109,10 @@ impl Collector {
         let mut pending = self.pending.subscribe();
         let listed = tokio::time::timeout(PATIENCE, pending.wait_for(|pending| *pending == 0)).await.is_ok();
         if !listed {
-            tracing::warn!(kinds = *self.pending.borrow(), "garbage collection starts although some kinds could not be listed");
+            tracing::warn!(
+                kinds = *self.pending.borrow(),
+                "garbage collection starts although some kinds could not be listed"
+            );
         }
         let collector = Arc::clone(&self);
         informer::work(&self.queue, 4, &self.shared.context, NAME, move |wake: Wake| {
@@ -130,12 +133,10 @@ impl Collector {
     async fn discover(self: &Arc<Self>, followed: &Followed) -> kube::Result<()> {
         let resources = discovery::resources(&self.client).await?;
         let collectable = |resource: &&Resource| {
-            resource.can("delete")
-                && resource.can("list")
-                && resource.can("watch")
-                && resource.kind.kind != "Event" // many, short-lived, and never owned
+            resource.can("delete") && resource.can("list") && resource.can("watch") && resource.kind.kind != "Event" // many, short-lived, and never owned
         };
-        let wanted: Vec<Arc<Kind>> = resources.iter().filter(collectable).map(|resource| resource.kind.clone()).collect();
+        let wanted: Vec<Arc<Kind>> =
+            resources.iter().filter(collectable).map(|resource| resource.kind.clone()).collect();
         let mut kinds = self.kinds.lock();
         kinds.known = resources
             .iter()
@@ -314,7 +315,10 @@ impl Collector {
     async fn live(&self, identity: &Identity) -> anyhow::Result<Option<ObjectMeta>> {
         let api: Api<Metadata> = self.api(identity);
         let found = api.get_opt(&identity.name).await.map_err(|error| {
-            write::failed(&error, format_args!("cannot read {} {}/{}", identity.kind.plural, identity.namespace, identity.name))
+            write::failed(
+                &error,
+                format_args!("cannot read {} {}/{}", identity.kind.plural, identity.namespace, identity.name),
+            )
         })?;
         Ok(found.map(|found| found.metadata).filter(|metadata| metadata.uid.as_deref() == Some(&*identity.uid)))
     }
@@ -353,7 +357,12 @@ impl Collector {
         let api: Api<DynamicObject> = self.api(identity);
         match api.delete(&identity.name, &params).await {
             Ok(_) => {
-                tracing::debug!(kind = identity.kind.kind, namespace = identity.namespace, name = identity.name, "garbage deleted");
+                tracing::debug!(
+                    kind = identity.kind.kind,
+                    namespace = identity.namespace,
+                    name = identity.name,
+                    "garbage deleted"
+                );
                 Ok(())
             }
             Err(error) if write::is_not_found(&error) || write::is_conflict(&error) => Ok(()),

@@ -132,7 +132,10 @@ impl Shell {
             Ok(left) if left.items.is_empty() => {}
             Ok(left) => {
                 let mut holders: BTreeMap<String, usize> = BTreeMap::new();
-                left.items.iter().flat_map(ResourceExt::finalizers).for_each(|one| *holders.entry(one.clone()).or_insert(0) += 1);
+                left.items
+                    .iter()
+                    .flat_map(ResourceExt::finalizers)
+                    .for_each(|one| *holders.entry(one.clone()).or_insert(0) += 1);
                 for (finalizer, count) in holders {
                     *found.finalizers.entry(finalizer).or_insert(0) += count;
                 }

@@ -71,7 +71,8 @@ pub(crate) fn start(shared: &Shared) -> Launch {
 
 fn in_trouble(node: &Node) -> bool {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    let ready = node.status.iter().flat_map(|status| status.conditions.iter().flatten()).find(|one| one.type_ == "Ready");
+    let ready =
+        node.status.iter().flat_map(|status| status.conditions.iter().flatten()).find(|one| one.type_ == "Ready");
     taints.into_iter().any(|taint| taint.effect == "NoExecute") || ready.is_some_and(|ready| ready.status != "True")
 }
 

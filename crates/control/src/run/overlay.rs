@@ -53,7 +53,10 @@ impl<K: Object> Overlay<K> {
                     state.note_gone(uid);
                 }
                 Some(new) => {
-                    let caught_up = state.written.get(&uid).is_some_and(|one| !one.deleted && version(&**new) >= version(&*one.object));
+                    let caught_up = state
+                        .written
+                        .get(&uid)
+                        .is_some_and(|one| !one.deleted && version(&**new) >= version(&*one.object));
                     if caught_up {
                         state.written.remove(&uid);
                     }

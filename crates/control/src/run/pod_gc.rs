@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use super::node_lifecycle::patch_pod_status;
 use super::write;
-use crate::plan::pod_gc::{self as plan, QUARANTINE, TERMINATED_KEPT};
 use crate::plan::pod;
+use crate::plan::pod_gc::{self as plan, QUARANTINE, TERMINATED_KEPT};
 use crate::{Launch, Shared};
 
 const NAME: &str = "pod-garbage-collector";

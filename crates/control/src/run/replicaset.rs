@@ -74,7 +74,8 @@ fn wake_for_pod(queue: &Queue<Key>, sets: &Informer<ReplicaSet>, change: Change<
         return;
     }
     for set in sets.in_namespace(&namespace) {
-        let selects = |pod: &Arc<Pod>| set.spec.as_ref().is_some_and(|spec| labels::matches(&spec.selector, pod.labels()));
+        let selects =
+            |pod: &Arc<Pod>| set.spec.as_ref().is_some_and(|spec| labels::matches(&spec.selector, pod.labels()));
         if change.new.is_some_and(selects) {
             queue.add(key(&*set));
         }
@@ -96,7 +97,9 @@ impl Shell {
             let written = write::replace_status(&self.client, &next).await;
             let written = match written {
                 Err(error) if write::is_not_found(&error) => return Ok(Next::Done),
-                written => written.map_err(|error| write::failed(&error, format_args!("cannot write the status of replicaset {key}")))?,
+                written => written.map_err(|error| {
+                    write::failed(&error, format_args!("cannot write the status of replicaset {key}"))
+                })?,
             };
             self.sets.wrote(written);
         }
@@ -151,9 +154,7 @@ impl Shell {
                 Ok(())
             }
             Err(error) if write::is_not_found(&error) => Ok(()),
-            Err(error) => {
-                Err(write::failed(&error, format_args!("cannot change the owner of pod {}", key(&**pod))))
-            }
+            Err(error) => Err(write::failed(&error, format_args!("cannot change the owner of pod {}", key(&**pod)))),
         }
     }
 
@@ -203,4 +204,3 @@ impl Shell {
         }
     }
 }
-

@@ -47,7 +47,9 @@ pub(crate) fn start(shared: &Shared) -> Launch {
                         maps.wrote(map);
                         Ok(Next::Done)
                     }
-                    Err(error) if write::namespace_is_leaving(&error) || write::already_exists(&error) => Ok(Next::Done),
+                    Err(error) if write::namespace_is_leaving(&error) || write::already_exists(&error) => {
+                        Ok(Next::Done)
+                    }
                     Err(error) => Err(write::failed(&error, format_args!("cannot publish {} in {key}", plan::NAME))),
                 }
             }

@@ -38,7 +38,9 @@ pub(crate) fn start(shared: &Shared) -> Launch {
                 let Some(account) = missing else { return Ok(Next::Done) };
                 match write::create(&client, &account).await {
                     Ok(_) => Ok(Next::Done),
-                    Err(error) if write::already_exists(&error) || write::namespace_is_leaving(&error) => Ok(Next::Done),
+                    Err(error) if write::already_exists(&error) || write::namespace_is_leaving(&error) => {
+                        Ok(Next::Done)
+                    }
                     Err(error) => {
                         Err(write::failed(&error, format_args!("cannot create the default service account in {key}")))
                     }

@@ -33,7 +33,10 @@ pub fn schedule(pod: &Pod, snapshot: &Snapshot) -> Decision {
     let total_nodes = snapshot.nodes().count();
     if total_nodes == 0 {
         let message = "no nodes available to schedule pods".to_owned();
-        return Decision::Unschedulable(Diagnosis { message, plugins: TABLE.iter().map(|plugin| plugin.name).collect() });
+        return Decision::Unschedulable(Diagnosis {
+            message,
+            plugins: TABLE.iter().map(|plugin| plugin.name).collect(),
+        });
     }
     let ask = Ask {
         pod,

@@ -39,7 +39,9 @@ fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
         operator @ ("Gt" | "Lt") => {
             let bound = values.next().and_then(|text| text.parse::<i64>().ok());
             let number = value.and_then(|text| text.parse::<i64>().ok());
-            bound.zip(number).is_some_and(|(bound, number)| if operator == "Gt" { number > bound } else { number < bound })
+            bound
+                .zip(number)
+                .is_some_and(|(bound, number)| if operator == "Gt" { number > bound } else { number < bound })
         }
         _ => false,
     }

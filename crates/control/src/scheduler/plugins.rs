@@ -68,7 +68,12 @@ pub(super) struct Plugin {
 }
 
 pub(super) static TABLE: &[Plugin] = &[
-    Plugin { name: "NodeUnschedulable", filter: Some(schedulable), score: None, wakes: &[Wake::NodeAdded, Wake::NodeTaints] },
+    Plugin {
+        name: "NodeUnschedulable",
+        filter: Some(schedulable),
+        score: None,
+        wakes: &[Wake::NodeAdded, Wake::NodeTaints],
+    },
     Plugin { name: "NodeName", filter: Some(node_name), score: None, wakes: &[Wake::NodeAdded] },
     Plugin {
         name: "TaintToleration",

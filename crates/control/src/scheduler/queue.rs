@@ -33,7 +33,10 @@ enum State {
     Recovering(Instant),
     /// Being scheduled; wakes seen meanwhile.
     InFlight(Vec<Wake>),
-    Waiting { plugins: Vec<&'static str>, since: Instant },
+    Waiting {
+        plugins: Vec<&'static str>,
+        since: Instant,
+    },
     Gated,
     /// Bound; waiting for the watch to show it.
     Bound,

@@ -12,8 +12,8 @@ use informer::{Change, Informers};
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::watcher::{self, Event};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -153,7 +153,8 @@ impl Scheduler {
             world.counted.insert(uid);
             return;
         }
-        let ours = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref()).is_none_or(|one| one == super::NAME);
+        let ours =
+            pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref()).is_none_or(|one| one == super::NAME);
         if pod.metadata.deletion_timestamp.is_some() || !ours {
             world.pending.remove(&name);
             return;
@@ -297,7 +298,9 @@ impl Scheduler {
         let Diagnosis { message, .. } = diagnosis;
         self.events.warning(&**pod, "FailedScheduling", message.clone());
         let known = pod::condition(pod, "PodScheduled").is_some_and(|old| {
-            old.status == "False" && old.reason.as_deref() == Some("Unschedulable") && old.message.as_ref() == Some(&message)
+            old.status == "False"
+                && old.reason.as_deref() == Some("Unschedulable")
+                && old.message.as_ref() == Some(&message)
         });
         if known {
             return;

@@ -181,7 +181,10 @@ impl Snapshot {
             let fits = sum.milli_cpu <= info.allocatable.milli_cpu
                 && sum.memory <= info.allocatable.memory
                 && sum.pods <= info.allocatable.pods
-                && sum.extended.iter().all(|(name, amount)| info.allocatable.extended.get(name).is_some_and(|has| amount <= has));
+                && sum
+                    .extended
+                    .iter()
+                    .all(|(name, amount)| info.allocatable.extended.get(name).is_some_and(|has| amount <= has));
             sum.subtract(&Resources::default());
             sum == info.requested && (info.node.is_none() || fits)
         })

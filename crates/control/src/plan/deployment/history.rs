@@ -96,8 +96,7 @@ impl Work<'_> {
     /// Removes the oldest empty sets beyond the history limit.
     pub(super) fn forget_history(&mut self) {
         let Some(limit) = self.spec.revision_history_limit.filter(|limit| *limit != i32::MAX) else { return };
-        let mut alive: Vec<&Set> =
-            self.old.iter().filter(|set| set.rs.metadata.deletion_timestamp.is_none()).collect();
+        let mut alive: Vec<&Set> = self.old.iter().filter(|set| set.rs.metadata.deletion_timestamp.is_none()).collect();
         let surplus = alive.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
         alive.sort_by_key(|set| revision(&set.rs));
         let removable = alive.into_iter().take(surplus).filter(|set| {

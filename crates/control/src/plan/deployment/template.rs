@@ -41,8 +41,17 @@ fn canonical(template: &PodTemplateSpec) -> Value {
 }
 
 /// Maps whose emptiness means the same as absence. Others (`emptyDir: {}`) say something by being there.
-const PLAIN_MAPS: &[&str] =
-    &["metadata", "labels", "annotations", "nodeSelector", "limits", "requests", "overhead", "securityContext", "resources"];
+const PLAIN_MAPS: &[&str] = &[
+    "metadata",
+    "labels",
+    "annotations",
+    "nodeSelector",
+    "limits",
+    "requests",
+    "overhead",
+    "securityContext",
+    "resources",
+];
 
 fn strip(value: &mut Value) {
     match value {
@@ -115,8 +124,12 @@ mod tests {
 
     #[test]
     fn the_hash_label_and_empty_lists_make_no_difference() {
-        let a = template(json!({ "metadata": { "labels": { "app": "web", HASH: "x" } }, "spec": { "containers": [{ "name": "c", "env": [] }] } }));
-        let b = template(json!({ "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "name": "c" }], "nodeSelector": {} } }));
+        let a = template(
+            json!({ "metadata": { "labels": { "app": "web", HASH: "x" } }, "spec": { "containers": [{ "name": "c", "env": [] }] } }),
+        );
+        let b = template(
+            json!({ "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "name": "c" }], "nodeSelector": {} } }),
+        );
         assert!(same(&a, &b));
     }
 

@@ -10,7 +10,8 @@ fn apply(slices: &mut Vec<Arc<EndpointSlice>>, actions: Vec<Action>, serial: &mu
         match action {
             Action::Create(mut slice) => {
                 *serial += 1;
-                slice.metadata.name = Some(format!("{}{serial}", slice.metadata.generate_name.as_deref().unwrap_or("")));
+                slice.metadata.name =
+                    Some(format!("{}{serial}", slice.metadata.generate_name.as_deref().unwrap_or("")));
                 slices.push(Arc::new(*slice));
             }
             Action::Update(slice) => {
@@ -25,13 +26,16 @@ fn apply(slices: &mut Vec<Arc<EndpointSlice>>, actions: Vec<Action>, serial: &mu
 
 fn describe(slices: &[Arc<EndpointSlice>]) -> String {
     let lines = slices.iter().map(|slice| {
-        let ports = slice.ports.iter().flatten().map(|port| {
-            format!("{}:{}", port.name.as_deref().unwrap_or(""), port.port.unwrap_or(0))
-        });
+        let ports = slice
+            .ports
+            .iter()
+            .flatten()
+            .map(|port| format!("{}:{}", port.name.as_deref().unwrap_or(""), port.port.unwrap_or(0)));
         let ports = ports.collect::<Vec<_>>().join(",");
         let endpoints = slice.endpoints.iter().flatten().map(|endpoint| {
             let conditions = endpoint.conditions.clone().unwrap_or_default();
-            let flag = |set: Option<bool>, letter: &str| if set == Some(true) { letter.to_owned() } else { String::new() };
+            let flag =
+                |set: Option<bool>, letter: &str| if set == Some(true) { letter.to_owned() } else { String::new() };
             format!(
                 "{}={}{}{}{}",
                 endpoint.addresses.join("+"),
@@ -49,7 +53,8 @@ fn describe(slices: &[Arc<EndpointSlice>]) -> String {
 
 fn settle(world: &World, slices: &mut Vec<Arc<EndpointSlice>>, serial: &mut usize) -> usize {
     let nodes = world.nodes_by_name();
-    let actions = plan(world.services.first().map(|service| &**service), &Observed { pods: &world.pods, slices, nodes: &nodes });
+    let actions =
+        plan(world.services.first().map(|service| &**service), &Observed { pods: &world.pods, slices, nodes: &nodes });
     let count = actions.len();
     apply(slices, actions, serial);
     count

@@ -186,7 +186,9 @@ impl Graph {
         let missing: Vec<Arc<str>> = self
             .nodes
             .iter()
-            .filter(|(uid, node)| node.object.as_ref().is_some_and(|object| *object.identity.kind == *kind) && !listed(uid))
+            .filter(|(uid, node)| {
+                node.object.as_ref().is_some_and(|object| *object.identity.kind == *kind) && !listed(uid)
+            })
             .map(|(uid, _)| uid.clone())
             .collect();
         missing.iter().flat_map(|uid| self.remove(uid)).collect()

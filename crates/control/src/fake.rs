@@ -1,0 +1,212 @@
+//! A small API server in memory, for testing the shells without a cluster.
+//!
+//! Invariant: it keeps the promises the shells rely on: one revision for all kinds, conflicts on stale versions, uid
+//! preconditions, graceful deletion of bound pods, finalizers, watches that miss nothing. It validates nothing.
+
+mod objects;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use kube::Client;
+use kube::client::Body;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use objects::{Failure, Objects};
+
+/// Kinds the fake knows: group, version, kind, plural, namespaced.
+pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
+    ("", "v1", "Namespace", "namespaces", false),
+    ("", "v1", "Node", "nodes", false),
+    ("", "v1", "Pod", "pods", true),
+    ("", "v1", "Service", "services", true),
+    ("", "v1", "Endpoints", "endpoints", true),
+    ("", "v1", "ConfigMap", "configmaps", true),
+    ("", "v1", "ServiceAccount", "serviceaccounts", true),
+    ("", "v1", "Event", "events", true),
+    ("apps", "v1", "Deployment", "deployments", true),
+    ("apps", "v1", "ReplicaSet", "replicasets", true),
+    ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", true),
+    ("coordination.k8s.io", "v1", "Lease", "leases", true),
+];
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// The server. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Fake {
+    objects: Arc<Mutex<Objects>>,
+    revision: watch::Sender<u64>,
+}
+
+/// What a request addresses.
+pub(crate) struct Target {
+    pub(crate) plural: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) subresource: String,
+    pub(crate) query: HashMap<String, String>,
+}
+
+impl Target {
+    fn parse(path: &str, query: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let rest = match parts.as_slice() {
+            ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => rest,
+            _ => return None,
+        };
+        let (namespace, rest) = match rest {
+            ["namespaces", namespace, plural, rest @ ..] if !["status", "finalize"].contains(plural) => {
+                (*namespace, [&[*plural], rest].concat())
+            }
+            _ => ("", rest.to_vec()),
+        };
+        let part = |index: usize| rest.get(index).map_or(String::new(), |part| (*part).to_owned());
+        let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.replace("%3D", "=")));
+        Some(Self {
+            plural: part(0),
+            namespace: namespace.to_owned(),
+            name: part(1),
+            subresource: part(2),
+            query: query.split('&').filter_map(pair).collect(),
+        })
+    }
+}
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        Self { objects: Arc::new(Mutex::new(Objects::default())), revision: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let fake = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let fake = fake.clone();
+            async move { Ok::<_, Infallible>(fake.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// All objects of a kind.
+    pub(crate) fn list(&self, plural: &str) -> Vec<Value> {
+        self.objects.lock().list(plural, "")
+    }
+
+    /// Changes the server as a test wants, then tells the watches.
+    pub(crate) fn edit<T>(&self, edit: impl FnOnce(&mut Objects) -> T) -> T {
+        let (result, revision) = {
+            let mut objects = self.objects.lock();
+            (edit(&mut objects), objects.revision())
+        };
+        self.revision.send_replace(revision);
+        result
+    }
+
+    /// Waits until `reached` says so.
+    pub(crate) async fn until(&self, what: &str, reached: impl Fn(&Self) -> bool) {
+        let mut revision = self.revision.subscribe();
+        let waiting = async {
+            while !reached(self) {
+                revision.changed().await.expect("the server lives");
+            }
+        };
+        if tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.is_err() {
+            panic!("never reached: {what}\n{}", self.objects.lock().summary());
+        }
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        if let "/api" | "/apis" = parts.uri.path() {
+            return respond(StatusCode::OK, &discovery(parts.uri.path() == "/api"));
+        }
+        let Some(target) = Target::parse(parts.uri.path(), parts.uri.query().unwrap_or("")) else {
+            return respond(StatusCode::NOT_FOUND, &json!({ "status": "Failure", "code": 404, "reason": "NotFound" }));
+        };
+        if target.query.get("watch").is_some_and(|value| value == "true") {
+            return self.watch(target);
+        }
+        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let strategic =
+            parts.headers.get("content-type").is_some_and(|kind| kind == "application/strategic-merge-patch+json");
+        let result = self.edit(|objects| match parts.method {
+            Method::GET if target.name.is_empty() => Ok(objects.list_answer(&target)),
+            Method::GET => objects.get(&target),
+            Method::POST if target.subresource == "binding" => objects.bind(&target, &body),
+            Method::POST => objects.create(&target, body),
+            Method::PUT => objects.put(&target, body),
+            Method::PATCH => objects.patch(&target, &body, strategic),
+            Method::DELETE if target.name.is_empty() => Ok(objects.delete_all(&target)),
+            _ => objects.delete(&target, &body),
+        });
+        match result {
+            Ok(value) => respond(StatusCode::OK, &value),
+            Err(Failure { code, reason, message }) => {
+                let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
+                    "code": code, "reason": if reason == objects::LEAVING { "Forbidden" } else { reason },
+                    "message": message, "details": { "causes": [{ "reason": reason }] } });
+                respond(StatusCode::from_u16(code).expect("a status code"), &status)
+            }
+        }
+    }
+
+    fn watch(&self, target: Target) -> Answer {
+        let from = target.query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let (fake, revision) = (self.clone(), self.revision.subscribe());
+        let events =
+            futures::stream::unfold((fake, revision, target, from), |(fake, mut revision, target, from)| async move {
+                loop {
+                    let (events, newest) = fake.objects.lock().events(&target, from);
+                    if !events.is_empty() {
+                        let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+                        let frame = http_body::Frame::data(Bytes::from(lines));
+                        return Some((Ok::<_, Infallible>(frame), (fake, revision, target, newest)));
+                    }
+                    revision.changed().await.ok()?;
+                }
+            });
+        let mut response = Response::new(BodyExt::boxed_unsync(StreamBody::new(events)));
+        *response.status_mut() = StatusCode::OK;
+        response
+    }
+}
+
+fn respond(status: StatusCode, value: &Value) -> Answer {
+    let body = Full::new(Bytes::from(value.to_string())).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+fn discovery(core: bool) -> Value {
+    let mut groups: Vec<(&str, Vec<Value>)> = Vec::new();
+    for (group, version, kind, plural, namespaced) in KINDS.iter().filter(|row| row.0.is_empty() == core) {
+        let resource = json!({
+            "resource": plural,
+            "responseKind": { "group": group, "version": version, "kind": kind },
+            "scope": if *namespaced { "Namespaced" } else { "Cluster" },
+            "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+        });
+        match groups.iter_mut().find(|(name, _)| name == group) {
+            Some((_, resources)) => resources.push(resource),
+            None => groups.push((group, vec![resource])),
+        }
+    }
+    let items: Vec<Value> = groups
+        .into_iter()
+        .map(|(name, resources)| json!({ "metadata": { "name": name }, "versions": [{ "version": "v1", "resources": resources }] }))
+        .collect();
+    json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items })
+}
