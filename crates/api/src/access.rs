@@ -34,7 +34,7 @@ pub enum Fault {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     #[error("cannot keep authorization up to date")]
     Authorization(#[from] follow::Error),
     #[error("cannot read the stored services")]
@@ -43,25 +43,25 @@ pub enum Error {
     Watch(#[from] store::WatchError),
 }
 
-pub struct Access {
-    pub authenticator: Authenticator,
-    pub authorizer: Arc<dyn Authorizer>,
-    pub rbac: Arc<Rbac>,
-    pub accounts: Arc<Accounts>,
-    pub token_key: Arc<jwt::Key>,
-    pub services: Services,
-    pub kubelets: Kubelets,
+pub(crate) struct Access {
+    pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) rbac: Arc<Rbac>,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) token_key: Arc<jwt::Key>,
+    pub(crate) services: Services,
+    pub(crate) kubelets: Kubelets,
     graph: Arc<Graph>,
 }
 
 /// Where loading stopped reading, so that following misses nothing.
-pub struct Position {
+pub(crate) struct Position {
     authorization: follow::Position,
     services: Revision,
 }
 
 impl Access {
-    pub fn new(config: &Config, store: &Arc<dyn Store>) -> Result<Self, Fault> {
+    pub(crate) fn new(config: &Config, store: &Arc<dyn Store>) -> Result<Self, Fault> {
         let token_key = Arc::new(jwt::Key::from_pem(&config.token_key_pem)?);
         let accounts = Arc::new(Accounts::new(Arc::clone(&token_key), &config.token_issuer, Arc::clone(store)));
         let certificates = x509::Certificates::new(&config.client_ca_pem)?;
@@ -81,14 +81,14 @@ impl Access {
     }
 
     /// Reads what is stored now. Called after the bootstrap objects are there and before the first request.
-    pub fn load(&self, store: &dyn Store) -> Result<Position, Error> {
+    pub(crate) fn load(&self, store: &dyn Store) -> Result<Position, Error> {
         let authorization = follow::load(store, &self.rbac, &self.graph)?;
         Ok(Position { authorization, services: self.services.load()? })
     }
 }
 
 /// Follows the store until it closes.
-pub async fn follow(core: Arc<Core>, position: Position) -> Result<(), Error> {
+pub(crate) async fn follow(core: Arc<Core>, position: Position) -> Result<(), Error> {
     let (rbac, graph) = (Arc::clone(&core.access.rbac), Arc::clone(&core.access.graph));
     let authorization = follow::run(Arc::clone(&core), rbac, graph, position.authorization);
     let services = core.access.services.follow(position.services);

@@ -94,3 +94,6 @@ fn push(list: &mut Value, item: Value) {
         None => *list = Value::Array(vec![item]),
     }
 }
+
+#[cfg(test)]
+mod tests;

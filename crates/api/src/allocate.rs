@@ -32,32 +32,32 @@ pub enum Number {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     V4,
     V6,
 }
 
 impl Family {
-    pub fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
     /// `IPv4` or `IPv6`, as `spec.ipFamilies` spells it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",
         }
     }
 
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         [Self::V4, Self::V6].into_iter().find(|family| family.name() == name)
     }
 }
 
 /// Why a number cannot be had; the texts are upstream's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Error {
+pub(crate) enum Error {
     #[error("provided IP is already allocated")]
     AddressTaken,
     #[error("the provided IP ({address}) is not in the valid range. The range of valid IPs is {cidr}")]
@@ -76,7 +76,7 @@ pub struct RangeFault(String);
 
 /// The addresses of one CIDR, without its network address and (IPv4) broadcast address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cidr {
+pub(crate) struct Cidr {
     text: String,
     family: Family,
     /// The first usable address.
@@ -85,7 +85,7 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (address, length) = text.trim().split_once('/')?;
         let (address, length): (IpAddr, u32) = (address.parse().ok()?, length.parse().ok()?);
         let (bits, value) = match address {
@@ -104,7 +104,7 @@ impl Cidr {
     }
 
     /// The n-th usable address; 0 is the one of the `kubernetes` service.
-    pub fn address(&self, number: u64) -> IpAddr {
+    pub(crate) fn address(&self, number: u64) -> IpAddr {
         let value = self.first + u128::from(number);
         match self.family {
             Family::V4 => IpAddr::V4(Ipv4Addr::from(u32::try_from(value).unwrap_or(u32::MAX))),
@@ -121,17 +121,17 @@ impl Cidr {
         (Family::of(address) == self.family && number < self.size).then_some(number)
     }
 
-    pub fn family(&self) -> Family {
+    pub(crate) fn family(&self) -> Family {
         self.family
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 }
 
 /// Reads the service range: one CIDR, or one of each family with the default family first.
-pub fn parse_cidrs(text: &str) -> Result<Vec<Cidr>, RangeFault> {
+pub(crate) fn parse_cidrs(text: &str) -> Result<Vec<Cidr>, RangeFault> {
     let cidrs: Option<Vec<Cidr>> = text.split(',').map(Cidr::parse).collect();
     match cidrs {
         Some(cidrs) if cidrs.len() == 1 || (cidrs.len() == 2 && cidrs[0].family != cidrs[1].family) => Ok(cidrs),
@@ -154,7 +154,7 @@ struct Pools {
 }
 
 /// All the numbers services can have.
-pub struct Services {
+pub(crate) struct Services {
     cidrs: Vec<Cidr>,
     port_range: RangeInclusive<u16>,
     pools: Mutex<Pools>,
@@ -162,7 +162,7 @@ pub struct Services {
 }
 
 impl Services {
-    pub fn new(range: &str, ports: RangeInclusive<u16>, store: Arc<dyn Store>) -> Result<Self, RangeFault> {
+    pub(crate) fn new(range: &str, ports: RangeInclusive<u16>, store: Arc<dyn Store>) -> Result<Self, RangeFault> {
         let cidrs = parse_cidrs(range)?;
         let addresses = cidrs.iter().map(|cidr| Pool::new(cidr.size, address_band(cidr.size))).collect();
         let size = u64::from(ports.end().saturating_sub(*ports.start())) + 1;
@@ -171,16 +171,16 @@ impl Services {
     }
 
     /// The configured families, default first.
-    pub fn families(&self) -> Vec<Family> {
+    pub(crate) fn families(&self) -> Vec<Family> {
         self.cidrs.iter().map(|cidr| cidr.family).collect()
     }
 
-    pub fn cidrs(&self) -> &[Cidr] {
+    pub(crate) fn cidrs(&self) -> &[Cidr] {
         &self.cidrs
     }
 
     /// Takes all numbers that stored services show. Returns where to follow from.
-    pub fn load(&self) -> Result<Revision, RangeError> {
+    pub(crate) fn load(&self) -> Result<Revision, RangeError> {
         let page = self.store.range(Range { prefix: PREFIX, after: None, limit: 0, at: None })?;
         let mut pools = self.pools.lock();
         for record in &page.records {
@@ -194,7 +194,7 @@ impl Services {
     }
 
     /// Gives back what services no longer show, as the store tells of it.
-    pub async fn follow(&self, mut from: Revision) -> Result<(), WatchError> {
+    pub(crate) async fn follow(&self, mut from: Revision) -> Result<(), WatchError> {
         loop {
             let mut watch = self.store.watch(PREFIX, from)?;
             loop {
@@ -271,7 +271,7 @@ impl Services {
     }
 
     /// Takes an address somebody asked for.
-    pub fn take_address(&self, address: IpAddr, owner: &Arc<str>) -> Result<Number, Error> {
+    pub(crate) fn take_address(&self, address: IpAddr, owner: &Arc<str>) -> Result<Number, Error> {
         let number = Number::Address(address);
         match self.take(number, owner) {
             Ok(()) => Ok(number),
@@ -285,13 +285,13 @@ impl Services {
         }
     }
 
-    pub fn take_any_address(&self, family: Family, owner: &Arc<str>) -> Result<IpAddr, Error> {
+    pub(crate) fn take_any_address(&self, family: Family, owner: &Arc<str>) -> Result<IpAddr, Error> {
         let index = self.cidrs.iter().position(|cidr| cidr.family == family).ok_or(Error::Full)?;
         let number = self.pools.lock().addresses[index].take_any(owner).map_err(|_| Error::Full)?;
         Ok(self.cidrs[index].address(number))
     }
 
-    pub fn take_port(&self, port: u16, owner: &Arc<str>) -> Result<Number, Error> {
+    pub(crate) fn take_port(&self, port: u16, owner: &Arc<str>) -> Result<Number, Error> {
         let number = Number::Port(port);
         match self.take(number, owner) {
             Ok(()) => Ok(number),
@@ -300,13 +300,13 @@ impl Services {
         }
     }
 
-    pub fn take_any_port(&self, owner: &Arc<str>) -> Result<u16, Error> {
+    pub(crate) fn take_any_port(&self, owner: &Arc<str>) -> Result<u16, Error> {
         let index = self.pools.lock().ports.take_any(owner).map_err(|_| Error::Full)?;
         self.port(index).ok_or(Error::Full)
     }
 
     /// The write that took these numbers is over.
-    pub fn settle(&self, taken: &[Number], committed: bool) {
+    pub(crate) fn settle(&self, taken: &[Number], committed: bool) {
         for number in taken {
             {
                 let mut pools = self.pools.lock();
@@ -334,7 +334,7 @@ fn shown(service: &[u8]) -> Vec<Number> {
 }
 
 /// The numbers a service object has.
-pub fn numbers(service: &Value) -> Vec<Number> {
+pub(crate) fn numbers(service: &Value) -> Vec<Number> {
     let spec = &service["spec"];
     let mut numbers: Vec<Number> = Vec::new();
     let plural = spec["clusterIPs"].as_array().into_iter().flatten();

@@ -10,10 +10,10 @@
 //! - [`account`]: what a service account token claims, checked against live objects.
 //! - [`impersonation`]: acting as somebody else, where RBAC permits it.
 
-pub mod account;
-pub mod impersonation;
-pub mod jwt;
-pub mod x509;
+pub(crate) mod account;
+pub(crate) mod impersonation;
+pub(crate) mod jwt;
+pub(crate) mod x509;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderMap, header, request::Parts};
@@ -23,20 +23,20 @@ use account::Accounts;
 use x509::Certificates;
 
 /// A WebSocket client in a browser cannot set headers; it hides its token in the list of subprotocols.
-pub const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+pub(crate) const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     certificates: Certificates,
     accounts: std::sync::Arc<Accounts>,
 }
 
 impl Authenticator {
-    pub fn new(certificates: Certificates, accounts: std::sync::Arc<Accounts>) -> Self {
+    pub(crate) fn new(certificates: Certificates, accounts: std::sync::Arc<Accounts>) -> Self {
         Self { certificates, accounts }
     }
 
     /// Who sends this request. `certificate` is the leaf the peer proved to own in the TLS handshake.
-    pub fn authenticate(&self, parts: &Parts, certificate: Option<&[u8]>) -> Result<User, ApiError> {
+    pub(crate) fn authenticate(&self, parts: &Parts, certificate: Option<&[u8]>) -> Result<User, ApiError> {
         let mut refused = None;
         if let Some(der) = certificate {
             match self.certificates.user(der) {

@@ -10,11 +10,11 @@
 //! - [`node`]: what a kubelet may do, which depends on the pods bound to it.
 //! - [`escalation`]: nobody grants what they do not hold.
 
-pub mod escalation;
-pub mod follow;
-pub mod node;
-pub mod rbac;
-pub mod rule;
+pub(crate) mod escalation;
+pub(crate) mod follow;
+pub(crate) mod node;
+pub(crate) mod rbac;
+pub(crate) mod rule;
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
 use rule::Rule;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     Allow,
     /// Not allowed here, but another authorizer may; the text says why not.
     NoOpinion(String),
@@ -34,20 +34,20 @@ pub enum Decision {
 }
 
 impl Decision {
-    pub fn is_allowed(&self) -> bool {
+    pub(crate) fn is_allowed(&self) -> bool {
         matches!(self, Self::Allow)
     }
 }
 
 /// What somebody may do in a namespace, for `kubectl auth can-i --list`.
 #[derive(Debug, Default)]
-pub struct Granted {
-    pub rules: Vec<Arc<Rule>>,
+pub(crate) struct Granted {
+    pub(crate) rules: Vec<Arc<Rule>>,
     /// True when the list is known to miss something, with the reasons.
-    pub incomplete: Vec<String>,
+    pub(crate) incomplete: Vec<String>,
 }
 
-pub trait Authorizer: Send + Sync {
+pub(crate) trait Authorizer: Send + Sync {
     fn authorize(&self, attributes: &Attributes) -> Decision;
 
     /// The rules that hold for `user` in `namespace` (and everywhere, when it is empty).
@@ -55,12 +55,12 @@ pub trait Authorizer: Send + Sync {
 }
 
 /// The authorizers in the order they are asked.
-pub struct Chain {
+pub(crate) struct Chain {
     links: Vec<Arc<dyn Authorizer>>,
 }
 
 impl Chain {
-    pub fn new(links: Vec<Arc<dyn Authorizer>>) -> Self {
+    pub(crate) fn new(links: Vec<Arc<dyn Authorizer>>) -> Self {
         Self { links }
     }
 }

@@ -23,7 +23,7 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     #[error("bootstrap object {kind} {name} has no kind this server serves; check its apiVersion {version:?}")]
     UnknownKind { kind: String, name: String, version: String },
     #[error("bootstrap object {kind} {name} is not valid")]
@@ -49,7 +49,7 @@ enum Existing {
 }
 
 /// Makes sure that everything is there.
-pub async fn apply(core: &Core) -> Result<(), Error> {
+pub(crate) async fn apply(core: &Core) -> Result<(), Error> {
     let ours = objects(&core.config).into_iter();
     // Objects of the configuration are checked like a user's; ours are held to the same rules by a test.
     let extra = core.config.bootstrap.iter().map(|object| (object.clone(), Existing::Keep, true));

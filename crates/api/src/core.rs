@@ -14,7 +14,7 @@ use crate::{
     access::{self, Access},
     admission::Admission,
     attributes::Attributes,
-    authz::{Authorizer, Decision},
+    authz::Decision,
     config::Config,
     encode,
     error::ApiError,

@@ -14,9 +14,30 @@ use crate::{
 };
 
 
+
 mod protobuf;
-mod text;
-pub(crate) use text::{Parsed, json, yaml};
+
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) value: Value,
+    /// Paths of fields that were given more than once.
+    pub(crate) duplicates: Vec<String>,
+}
+
+pub(crate) fn json(text: &[u8]) -> Result<Parsed, String> {
+    let read = kinds::decode::json(text, kinds::decode::MAX_DEPTH);
+    read.map(|(value, duplicates)| Parsed { value, duplicates }).map_err(|error| format!("json parse error: {error}"))
+}
+
+fn yaml(text: &[u8]) -> Result<Parsed, String> {
+    let failed = |why: &str| format!("error converting YAML to JSON: yaml: {}", why.lines().next().unwrap_or_default());
+    let text = std::str::from_utf8(text).map_err(|_| failed("invalid UTF-8"))?;
+    let options = serde_saphyr::options! { strict_booleans: true };
+    match serde_saphyr::from_str_with_options(text, options) {
+        Ok(value) => Ok(Parsed { value, duplicates: Vec::new() }),
+        Err(error) => Err(failed(&error.to_string())),
+    }
+}
 
 /// The object in the body, of `kind`, pruned.
 pub(crate) fn object(call: &Call, kind: &Kind) -> Result<Value, ApiError> {
@@ -86,22 +107,15 @@ fn checked(call: &Call, kind: &Kind, value: &mut Value, duplicates: &[String]) -
         Err(ApiError::bad_request(message))
     };
     if let Err(error) = kinds::coerce(kind, value) {
-        return refuse(error.to_string());
+        return Err(ApiError::bad_request(error.to_string()));
     }
     let faults = strictness(kind, value, duplicates);
-    match call.options.field_validation {
-        FieldValidation::Strict if !faults.is_empty() => refuse(format!("strict decoding error: {}", faults.join(", "))),
-        FieldValidation::Warn => {
-            faults.into_iter().for_each(|fault| call.warn(fault));
-            Ok(())
-        }
-        _ => Ok(()),
-    }
+    complain(call, faults).or_else(refuse)
 }
 
 /// Removes unknown fields; the complaints about them, and about repeated ones.
 fn strictness(kind: &Kind, value: &mut Value, duplicates: &[String]) -> Vec<String> {
-    let unknown = kinds::prune(kind, value).into_iter().map(|unknown| format!("unknown field \"{}\"", unknown.path));
+    let unknown = kinds::prune(kind, value).into_iter().map(|unknown| unknown.to_string());
     unknown.chain(duplicates.iter().map(|path| format!("duplicate field \"{path}\""))).collect()
 }
 
@@ -121,8 +135,13 @@ pub(crate) fn patched(call: &Call, kind: &Kind, value: &mut Value, duplicates: &
         return refuse(error.to_string());
     }
     let faults = strictness(kind, value, duplicates);
+    complain(call, faults).or_else(refuse)
+}
+
+/// Ignores, warns of or refuses what strict decoding found, as the client asked.
+fn complain(call: &Call, faults: Vec<String>) -> Result<(), String> {
     match call.options.field_validation {
-        FieldValidation::Strict if !faults.is_empty() => refuse(format!("strict decoding error: {}", faults.join(", "))),
+        FieldValidation::Strict if !faults.is_empty() => Err(format!("strict decoding error: {}", faults.join(", "))),
         FieldValidation::Warn => {
             faults.into_iter().for_each(|fault| call.warn(fault));
             Ok(())
@@ -164,5 +183,12 @@ mod tests {
         assert_eq!(summary(b"{bad"), "{bad");
         assert_eq!(summary(b"hi"), "6869");
         assert!(summary(&[b'{'; 40]).ends_with(" ..."));
+    }
+
+    #[test]
+    fn yaml_becomes_the_same_values_as_json() {
+        let parsed = yaml(b"a: [1, two, y]\nb: {c: true}\n").expect("yaml");
+        assert_eq!(parsed.value.to_string(), r#"{"a":[1,"two","y"],"b":{"c":true}}"#);
+        assert!(yaml(b"a: [1").is_err() && yaml(b"\xff").is_err());
     }
 }

@@ -14,7 +14,7 @@ use kinds::Kind;
 use crate::{
     api::Inner,
     authn::impersonation,
-    authz::{Authorizer, Decision},
+    authz::Decision,
     body::{self, Body, BoxError},
     call::{Answer, Call},
     core::Core,
@@ -48,37 +48,33 @@ where
 {
     let (parts, body) = request.into_parts();
     let mut sample = Sample::start(&inner.metrics);
-    let response = match prepare(inner, &parts) {
-        Ok(prepared) => {
-            sample.describe(&prepared.info, parts.method.as_str());
-            serve(inner, parts, body, prepared).await
-        }
+    let options = Options::parse(parts.uri.query().unwrap_or_default());
+    let hints = options.as_ref().map_or_else(
+        |_| Hints::default(),
+        |options| Hints { watch: options.watch, field_selector: &options.field_selector },
+    );
+    let info = Info::parse(&parts.method, parts.uri.path(), hints);
+    sample.describe(&info, parts.method.as_str());
+    let response = match admit_sender(&inner.core, &parts, &info) {
+        Ok(user) => serve(inner, parts, body, Prepared { user, info, options }).await,
         Err(error) => respond::failure(&error),
     };
     sample.finish(response.status().as_u16());
     response
 }
 
-/// A request whose sender may make it.
+/// A request whose sender may make it. Options are looked at only now, so that strangers learn nothing from them.
 struct Prepared {
     user: User,
     info: Info,
     options: Result<Options, ApiError>,
 }
 
-fn prepare(inner: &Inner, parts: &Parts) -> Result<Prepared, ApiError> {
-    let core = &inner.core;
-    let query = parts.uri.query().unwrap_or_default();
-    let options = Options::parse(query);
-    let hints = options.as_ref().map_or_else(
-        |_| Hints::default(),
-        |options| Hints { watch: options.watch, field_selector: &options.field_selector },
-    );
-    let info = Info::parse(&parts.method, parts.uri.path(), hints);
+fn admit_sender(core: &Core, parts: &Parts, info: &Info) -> Result<User, ApiError> {
     let user = authenticate(core, parts)?;
     let attributes = info.attributes(&user);
     match core.access.authorizer.authorize(&attributes) {
-        Decision::Allow => Ok(Prepared { user, info, options }),
+        Decision::Allow => Ok(user),
         Decision::NoOpinion(why) | Decision::Deny(why) => Err(ApiError::forbidden(&attributes, &why)),
     }
 }

@@ -18,13 +18,13 @@ const AGGREGATE: &str = "rbac.authorization.k8s.io/aggregate-to-";
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("line {line} of the bootstrap policy is not understood: {text}")]
-pub struct ParseError {
+pub(crate) struct ParseError {
     line: usize,
     text: String,
 }
 
 /// All bootstrap roles and bindings as objects, aggregated roles already holding their rules.
-pub fn objects() -> Vec<Value> {
+pub(crate) fn objects() -> Vec<Value> {
     let mut objects = parse(TABLE).expect("invariant: the bootstrap table is tested to parse");
     // A role may collect from a role that itself collects (view -> edit -> admin): repeat until nothing moves.
     loop {
@@ -155,7 +155,7 @@ fn binding(namespace: &str, name: &str, role: &str, subjects: &[&str]) -> Option
 }
 
 /// The aggregated roles (by index into `roles`) whose rules are not the union of what they collect, with that union.
-pub fn aggregate(roles: &[Value]) -> Vec<(usize, Value)> {
+pub(crate) fn aggregate(roles: &[Value]) -> Vec<(usize, Value)> {
     let mut sorted: Vec<&Value> = roles.iter().filter(|role| role["kind"] == "ClusterRole").collect();
     sorted.sort_by_key(|role| role["metadata"]["name"].as_str());
     let mut changes = Vec::new();
@@ -183,7 +183,7 @@ pub fn aggregate(roles: &[Value]) -> Vec<(usize, Value)> {
 }
 
 /// What `existing` must become to hold all of `wanted`; none if it does, or if it asks to be left alone.
-pub fn reconcile(existing: &Value, wanted: &Value) -> Option<Value> {
+pub(crate) fn reconcile(existing: &Value, wanted: &Value) -> Option<Value> {
     if existing["metadata"]["annotations"][AUTOUPDATE] == "false" {
         return None;
     }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Answers a review of `kind`, created by `user`.
-pub fn create(core: &Core, user: &User, kind: &Kind, namespace: &str, mut review: Value) -> Result<Value, ApiError> {
+pub(crate) fn create(core: &Core, user: &User, kind: &Kind, namespace: &str, mut review: Value) -> Result<Value, ApiError> {
     let status = match kind.kind.as_str() {
         "TokenReview" => token(core, &review)?,
         "SelfSubjectReview" => json!({"userInfo": user_info(user)}),

@@ -9,7 +9,7 @@
 //! - [`kubelet`]: connections.
 //! - [`relay`]: one request there and back.
 
-pub mod kubelet;
+pub(crate) mod kubelet;
 mod locate;
 mod options;
 mod relay;

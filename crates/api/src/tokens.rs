@@ -20,11 +20,11 @@ const MIN_SECONDS: i64 = 600;
 const MAX_SECONDS: i64 = 1 << 32;
 const DEFAULT_SECONDS: i64 = 3600;
 /// What the projected volume of the ServiceAccount admission plugin asks for; the odd number marks it.
-pub const POD_SECONDS: i64 = 3607;
+pub(crate) const POD_SECONDS: i64 = 3607;
 const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 
 /// Answers a TokenRequest of `user` for the account `namespace/name`.
-pub fn create(core: &Core, user: &User, namespace: &str, name: &str, request: Value) -> Result<Value, ApiError> {
+pub(crate) fn create(core: &Core, user: &User, namespace: &str, name: &str, request: Value) -> Result<Value, ApiError> {
     if let Err(why) = node::check_token(core, user, namespace, &request) {
         let message = format!("serviceaccounts \"{name}\" is forbidden: {why}");
         return Err(ApiError::new(403, "Forbidden", message));
@@ -172,12 +172,12 @@ fn mismatch(what: &str, name: &str, why: &str) -> ApiError {
 }
 
 /// `/openid/v1/jwks`: the public half of the signing key.
-pub fn key_set(core: &Core) -> Value {
+pub(crate) fn key_set(core: &Core) -> Value {
     core.access.token_key.key_set()
 }
 
 /// `/.well-known/openid-configuration`, so that others can trust our tokens without asking us each time.
-pub fn openid_configuration(core: &Core) -> Value {
+pub(crate) fn openid_configuration(core: &Core) -> Value {
     let host = std::net::SocketAddr::new(core.config.advertise, core.config.port);
     json!({
         "issuer": core.config.token_issuer,
@@ -186,4 +186,113 @@ pub fn openid_configuration(core: &Core) -> Value {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::testing;
+
+    const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+    async fn world() -> Core {
+        let core = testing::core();
+        let objects = [
+            json!({"apiVersion": "v1", "kind": "ServiceAccount",
+                "metadata": {"name": "web", "namespace": "ns", "uid": "sa-1"}}),
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "ns", "uid": "pod-1"},
+                "spec": {"serviceAccountName": "web", "nodeName": "n1"}}),
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "q", "namespace": "ns", "uid": "pod-2"},
+                "spec": {"serviceAccountName": "other"}}),
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "uid": "node-1"}}),
+        ];
+        for object in objects {
+            testing::put(&core, object).await;
+        }
+        core
+    }
+
+    fn admin() -> User {
+        User::component("admin", &["system:masters"])
+    }
+
+    async fn refused(request: Value, expected: Expect) {
+        let core = world().await;
+        let error = create(&core, &admin(), "ns", "web", request).unwrap_err();
+        expected.assert_eq(&format!("{} {}", error.code, error.message));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_accepted_back_with_what_it_is_bound_to() {
+        let core = world().await;
+        let target = json!({"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "pod-1"});
+        let request = json!({"spec": {"boundObjectRef": target, "expirationSeconds": 600}});
+        let answer = create(&core, &admin(), "ns", "web", request).unwrap();
+        assert_eq!(answer["spec"]["audiences"], json!([ISSUER]));
+        let token = answer["status"]["token"].as_str().unwrap();
+        let (user, _) = core.access.accounts.user(token, &[]).unwrap();
+        assert_eq!(user.name, "system:serviceaccount:ns:web");
+        assert_eq!(user.extra["authentication.kubernetes.io/pod-uid"], ["pod-1"]);
+        assert_eq!(user.extra["authentication.kubernetes.io/node-name"], ["n1"]);
+    }
+
+    #[tokio::test]
+    async fn a_pods_default_token_outlives_what_was_asked_for() {
+        let core = world().await;
+        let now = base::time::now();
+        let lifetime = |request: Value| {
+            let answer = create_at(&core, "ns", "web", request, now).unwrap();
+            let claims = core.access.token_key.verify(answer["status"]["token"].as_str().unwrap()).unwrap();
+            let told = base::time::parse(answer["status"]["expirationTimestamp"].as_str().unwrap()).unwrap();
+            (claims["exp"].as_i64().unwrap() - now.as_second(), told.as_second() - now.as_second())
+        };
+        let target = json!({"kind": "Pod", "apiVersion": "v1", "name": "p"});
+        let spec = json!({"spec": {"boundObjectRef": target, "expirationSeconds": POD_SECONDS}});
+        assert_eq!(lifetime(spec), (EXTENDED_SECONDS, POD_SECONDS));
+        assert_eq!(lifetime(json!({"spec": {"expirationSeconds": POD_SECONDS}})), (POD_SECONDS, POD_SECONDS));
+        assert_eq!(lifetime(json!({})), (DEFAULT_SECONDS, DEFAULT_SECONDS));
+    }
+
+    #[tokio::test]
+    async fn wrong_requests_are_refused_with_upstreams_words() {
+        let bound = |kind: &str, name: &str, uid: &str| {
+            json!({"spec": {"boundObjectRef": {"kind": kind, "apiVersion": "v1", "name": name, "uid": uid}}})
+        };
+        refused(
+            json!({"spec": {"expirationSeconds": 599}}),
+            expect![[r#"422 TokenRequest.authentication.k8s.io "" is invalid: spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes"#]],
+        )
+        .await;
+        refused(bound("Pod", "gone", ""), expect![[r#"404 pods "gone" not found"#]]).await;
+        refused(
+            bound("Pod", "q", ""),
+            expect![[r#"400 cannot bind token for serviceaccount "web" to pod running with different serviceaccount name."#]],
+        )
+        .await;
+        refused(
+            bound("Pod", "p", "pod-0"),
+            expect![[r#"409 Operation cannot be fulfilled on Pod "p": the UID in the bound object reference (pod-0) does not match the UID in record. The object might have been deleted and then recreated"#]],
+        )
+        .await;
+        refused(
+            bound("ConfigMap", "c", ""),
+            expect!["400 cannot bind token to object of type /v1, Kind=ConfigMap"],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_node_gets_tokens_of_its_own_pods_only() {
+        let core = world().await;
+        let ask = |node: &str, target: Value| {
+            let user = User::component(format!("system:node:{node}"), &["system:nodes"]);
+            create(&core, &user, "ns", "web", json!({"spec": {"boundObjectRef": target}})).map_err(|error| error.message)
+        };
+        let target = json!({"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "pod-1"});
+        ask("n1", target.clone()).unwrap();
+        assert!(ask("n2", target).unwrap_err().ends_with("bound to a pod scheduled on a different node"));
+        assert!(ask("n1", Value::Null).unwrap_err().ends_with("node requested token not bound to a pod"));
+    }
 }

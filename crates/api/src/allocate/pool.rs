@@ -9,21 +9,21 @@ use std::{collections::HashMap, sync::Arc};
 
 /// Who has a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub owner: Arc<str>,
+pub(crate) struct Entry {
+    pub(crate) owner: Arc<str>,
     /// The write it was taken for is not over yet.
-    pub pending: bool,
+    pub(crate) pending: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     Taken,
     Full,
     OutOfRange,
 }
 
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     size: u64,
     /// Where the automatic band starts.
     band: u64,
@@ -32,16 +32,16 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn new(size: u64, band: u64) -> Self {
+    pub(crate) fn new(size: u64, band: u64) -> Self {
         Self { size, band: band.min(size), next: band.min(size), taken: HashMap::new() }
     }
 
-    pub fn get(&self, number: u64) -> Option<&Entry> {
+    pub(crate) fn get(&self, number: u64) -> Option<&Entry> {
         self.taken.get(&number)
     }
 
     /// Takes this very number, pending.
-    pub fn take(&mut self, number: u64, owner: &Arc<str>) -> Result<(), Refusal> {
+    pub(crate) fn take(&mut self, number: u64, owner: &Arc<str>) -> Result<(), Refusal> {
         if number >= self.size {
             return Err(Refusal::OutOfRange);
         }
@@ -53,7 +53,7 @@ impl Pool {
     }
 
     /// Takes any number, pending.
-    pub fn take_any(&mut self, owner: &Arc<str>) -> Result<u64, Refusal> {
+    pub(crate) fn take_any(&mut self, owner: &Arc<str>) -> Result<u64, Refusal> {
         let number = self.free(self.next..self.size).or_else(|| self.free(self.band..self.next));
         let number = number.or_else(|| self.free(0..self.band)).ok_or(Refusal::Full)?;
         if number >= self.band {
@@ -69,29 +69,29 @@ impl Pool {
     }
 
     /// The write is over: the number is its owner's until the owner no longer shows it.
-    pub fn settle(&mut self, number: u64) {
+    pub(crate) fn settle(&mut self, number: u64) {
         if let Some(entry) = self.taken.get_mut(&number) {
             entry.pending = false;
         }
     }
 
-    pub fn release(&mut self, number: u64) {
+    pub(crate) fn release(&mut self, number: u64) {
         self.taken.remove(&number);
     }
 
     /// For objects read at start.
-    pub fn hold(&mut self, number: u64, owner: &Arc<str>) {
+    pub(crate) fn hold(&mut self, number: u64, owner: &Arc<str>) {
         if number < self.size {
             self.taken.entry(number).or_insert_with(|| Entry { owner: Arc::clone(owner), pending: false });
         }
     }
 
-    pub fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
         self.taken.keys().copied()
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.taken.len()
     }
 }

@@ -14,14 +14,14 @@ use store::{Record, Store};
 use super::jwt;
 use crate::identity::User;
 
-pub const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
+pub(crate) const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 const EXTRA: &str = "authentication.kubernetes.io/";
 /// Clocks of nodes differ; upstream's JWT library allows a minute.
 const LEEWAY: i64 = 60;
 const REMEMBERED: usize = 4096;
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     #[error("the bearer token cannot be verified")]
     Token(#[from] jwt::Error),
     #[error("the token's claims are not those of a service account token")]
@@ -43,25 +43,25 @@ pub enum Error {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Ref {
+pub(crate) struct Ref {
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub name: String,
+    pub(crate) name: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub uid: String,
+    pub(crate) uid: String,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Private {
-    pub namespace: String,
+pub(crate) struct Private {
+    pub(crate) namespace: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<Ref>,
+    pub(crate) node: Option<Ref>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod: Option<Ref>,
+    pub(crate) pod: Option<Ref>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Ref>,
-    pub serviceaccount: Ref,
+    pub(crate) secret: Option<Ref>,
+    pub(crate) serviceaccount: Ref,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub warnafter: Option<i64>,
+    pub(crate) warnafter: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -107,7 +107,7 @@ struct Claims {
 }
 
 /// Checks tokens against one key and one store.
-pub struct Accounts {
+pub(crate) struct Accounts {
     key: Arc<jwt::Key>,
     issuer: String,
     store: Arc<dyn Store>,
@@ -144,12 +144,12 @@ impl Life {
 }
 
 impl Accounts {
-    pub fn new(key: Arc<jwt::Key>, issuer: impl Into<String>, store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(key: Arc<jwt::Key>, issuer: impl Into<String>, store: Arc<dyn Store>) -> Self {
         Self { key, issuer: issuer.into(), store, verified: Mutex::default() }
     }
 
     /// The user of a token and which of the wanted audiences it is for; no wanted audience means the API server's.
-    pub fn user(&self, token: &str, wanted: &[String]) -> Result<(User, Vec<String>), Error> {
+    pub(crate) fn user(&self, token: &str, wanted: &[String]) -> Result<(User, Vec<String>), Error> {
         self.user_at(token, wanted, base::time::now().as_second())
     }
 

@@ -23,7 +23,7 @@ const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 
 /// The identity the headers ask for; none if they ask for nothing.
-pub fn impersonate(authorizer: &dyn Authorizer, user: &User, headers: &HeaderMap) -> Result<Option<User>, ApiError> {
+pub(crate) fn impersonate(authorizer: &dyn Authorizer, user: &User, headers: &HeaderMap) -> Result<Option<User>, ApiError> {
     let values = |name: &HeaderName| -> Vec<String> {
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
     };

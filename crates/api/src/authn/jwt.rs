@@ -32,14 +32,14 @@ pub enum Error {
     Signature,
 }
 
-pub struct Key {
+pub(crate) struct Key {
     pair: EcdsaKeyPair,
     id: String,
     random: SystemRandom,
 }
 
 impl Key {
-    pub fn from_pem(pem: &str) -> Result<Self, Error> {
+    pub(crate) fn from_pem(pem: &str) -> Result<Self, Error> {
         let random = SystemRandom::new();
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| Error::Key)?;
         let key = der.secret_pkcs8_der();
@@ -49,7 +49,7 @@ impl Key {
         Ok(Self { pair, id, random })
     }
 
-    pub fn sign(&self, claims: &Value) -> Result<String, Error> {
+    pub(crate) fn sign(&self, claims: &Value) -> Result<String, Error> {
         let header = json!({"alg": "ES256", "kid": self.id});
         let message = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
         let signature = self.pair.sign(&self.random, message.as_bytes()).map_err(|_| Error::Sign)?;
@@ -57,7 +57,7 @@ impl Key {
     }
 
     /// The claims of a token that this key signed.
-    pub fn verify(&self, token: &str) -> Result<Value, Error> {
+    pub(crate) fn verify(&self, token: &str) -> Result<Value, Error> {
         let (message, signature) = token.rsplit_once('.').ok_or(Error::Malformed)?;
         let (header, claims) = message.split_once('.').ok_or(Error::Malformed)?;
         let decode = |part: &str| BASE64.decode(part).map_err(|_| Error::Malformed);
@@ -72,7 +72,7 @@ impl Key {
     }
 
     /// The public key as a JSON Web Key Set.
-    pub fn key_set(&self) -> Value {
+    pub(crate) fn key_set(&self) -> Value {
         let point = self.pair.public_key().as_ref(); // 0x04, x, y
         let (x, y) = (BASE64.encode(&point[1..33]), BASE64.encode(&point[33..65]));
         json!({"keys": [{"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256", "x": x, "y": y}]})

@@ -56,13 +56,13 @@ struct Known {
     until: u64,
 }
 
-pub struct Certificates {
+pub(crate) struct Certificates {
     verifier: Arc<dyn ClientCertVerifier>,
     known: Mutex<HashMap<[u8; 32], Known>>,
 }
 
 impl Certificates {
-    pub fn new(client_ca_pem: &str) -> Result<Self, Error> {
+    pub(crate) fn new(client_ca_pem: &str) -> Result<Self, Error> {
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(client_ca_pem)?), provider())
             .build()
             .map_err(Error::Verifier)?;
@@ -70,7 +70,7 @@ impl Certificates {
     }
 
     /// The user a certificate names, if our authority issued it for client authentication and it is valid now.
-    pub fn user(&self, der: &[u8]) -> Result<User, Error> {
+    pub(crate) fn user(&self, der: &[u8]) -> Result<User, Error> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         self.user_at(der, now)
     }
@@ -140,13 +140,13 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 
 /// For the TLS listener: asks for a certificate, insists that the peer owns its key, leaves trust to [`Certificates`].
 #[derive(Debug)]
-pub struct AskForCertificate {
+pub(crate) struct AskForCertificate {
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl AskForCertificate {
-    pub fn new(client_ca_pem: &str) -> Result<Arc<Self>, Error> {
+    pub(crate) fn new(client_ca_pem: &str) -> Result<Arc<Self>, Error> {
         let algorithms = provider().signature_verification_algorithms;
         Ok(Arc::new(Self { hints: roots(client_ca_pem)?.subjects(), algorithms }))
     }

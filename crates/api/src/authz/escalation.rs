@@ -17,7 +17,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Why a role or binding may not be written.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     #[error("{0}")]
     Denied(String),
     /// What a binding would bind is not there, so nobody can say what it would grant.
@@ -26,7 +26,7 @@ pub enum Refusal {
 }
 
 /// Why `user` may not write `object`, which is one of the four RBAC kinds; none if they may.
-pub fn refusal(
+pub(crate) fn refusal(
     authorizer: &dyn Authorizer,
     policy: &Policy,
     user: &User,

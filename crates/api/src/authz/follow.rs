@@ -26,7 +26,7 @@ const TOPICS: [(&str, Part); 4] = [
 ];
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     #[error("cannot read the objects that authorization depends on")]
     Range(#[from] RangeError),
     #[error("cannot follow the objects that authorization depends on")]
@@ -34,13 +34,13 @@ pub enum Error {
 }
 
 /// Where each topic was read, so that following starts just after.
-pub struct Position {
+pub(crate) struct Position {
     policy: [Revision; 4],
     pods: Revision,
 }
 
 /// Reads everything there is.
-pub fn load(store: &dyn Store, rbac: &Rbac, graph: &Graph) -> Result<Position, Error> {
+pub(crate) fn load(store: &dyn Store, rbac: &Rbac, graph: &Graph) -> Result<Position, Error> {
     let all = |prefix| store.range(Range { prefix, after: None, limit: 0, at: None });
     let mut policy = Policy::default();
     let mut position = Position { policy: [0; 4], pods: 0 };
@@ -63,7 +63,7 @@ pub fn load(store: &dyn Store, rbac: &Rbac, graph: &Graph) -> Result<Position, E
 }
 
 /// Follows the store from `position` until the service stops.
-pub async fn run(core: Arc<Core>, rbac: Arc<Rbac>, graph: Arc<Graph>, mut position: Position) -> Result<(), Error> {
+pub(crate) async fn run(core: Arc<Core>, rbac: Arc<Rbac>, graph: Arc<Graph>, mut position: Position) -> Result<(), Error> {
     loop {
         match follow(&core, &rbac, &graph, &position).await {
             Err(Error::Watch(WatchError::Closed)) => return Ok(()),

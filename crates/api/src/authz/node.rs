@@ -7,36 +7,37 @@
 
 use std::sync::Arc;
 
+use base::selector::FieldSelector;
 use store::{Range, Store};
 
 use super::{Authorizer, Decision, Granted, rule::Rule};
 use crate::{attributes::Attributes, identity::User};
 use graph::{Graph, Object, References};
 
-pub mod graph;
+pub(crate) mod graph;
 
 const NODES: &str = "system:nodes";
 const USER: &str = "system:node:";
 
 /// The node a user is, if it is one.
-pub fn node_of(user: &User) -> Option<&str> {
+pub(crate) fn node_of(user: &User) -> Option<&str> {
     let name = user.name.strip_prefix(USER)?;
     user.is_in(NODES).then_some(name)
 }
 
-pub struct Node {
+pub(crate) struct Node {
     graph: Arc<Graph>,
     store: Arc<dyn Store>,
     rules: Vec<Arc<Rule>>,
 }
 
 impl Node {
-    pub fn new(graph: Arc<Graph>, store: Arc<dyn Store>, rules: Vec<Arc<Rule>>) -> Self {
+    pub(crate) fn new(graph: Arc<Graph>, store: Arc<dyn Store>, rules: Vec<Arc<Rule>>) -> Self {
         Self { graph, store, rules }
     }
 
     /// The rules of the bootstrap role `system:node`.
-    pub fn bootstrap_rules() -> Vec<Arc<Rule>> {
+    pub(crate) fn bootstrap_rules() -> Vec<Arc<Rule>> {
         let objects = crate::policy::objects();
         let role = objects
             .iter()
@@ -108,9 +109,8 @@ impl Node {
                 allow_if(gone || own, || unrelated(node))
             }
             ("", "list" | "watch") => {
-                let own = base::selector::FieldSelector::parse(&ask.field_selector).is_ok_and(|selector| {
-                    selector.requirements().iter().any(|r| r.field == "spec.nodeName" && r.is_equal() && r.value == node)
-                });
+                let selector = FieldSelector::parse(&ask.field_selector).unwrap_or_default();
+                let own = selector.required("spec.nodeName") == Some(node);
                 allow_if(own, || "can only list/watch pods with spec.nodeName field selector".to_owned())
             }
             // Admission holds these to the node's own pods.
@@ -207,4 +207,95 @@ fn unrelated(node: &str) -> String {
 
 fn allow_if(allowed: bool, why: impl FnOnce() -> String) -> Decision {
     if allowed { Decision::Allow } else { no(why()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing;
+
+    fn kubelet(name: &str) -> User {
+        User::component(format!("{USER}{name}"), &[NODES])
+    }
+
+    async fn world() -> crate::core::Core {
+        let core = testing::core();
+        let pod = |name: &str, node: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns"},
+                "spec": {"nodeName": node, "serviceAccountName": "web", "volumes": [
+                    {"name": "a", "secret": {"secretName": format!("secret-{node}")}},
+                    {"name": "b", "persistentVolumeClaim": {"claimName": "data"}},
+                ]},
+            })
+        };
+        testing::put(&core, pod("p1", "n1")).await;
+        testing::put(&core, pod("p2", "n2")).await;
+        let volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv"},
+            "spec": {"claimRef": {"namespace": "ns", "name": "data"}},
+        });
+        testing::put(&core, volume).await;
+        core
+    }
+
+    #[tokio::test]
+    async fn a_node_reads_what_its_own_pods_refer_to() {
+        let core = world().await;
+        core.access.load(core.store.as_ref()).unwrap();
+        let may = |verb: &str, group: &str, resource: &str, namespace: &str, name: &str| {
+            let ask = Attributes::resource(&kubelet("n1"), verb, group, resource, namespace, name);
+            core.access.authorizer.authorize(&ask).is_allowed()
+        };
+        let table = [
+            (true, "get", "", "secrets", "ns", "secret-n1"),
+            (false, "get", "", "secrets", "ns", "secret-n2"),
+            (false, "get", "", "secrets", "other", "secret-n1"),
+            (false, "list", "", "secrets", "ns", ""),
+            (false, "update", "", "secrets", "ns", "secret-n1"),
+            (true, "get", "", "persistentvolumes", "", "pv"),
+            (true, "create", "", "serviceaccounts/token", "ns", "web"),
+            (false, "create", "", "serviceaccounts/token", "ns", "other"),
+            (true, "get", "", "pods", "ns", "p1"),
+            (false, "get", "", "pods", "ns", "p2"),
+            (false, "list", "", "pods", "", ""),
+            (true, "patch", "", "pods/status", "ns", "p1"),
+            (false, "create", "", "pods/exec", "ns", "p1"),
+            (true, "get", "", "nodes", "", "n1"),
+            (false, "get", "", "nodes", "", "n2"),
+            (true, "patch", "", "nodes/status", "", "n1"),
+            (true, "update", "coordination.k8s.io", "leases", "kube-node-lease", "n1"),
+            (false, "update", "coordination.k8s.io", "leases", "kube-node-lease", "n2"),
+            (false, "get", "coordination.k8s.io", "leases", "kube-system", "n1"),
+            (true, "watch", "", "services", "", ""),
+            (true, "create", "events.k8s.io", "events", "ns", ""),
+            (true, "get", "node.k8s.io", "runtimeclasses", "", "x"),
+            (false, "delete", "apps", "deployments", "ns", "x"),
+        ];
+        for (allowed, verb, group, resource, namespace, name) in table {
+            assert_eq!(may(verb, group, resource, namespace, name), allowed, "{verb} {resource} {namespace}/{name}");
+        }
+        let mut ask = Attributes::resource(&kubelet("n1"), "watch", "", "pods", "", "");
+        "spec.nodeName=n1".clone_into(&mut ask.field_selector);
+        assert!(core.access.authorizer.authorize(&ask).is_allowed());
+        "spec.nodeName=n2".clone_into(&mut ask.field_selector);
+        assert!(!core.access.authorizer.authorize(&ask).is_allowed());
+    }
+
+    #[tokio::test]
+    async fn a_pod_the_graph_has_not_seen_yet_counts() {
+        let core = world().await; // nothing was loaded into the graph
+        let ask = Attributes::resource(&kubelet("n1"), "get", "", "secrets", "ns", "secret-n1");
+        assert!(core.access.authorizer.authorize(&ask).is_allowed());
+    }
+
+    #[tokio::test]
+    async fn the_name_alone_makes_no_node() {
+        let core = world().await;
+        let ask = |user: User| Attributes::resource(&user, "get", "", "secrets", "ns", "secret-n1");
+        assert!(!core.access.authorizer.authorize(&ask(User::component("system:node:n1", &[]))).is_allowed());
+        assert!(!core.access.authorizer.authorize(&ask(User::component("n1", &[NODES]))).is_allowed());
+    }
 }

@@ -102,13 +102,13 @@ impl Scope {
 
 /// Which of the four RBAC kinds an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     Role,
     Binding,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Policy {
+pub(crate) struct Policy {
     cluster: Arc<Scope>,
     namespaces: HashMap<String, Arc<Scope>>,
 }
@@ -123,7 +123,7 @@ impl Policy {
     }
 
     /// Takes an object in; `namespace` is empty for the cluster-wide kinds.
-    pub fn put(&mut self, part: Part, namespace: &str, name: &str, object: &Value) {
+    pub(crate) fn put(&mut self, part: Part, namespace: &str, name: &str, object: &Value) {
         let scope = self.scope_mut(namespace);
         match part {
             Part::Role => {
@@ -133,7 +133,7 @@ impl Policy {
         }
     }
 
-    pub fn remove(&mut self, part: Part, namespace: &str, name: &str) {
+    pub(crate) fn remove(&mut self, part: Part, namespace: &str, name: &str) {
         let scope = self.scope_mut(namespace);
         match part {
             Part::Role => drop(scope.roles.remove(name)),
@@ -145,7 +145,7 @@ impl Policy {
     }
 
     /// The rules of a role, as seen from a binding in `namespace`.
-    pub fn role(&self, namespace: &str, cluster_role: bool, name: &str) -> Option<&[Arc<Rule>]> {
+    pub(crate) fn role(&self, namespace: &str, cluster_role: bool, name: &str) -> Option<&[Arc<Rule>]> {
         let scope = if cluster_role { &self.cluster } else { self.namespaces.get(namespace)? };
         scope.roles.get(name).map(AsRef::as_ref)
     }
@@ -164,12 +164,12 @@ impl Policy {
         false
     }
 
-    pub fn allows(&self, ask: &Attributes) -> bool {
+    pub(crate) fn allows(&self, ask: &Attributes) -> bool {
         let namespace = if ask.is_resource { ask.namespace.as_str() } else { "" };
         self.any_rule(&ask.user, namespace, |rule| rule.allows(ask))
     }
 
-    pub fn rules_for(&self, user: &User, namespace: &str) -> Vec<Arc<Rule>> {
+    pub(crate) fn rules_for(&self, user: &User, namespace: &str) -> Vec<Arc<Rule>> {
         let mut rules = Vec::new();
         self.any_rule(user, namespace, |rule| {
             rules.push(Arc::clone(rule));
@@ -181,16 +181,16 @@ impl Policy {
 
 /// The authorizer over the newest [`Policy`].
 #[derive(Default)]
-pub struct Rbac {
+pub(crate) struct Rbac {
     policy: ArcSwap<Policy>,
 }
 
 impl Rbac {
-    pub fn policy(&self) -> Arc<Policy> {
+    pub(crate) fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
     }
 
-    pub fn replace(&self, policy: Policy) {
+    pub(crate) fn replace(&self, policy: Policy) {
         self.policy.store(Arc::new(policy));
     }
 }

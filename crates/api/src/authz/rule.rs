@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use crate::attributes::Attributes;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
-    pub verbs: Vec<String>,
-    pub groups: Vec<String>,
-    pub resources: Vec<String>,
-    pub names: Vec<String>,
-    pub urls: Vec<String>,
+pub(crate) struct Rule {
+    pub(crate) verbs: Vec<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) resources: Vec<String>,
+    pub(crate) names: Vec<String>,
+    pub(crate) urls: Vec<String>,
 }
 
 impl Rule {
     /// Reads a `PolicyRule`; what is not a list of strings is read as empty, since validation refused it earlier.
-    pub fn from_json(value: &Value) -> Self {
+    pub(crate) fn from_json(value: &Value) -> Self {
         let list = |field: &str| -> Vec<String> {
             let items = value[field].as_array().map(Vec::as_slice).unwrap_or_default();
             items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -35,12 +35,12 @@ impl Rule {
         }
     }
 
-    pub fn list_from_json(rules: &Value) -> Vec<Arc<Self>> {
+    pub(crate) fn list_from_json(rules: &Value) -> Vec<Arc<Self>> {
         let rules = rules.as_array().map(Vec::as_slice).unwrap_or_default();
         rules.iter().map(|rule| Arc::new(Self::from_json(rule))).collect()
     }
 
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut value = json!({ "verbs": self.verbs });
         let lists = [
             ("apiGroups", &self.groups),
@@ -55,7 +55,7 @@ impl Rule {
     }
 
     /// What a member of system:masters holds.
-    pub fn everything() -> [Arc<Self>; 2] {
+    pub(crate) fn everything() -> [Arc<Self>; 2] {
         let all = || vec!["*".to_owned()];
         [
             Arc::new(Self { verbs: all(), groups: all(), resources: all(), ..Self::default() }),
@@ -63,7 +63,7 @@ impl Rule {
         ]
     }
 
-    pub fn allows(&self, ask: &Attributes) -> bool {
+    pub(crate) fn allows(&self, ask: &Attributes) -> bool {
         if !has_or_star(&self.verbs, &ask.verb) {
             return false;
         }
@@ -115,7 +115,7 @@ impl Rule {
 }
 
 /// What of `wanted` is not covered by `held`, in its smallest pieces, joined again where they differ in the verb only.
-pub fn missing(held: &[Arc<Rule>], wanted: &[Arc<Rule>]) -> Vec<Rule> {
+pub(crate) fn missing(held: &[Arc<Rule>], wanted: &[Arc<Rule>]) -> Vec<Rule> {
     let mut paths = Vec::new();
     let mut compact: BTreeMap<(Vec<String>, Vec<String>, Vec<String>), Rule> = BTreeMap::new();
     for atom in wanted.iter().flat_map(|rule| rule.atoms()) {

@@ -34,12 +34,12 @@ pub enum Fault {
     Tls(#[from] rustls::Error),
 }
 
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// How the far end is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Security {
+pub(crate) enum Security {
     /// Our cluster authority signed it, and it gets our client certificate.
     Kubelet,
     /// TLS without knowing the peer: an address inside the cluster that a user chose, as upstream's proxy does.
@@ -49,15 +49,15 @@ pub enum Security {
 
 /// Where a request is relayed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    pub host: String,
-    pub port: u16,
-    pub security: Security,
+pub(crate) struct Target {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) security: Security,
 }
 
 impl Target {
     /// `10.1.2.3:80`, with brackets around IPv6.
-    pub fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         let (host, port) = (&self.host, self.port);
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
@@ -66,19 +66,19 @@ impl Target {
 /// A dial that failed, in the words clients of upstream know.
 #[derive(Debug, thiserror::Error)]
 #[error("dial tcp {authority}: {why}")]
-pub struct DialError {
+pub(crate) struct DialError {
     authority: String,
     why: String,
 }
 
-pub struct Kubelets {
+pub(crate) struct Kubelets {
     kubelet: TlsConnector,
     unverified: TlsConnector,
     children: OnceLock<Children>,
 }
 
 impl Kubelets {
-    pub fn new(config: &Config) -> Result<Self, Fault> {
+    pub(crate) fn new(config: &Config) -> Result<Self, Fault> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(config.cluster_ca_pem.as_bytes()) {
@@ -100,15 +100,15 @@ impl Kubelets {
     }
 
     /// From now on tunnels can run, owned by the API service.
-    pub fn start(&self, children: &Children) {
+    pub(crate) fn start(&self, children: &Children) {
         self.children.get_or_init(|| children.clone());
     }
 
-    pub fn children(&self) -> Result<&Children, ApiError> {
+    pub(crate) fn children(&self) -> Result<&Children, ApiError> {
         self.children.get().ok_or_else(|| ApiError::unavailable("the server is still starting"))
     }
 
-    pub async fn dial(&self, target: &Target) -> Result<Box<dyn Stream>, DialError> {
+    pub(crate) async fn dial(&self, target: &Target) -> Result<Box<dyn Stream>, DialError> {
         let failed = |why: String| DialError { authority: target.authority(), why };
         let dial = async {
             let tcp = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(|error| connect(&error))?;

@@ -15,7 +15,7 @@ const ADDRESSES: [&str; 5] = ["InternalIP", "ExternalIP", "InternalDNS", "Hostna
 const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// The container that is meant: the named one if the pod has it, or the only one.
-pub fn container(pod: &Value, asked: &str) -> Result<String, ApiError> {
+pub(crate) fn container(pod: &Value, asked: &str) -> Result<String, ApiError> {
     let pod_name = text(pod, "/metadata/name");
     let names = |list: &str| -> Vec<&str> {
         pod["spec"][list].as_array().into_iter().flatten().filter_map(|container| container["name"].as_str()).collect()
@@ -39,7 +39,7 @@ pub fn container(pod: &Value, asked: &str) -> Result<String, ApiError> {
 }
 
 /// The kubelet of a node.
-pub fn kubelet(node: &Value) -> Result<Target, ApiError> {
+pub(crate) fn kubelet(node: &Value) -> Result<Target, ApiError> {
     let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
     let of = |wanted: &&str| addresses.iter().find(|address| address["type"] == **wanted);
     let host = ADDRESSES.iter().find_map(|wanted| of(wanted)?["address"].as_str());
@@ -54,13 +54,13 @@ pub fn kubelet(node: &Value) -> Result<Target, ApiError> {
 
 /// `name`, `name:port` or `scheme:name:port`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Spelled<'a> {
-    pub https: bool,
-    pub name: &'a str,
-    pub port: &'a str,
+pub(crate) struct Spelled<'a> {
+    pub(crate) https: bool,
+    pub(crate) name: &'a str,
+    pub(crate) port: &'a str,
 }
 
-pub fn spelled<'a>(what: &str, id: &'a str) -> Result<Spelled<'a>, ApiError> {
+pub(crate) fn spelled<'a>(what: &str, id: &'a str) -> Result<Spelled<'a>, ApiError> {
     let parts: Vec<&str> = id.split(':').collect();
     let (scheme, name, port) = match parts[..] {
         [name] => ("http", name, ""),
@@ -97,7 +97,7 @@ fn is_routable(address: IpAddr) -> bool {
 }
 
 /// Where `pods/proxy` goes: the pod's address, at the asked or the first declared port.
-pub fn pod(pod: &Value, asked: &Spelled<'_>) -> Result<Target, ApiError> {
+pub(crate) fn pod(pod: &Value, asked: &Spelled<'_>) -> Result<Target, ApiError> {
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let declared = || containers.flat_map(|c| c["ports"].as_array().into_iter().flatten()).next();
     let port = if asked.port.is_empty() {
@@ -110,7 +110,7 @@ pub fn pod(pod: &Value, asked: &Spelled<'_>) -> Result<Target, ApiError> {
 }
 
 /// Where `nodes/proxy` goes: the kubelet, or another port of the node.
-pub fn node(node: &Value, asked: &Spelled<'_>) -> Result<Target, ApiError> {
+pub(crate) fn node(node: &Value, asked: &Spelled<'_>) -> Result<Target, ApiError> {
     let target = kubelet(node)?;
     if asked.port.is_empty() || asked.port == target.port.to_string() {
         return Ok(target);
@@ -120,7 +120,7 @@ pub fn node(node: &Value, asked: &Spelled<'_>) -> Result<Target, ApiError> {
 }
 
 /// The endpoints `services/proxy` may go to, each with its pod: those of the asked port, in listed order.
-pub fn endpoints(service: &Value, endpoints: &Value, asked: &Spelled<'_>) -> Result<Vec<(Target, String)>, ApiError> {
+pub(crate) fn endpoints(service: &Value, endpoints: &Value, asked: &Spelled<'_>) -> Result<Vec<(Target, String)>, ApiError> {
     let none = || ApiError::unavailable(format!("no endpoints available for service {:?}", asked.name));
     let mut port_name = asked.port.to_owned();
     if let Ok(number) = asked.port.parse::<u64>() {

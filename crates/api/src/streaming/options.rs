@@ -8,10 +8,10 @@ use crate::{body::Body, error::ApiError};
 
 /// What a streaming request asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    pub container: String,
+pub(crate) struct Options {
+    pub(crate) container: String,
     /// The kubelet's query with its question mark, or nothing.
-    pub query: String,
+    pub(crate) query: String,
 }
 
 fn is_true(value: &str) -> bool {
@@ -23,7 +23,7 @@ fn with_mark(query: String) -> String {
 }
 
 /// Options of exec, attach and port-forward.
-pub fn session(subresource: &str, query: &str) -> Options {
+pub(crate) fn session(subresource: &str, query: &str) -> Options {
     let mut options = Options::default();
     let mut out = Serializer::new(String::new());
     for (name, value) in parse(query.as_bytes()) {
@@ -49,7 +49,7 @@ pub fn session(subresource: &str, query: &str) -> Options {
 }
 
 /// Options of a log request; refused as upstream refuses them.
-pub fn log(query: &str, pod: &str) -> Result<Options, ApiError> {
+pub(crate) fn log(query: &str, pod: &str) -> Result<Options, ApiError> {
     let mut options = Options::default();
     let mut faults = Vec::new();
     let mut out = Serializer::new(String::new());
@@ -105,7 +105,7 @@ pub fn log(query: &str, pod: &str) -> Result<Options, ApiError> {
 }
 
 /// `/api/v1/namespaces/a/pods/b/proxy/x/` into what leads to the proxy and what lies behind it, both as they were sent.
-pub fn split_proxy(path: &str) -> (&str, &str) {
+pub(crate) fn split_proxy(path: &str) -> (&str, &str) {
     // The resource's own name may be "proxy" too: the subresource is the first one after it.
     let depth = if path.starts_with("/api/v1/namespaces/") { 7 } else { 5 };
     let end = path.match_indices('/').nth(depth).map_or(path.len(), |(at, _)| at);
@@ -113,7 +113,7 @@ pub fn split_proxy(path: &str) -> (&str, &str) {
 }
 
 /// A redirect to another path of the same place stays behind the proxy.
-pub fn rewrite_location(mut answer: Response<Body>, authority: &str, base: &str) -> Response<Body> {
+pub(crate) fn rewrite_location(mut answer: Response<Body>, authority: &str, base: &str) -> Response<Body> {
     let place = answer.headers().get(header::LOCATION).and_then(|place| place.to_str().ok());
     let path = place.and_then(|place| {
         let bare = place.strip_prefix("http://").or_else(|| place.strip_prefix("https://"));

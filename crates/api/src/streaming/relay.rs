@@ -27,7 +27,7 @@ use crate::{
 };
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error("cannot talk HTTP to {authority}")]
@@ -47,14 +47,14 @@ pub enum Error {
 }
 
 /// True for a request that wants to leave HTTP (WebSocket, SPDY).
-pub fn is_upgrade(headers: &HeaderMap) -> bool {
+pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     let connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let named = connection.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
     named && headers.contains_key(header::UPGRADE)
 }
 
 /// Sends `request` to `target` as `path`, and returns what it answers; ties the two connections together if it upgrades.
-pub async fn relay(
+pub(crate) async fn relay(
     kubelets: &Kubelets,
     target: &Target,
     path: &str,
@@ -170,7 +170,10 @@ fn outgoing(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+    use crate::streaming::kubelet::Security;
 
     fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
         list.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
@@ -210,5 +213,95 @@ mod tests {
         assert!(is_upgrade(&headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])));
         assert!(!is_upgrade(&headers(&[("connection", "keep-alive"), ("upgrade", "h2c")])));
         assert!(!is_upgrade(&headers(&[("connection", "upgrade")])));
+    }
+
+    /// A server at the far end that answers with `head`, sends back what it gets, and says goodbye when we stop sending.
+    async fn far_end(listener: tokio::net::TcpListener, head: &'static str) {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(socket.read_u8().await.unwrap());
+        }
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut buffer = [0; 1024];
+        loop {
+            match socket.read(&mut buffer).await.unwrap() {
+                0 => break,
+                got => socket.write_all(&buffer[..got]).await.unwrap(),
+            }
+        }
+        socket.write_all(b"bye").await.unwrap();
+        socket.shutdown().await.unwrap();
+    }
+
+    /// A connection whose requests are relayed to a server that answers with `head`.
+    async fn connection(head: &'static str) -> (tokio::io::DuplexStream, tasks::Context) {
+        let (ctx, _) = tasks::context_for_tests();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target = Target { host: "127.0.0.1".to_owned(), port, security: Security::Plain };
+        ctx.children.spawn("far", far_end(listener, head));
+        let kubelets = std::sync::Arc::new(Kubelets::new(&crate::testing::config()).unwrap());
+        kubelets.start(&ctx.children);
+        let (near, server) = tokio::io::duplex(64 * 1024);
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let (kubelets, target) = (std::sync::Arc::clone(&kubelets), target.clone());
+            async move {
+                let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+                relay(&kubelets, &target, "/exec/ns/p/c?command=sh", request).await
+            }
+        });
+        ctx.children.spawn("near", async move {
+            let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+            serving.with_upgrades().await.unwrap();
+        });
+        (near, ctx)
+    }
+
+    async fn head_of(near: &mut tokio::io::DuplexStream) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(near.read_u8().await.unwrap());
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_upgraded_connection_carries_bytes_both_ways_and_each_end_ends_alone() {
+        let head = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+        let (mut near, _ctx) = connection(head).await;
+        let request = "GET /x HTTP/1.1\r\nhost: api\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+        near.write_all(request.as_bytes()).await.unwrap();
+        assert!(head_of(&mut near).await.starts_with("HTTP/1.1 101"));
+        let mut echoed = [0; 4];
+        near.write_all(b"ping").await.unwrap();
+        near.read_exact(&mut echoed).await.unwrap();
+        assert_eq!(&echoed, b"ping");
+        near.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        near.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"bye", "what the far end says after we stopped talking still arrives");
+    }
+
+    #[tokio::test]
+    async fn an_answer_arrives_while_it_is_still_being_written() {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+        let (mut near, _ctx) = connection(head).await;
+        near.write_all(b"GET /x HTTP/1.1\r\nhost: api\r\n\r\n").await.unwrap();
+        assert!(head_of(&mut near).await.starts_with("HTTP/1.1 200"));
+        let mut chunk = [0; 10];
+        near.read_exact(&mut chunk).await.unwrap();
+        assert_eq!(&chunk, b"5\r\nhello\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_far_end_that_is_not_there_is_told_as_upstream_tells_it() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let kubelets = Kubelets::new(&crate::testing::config()).unwrap();
+        let target = Target { host: "127.0.0.1".to_owned(), port, security: Security::Kubelet };
+        let error = relay(&kubelets, &target, "/", Request::new(crate::body::empty())).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("dial tcp 127.0.0.1:{port}: connect: connection refused"));
     }
 }

@@ -186,6 +186,7 @@ async fn try_change(
         return Err(ApiError::modified(kind, target.name));
     }
     carry(kind, target.name, &mut new, old)?;
+    new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
     kinds::default(kind, &mut new);
 
     let mut attempt = Attempt::new(core, &target, Operation::Update);
@@ -201,7 +202,6 @@ async fn try_change(
     }
     attempt.validate().await?;
 
-    attempt.object()["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
     if target.dry_run {
         let object = attempt.object().clone();
         return Ok(Some(Written::Dry(object)));

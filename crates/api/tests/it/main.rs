@@ -1,5 +1,7 @@
 //! The API server from outside: requests in, answers out, over the in-process client and over TLS.
 
+extern crate knarr_api as api;
+
 mod cost;
 mod delete;
 mod discovery;

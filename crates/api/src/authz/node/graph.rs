@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// The kinds that access is given to by reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Object {
+pub(crate) enum Object {
     Secret,
     ConfigMap,
     Claim,
@@ -19,15 +19,15 @@ pub enum Object {
 
 /// What one pod refers to, in its own namespace.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct References {
-    pub namespace: String,
-    pub node: String,
-    pub objects: BTreeSet<(Object, String)>,
+pub(crate) struct References {
+    pub(crate) namespace: String,
+    pub(crate) node: String,
+    pub(crate) objects: BTreeSet<(Object, String)>,
 }
 
 impl References {
     /// Reads a stored pod; none if it is not bound to a node.
-    pub fn parse(key: &str, pod: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(key: &str, pod: &[u8]) -> Option<Self> {
         let pod: Value = serde_json::from_slice(pod).ok()?;
         let node = pod["spec"]["nodeName"].as_str().filter(|node| !node.is_empty())?.to_owned();
         let (namespace, name) = key.strip_prefix("/core/pods/")?.split_once('/')?;
@@ -72,7 +72,7 @@ fn collect(value: &Value, found: &mut BTreeSet<(Object, String)>) {
 }
 
 #[derive(Debug, Default)]
-pub struct Graph {
+pub(crate) struct Graph {
     inner: RwLock<Inner>,
 }
 
@@ -84,13 +84,13 @@ struct Inner {
 }
 
 impl Graph {
-    pub fn relates(&self, node: &str, object: Object, namespace: &str, name: &str) -> bool {
+    pub(crate) fn relates(&self, node: &str, object: Object, namespace: &str, name: &str) -> bool {
         let place = (object, namespace.to_owned(), name.to_owned());
         self.inner.read().users.get(&place).is_some_and(|nodes| nodes.contains_key(node))
     }
 
     /// Takes a pod in, under its store key.
-    pub fn put(&self, key: &str, pod: &[u8]) {
+    pub(crate) fn put(&self, key: &str, pod: &[u8]) {
         if self.inner.read().pods.contains_key(key) {
             return;
         }
@@ -103,7 +103,7 @@ impl Graph {
         inner.pods.insert(key.to_owned(), references);
     }
 
-    pub fn remove(&self, key: &str) {
+    pub(crate) fn remove(&self, key: &str) {
         let mut inner = self.inner.write();
         let Some(references) = inner.pods.remove(key) else { return };
         for (object, name) in references.objects {
@@ -121,7 +121,7 @@ impl Graph {
         }
     }
 
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         *self.inner.write() = Inner::default();
     }
 }

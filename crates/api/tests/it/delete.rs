@@ -1,0 +1,147 @@
+//! delete: at once, with grace, held by finalizers, many at a time.
+
+use serde_json::{Value, json};
+
+use crate::support::{MAPS, Server, config_map, server};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+async fn pod(server: &Server, name: &str, node: &str) {
+    let mut pod = json!({ "metadata": { "name": name, "labels": { "app": "x" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
+    if !node.is_empty() {
+        pod["spec"]["nodeName"] = json!(node);
+    }
+    server.post(PODS, pod).await.expect(201);
+}
+
+#[tokio::test]
+async fn an_object_goes_at_once_and_the_answer_tells_which() {
+    let server = server().await;
+    let made = server.post(MAPS, config_map("a")).await.expect(201);
+    let deleted = server.delete(&format!("{MAPS}/a"), Value::Null).await.expect(200);
+    assert_eq!((deleted.at("/kind"), deleted.at("/status")), ("Status", "Success"));
+    assert_eq!(deleted.at("/details/uid"), made.at("/metadata/uid"));
+    server.delete(&format!("{MAPS}/a"), Value::Null).await.expect(404);
+    let kept = server.post(MAPS, config_map("b")).await.expect(201);
+    server.delete(&format!("{MAPS}/b?dryRun=All"), Value::Null).await.expect(200);
+    server.delete(&format!("{MAPS}/b"), json!({ "dryRun": ["All"] })).await.expect(200);
+    server.get(&format!("{MAPS}/b")).await.expect(200);
+    let other = json!({ "preconditions": { "uid": "other" } });
+    let refused = server.delete(&format!("{MAPS}/b"), other).await.expect(409);
+    assert!(refused.at("/message").contains("the UID in the precondition (other) does not match the UID in record"));
+    let both = json!({ "propagationPolicy": "Orphan", "orphanDependents": true });
+    server.delete(&format!("{MAPS}/b"), both).await.expect(422);
+    server.delete(&format!("{MAPS}/b"), json!({ "propagationPolicy": "Sideways" })).await.expect(422);
+    let held = json!({ "preconditions": { "uid": kept.at("/metadata/uid"), "resourceVersion": kept.version() } });
+    server.delete(&format!("{MAPS}/b"), held).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_running_pod_gets_time_and_a_waiting_one_does_not() {
+    let server = server().await;
+    pod(&server, "waiting", "").await;
+    let gone = server.delete(&format!("{PODS}/waiting"), Value::Null).await.expect(200);
+    assert_eq!(gone.at("/kind"), "Pod");
+    server.get(&format!("{PODS}/waiting")).await.expect(404);
+    pod(&server, "running", "n1").await;
+    let path = format!("{PODS}/running");
+    let marked = server.delete(&path, Value::Null).await.expect(200);
+    assert_eq!(marked.body.pointer("/metadata/deletionGracePeriodSeconds"), Some(&json!(30)));
+    assert!(!marked.at("/metadata/deletionTimestamp").is_empty());
+    let again = server.delete(&path, Value::Null).await.expect(200);
+    assert_eq!(again.version(), marked.version(), "a second delete changes nothing");
+    let sooner = server.delete(&path, json!({ "gracePeriodSeconds": 5 })).await.expect(200);
+    assert_eq!(sooner.body.pointer("/metadata/deletionGracePeriodSeconds"), Some(&json!(5)));
+    server.delete(&path, json!({ "gracePeriodSeconds": 0 })).await.expect(200);
+    server.get(&path).await.expect(404);
+}
+
+#[tokio::test]
+async fn the_last_finalizer_takes_the_object_with_it() {
+    let server = server().await;
+    let mut map = config_map("a");
+    map["metadata"]["finalizers"] = json!(["example.com/one", "example.com/two"]);
+    server.post(MAPS, map).await.expect(201);
+    let path = format!("{MAPS}/a");
+    let mut events = server.watch(&format!("{MAPS}?watch=true")).await;
+    let pending = server.delete(&path, Value::Null).await.expect(200);
+    assert_eq!(pending.body.pointer("/metadata/deletionGracePeriodSeconds"), Some(&json!(0)));
+    server.merge(&path, json!({ "metadata": { "finalizers": ["example.com/two"] } })).await.expect(200);
+    let last = server.merge(&path, json!({ "metadata": { "finalizers": null } })).await.expect(200);
+    server.get(&path).await.expect(404);
+    assert_eq!(events.names(4).await, ["ADDED a", "MODIFIED a", "MODIFIED a", "DELETED a"]);
+    assert!(!last.version().is_empty());
+}
+
+#[tokio::test]
+async fn propagation_policies_become_finalizers() {
+    let server = server().await;
+    for (policy, finalizer) in
+        [("Foreground", Some("foregroundDeletion")), ("Orphan", Some("orphan")), ("Background", None)]
+    {
+        server.post(MAPS, config_map("a")).await.expect(201);
+        let path = format!("{MAPS}/a");
+        let deleted = server.delete(&path, json!({ "propagationPolicy": policy })).await.expect(200);
+        let held = deleted.body.pointer("/metadata/finalizers/0").and_then(Value::as_str);
+        assert_eq!(held, finalizer, "{policy}");
+        if finalizer.is_some() {
+            server.merge(&path, json!({ "metadata": { "finalizers": [] } })).await.expect(200);
+        }
+        server.get(&path).await.expect(404);
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_ends_by_its_finalize_subresource() {
+    let server = server().await;
+    let path = "/api/v1/namespaces/doomed";
+    server.post("/api/v1/namespaces", json!({ "metadata": { "name": "doomed" } })).await.expect(201);
+    let marked = server.delete(path, Value::Null).await.expect(200);
+    assert_eq!(marked.at("/status/phase"), "Terminating");
+    let refused = server.post(&format!("{path}/configmaps"), config_map("late")).await.expect(403);
+    assert_eq!(refused.at("/details/causes/0/reason"), "NamespaceTerminating");
+    let mut namespace = marked.body.clone();
+    namespace["spec"]["finalizers"] = json!([]);
+    server.put(&format!("{path}/finalize"), namespace).await.expect(200);
+    server.get(path).await.expect(404);
+    let gone = server.post(&format!("{path}/configmaps"), config_map("later")).await.expect(404);
+    assert_eq!(gone.at("/message"), "namespaces \"doomed\" not found");
+}
+
+#[tokio::test]
+async fn a_collection_goes_by_selector() {
+    let server = server().await;
+    for name in ["a", "b", "c"] {
+        let mut map = config_map(name);
+        map["metadata"]["labels"] = json!({ "keep": (name == "b").to_string() });
+        server.post(MAPS, map).await.expect(201);
+    }
+    let gone = server.delete(&format!("{MAPS}?labelSelector=keep%3Dfalse"), Value::Null).await.expect(200);
+    assert_eq!(gone.body["items"].as_array().map(Vec::len), Some(2));
+    let left = server.get(MAPS).await.expect(200);
+    assert_eq!(left.at("/items/0/metadata/name"), "b");
+    assert_eq!(left.body["items"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn an_eviction_asks_the_disruption_budget() {
+    let server = server().await;
+    pod(&server, "p", "n1").await;
+    server.merge(&format!("{PODS}/p/status"), json!({ "status": { "phase": "Running" } })).await.expect(200);
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({ "metadata": { "name": "b" }, "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "x" } } } });
+    server.post(budgets, budget).await.expect(201);
+    let eviction = json!({ "metadata": { "name": "p" } });
+    let refused = server.post(&format!("{PODS}/p/eviction"), eviction.clone()).await.expect(429);
+    assert_eq!(refused.at("/details/causes/0/reason"), "DisruptionBudget");
+    assert_eq!(refused.at("/message"), "Cannot evict pod as it would violate the pod's disruption budget.");
+    assert!(refused.headers.contains_key("retry-after"));
+    let allowed =
+        json!({ "status": { "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2 } });
+    server.merge(&format!("{budgets}/b/status"), allowed).await.expect(200);
+    server.post(&format!("{PODS}/p/eviction"), eviction).await.expect(201);
+    let marked = server.get(&format!("{PODS}/p")).await.expect(200);
+    assert!(!marked.at("/metadata/deletionTimestamp").is_empty());
+    let spent = server.get(&format!("{budgets}/b")).await.expect(200);
+    assert_eq!(spent.body.pointer("/status/disruptionsAllowed"), Some(&json!(0)));
+}
