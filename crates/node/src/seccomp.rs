@@ -53,7 +53,7 @@ fn allow_list(capabilities: Set) -> Result<BpfProgram, BackendError> {
     }
     let when = |op, value| -> Result<SeccompRule, BackendError> {
         let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, value)?;
-        Ok(SeccompRule::new(vec![condition])?)
+        SeccompRule::new(vec![condition])
     };
     rules.insert(libc::SYS_socket, vec![when(SeccompCmpOp::Ne, AF_VSOCK)?]);
     let personalities = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
@@ -65,7 +65,7 @@ fn allow_list(capabilities: Set) -> Result<BpfProgram, BackendError> {
     rules.entry(libc::SYS_clone3).or_default();
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, architecture())?;
-    Ok(filter.try_into()?)
+    filter.try_into()
 }
 
 /// `clone3` without CAP_SYS_ADMIN, and calls newer than the table: ENOSYS. All else: allowed here.

@@ -1,5 +1,7 @@
 //! The runtime with real containers: everything below needs root and a static busybox.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 #[path = "containers/world.rs"]
 mod world;
 

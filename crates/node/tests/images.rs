@@ -1,5 +1,7 @@
 //! The image store: archives of both kinds, a registry, two processes at once.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 #[path = "images/made.rs"]
 mod made;
 #[path = "images/registry.rs"]

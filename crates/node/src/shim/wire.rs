@@ -136,7 +136,7 @@ impl Report {
     pub(crate) fn send(&self, socket: impl AsFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut report = self.clone();
         if let Self::Failed(failure) = &mut report {
-            failure.message.truncate(failure.message.floor_char_boundary(PACKET / 2));
+            failure.message = failure.message.chars().take(PACKET / 8).collect();
         }
         send(socket, &serde_json::to_vec(&report)?, descriptors)
     }

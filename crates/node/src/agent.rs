@@ -1,0 +1,197 @@
+//! The node agent: puts the parts of the crate to work for one cluster.
+//!
+//! Invariant: everything the agent knows of the cluster comes through its own API client, and
+//! everything it keeps is found again after a restart; stopping it stops no container.
+//!
+//! Reading order: `run` here, `pods` (who works on which pod), `register` and `lease` (the node
+//! itself), `objects` and `events` (services to the workers), `housekeeping`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use informer::Informers;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::Api;
+use kube::runtime::watcher;
+
+pub(crate) mod events;
+mod housekeeping;
+mod lease;
+pub(crate) mod machine;
+pub(crate) mod objects;
+mod pods;
+mod register;
+
+use crate::Network;
+use crate::env::fields::Facts;
+use crate::image;
+use crate::pod::engine::BuiltIn;
+use crate::pod::node::{Node, Pulls};
+use crate::pod::security::Defaults;
+use crate::runtime::{self, Runtime};
+use crate::server::{self, Server};
+
+/// What the agent is told when it starts.
+#[derive(Clone)]
+pub struct Config {
+    /// The node's name: the host's, in lower case.
+    pub name: String,
+    /// Acts as `system:node:<name>`.
+    pub client: kube::Client,
+    pub data_dir: PathBuf,
+    pub run_dir: PathBuf,
+    /// Where container logs go; `/var/log/pods` for the usual cluster.
+    pub log_dir: PathBuf,
+    pub cluster_name: String,
+    pub node_ip: IpAddr,
+    /// The kubelet API.
+    pub listen: SocketAddr,
+    pub serving: pki::Pair,
+    pub client_ca_pem: String,
+    pub cluster_dns: IpAddr,
+    pub cluster_domain: String,
+    /// This node's part of the pod network.
+    pub pod_cidr: String,
+    pub network: Arc<dyn Network>,
+    /// Our own executable, whose `shim` subcommand is `shim::main`.
+    pub shim: PathBuf,
+    /// Labels beyond the usual ones.
+    pub labels: BTreeMap<String, String>,
+    pub max_pods: u32,
+    /// Containers that say nothing about seccomp get the runtime's profile.
+    pub seccomp_default: bool,
+    /// Registries (`host[:port]`) spoken to over plain HTTP.
+    pub insecure_registries: Vec<String>,
+}
+
+/// Runs the node until `ctx.stop`. Containers go on running afterwards.
+///
+/// # Errors
+/// When the host cannot run containers, the kubelet's port is taken, or a part that cannot be done
+/// without has failed.
+pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
+    let tls = server::tls(&config.serving, &config.client_ca_pem)?;
+    let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| {
+        format!("cannot listen on {} for the kubelet API: stop what uses the port or choose another one", config.listen)
+    })?;
+    ctx.ready.waiting_for("the container runtime");
+    let runtime = open_runtime(&config, &ctx)?;
+    let images = image::Store::open(&config.data_dir.join("images"))?;
+    let adopted = runtime.adopt().await.context("cannot take over the containers of an earlier run")?;
+    let informers = Informers::new(config.client.clone(), &ctx);
+    let mine = watcher::Config::default().fields(&format!("spec.nodeName={}", config.name));
+    let pods = informers.with(Api::<Pod>::all(config.client.clone()), mine);
+    let services = informers.of::<Service>();
+    let events = events::Recorder::start(config.client.clone(), config.name.clone(), &ctx.children);
+    let machine = machine::Machine::read(&config.data_dir);
+    let node = Arc::new(node(&config, &ctx, &runtime, &images, &machine, services, events.clone()));
+    let server = Arc::new(Server {
+        runtime: runtime.clone(),
+        pods: pods.clone(),
+        log_dir: config.log_dir.clone(),
+        node_name: config.name.clone(),
+        authorizer: server::Access::new(config.client.clone(), config.name.clone()),
+        started: base::time::now(),
+        children: ctx.children.clone(),
+    });
+    let serving = ctx.clone();
+    ctx.children.try_spawn("kubelet API", async move { server::serve(server, listener, tls, &serving).await });
+    ctx.ready.waiting_for("the API server, to register the node");
+    let register = register::Register::new(&config, machine, &runtime, images.clone());
+    register.until_registered().await;
+    let renewing = lease::keep(config.client.clone(), config.name.clone(), register.uid());
+    ctx.children.spawn("node lease", renewing);
+    events.normal(&register.subject(), None, "Starting", "Starting kubelet.".into());
+    let reporting = register.clone();
+    ctx.children.spawn("node status", async move { reporting.keep().await });
+    pods::Pods::start(node, pods, adopted, ctx.children.clone());
+    ctx.children.spawn("image garbage", housekeeping::images(images, runtime, config.data_dir.clone()));
+    ctx.ready.set();
+    ctx.stop.cancelled().await;
+    Ok(())
+}
+
+fn open_runtime(config: &Config, ctx: &tasks::Context) -> anyhow::Result<Runtime> {
+    for dir in [&config.data_dir, &config.run_dir, &config.log_dir] {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    let settings = runtime::Config {
+        cluster: config.cluster_name.clone(),
+        run_dir: config.run_dir.clone(),
+        data_dir: config.data_dir.clone(),
+        shim: vec![config.shim.clone().into_os_string(), "shim".into()],
+    };
+    Runtime::open(settings, ctx.children.clone()).context("cannot open the container runtime")
+}
+
+fn node(
+    config: &Config,
+    ctx: &tasks::Context,
+    runtime: &Runtime,
+    images: &image::Store,
+    machine: &machine::Machine,
+    services: informer::Informer<Service>,
+    events: events::Recorder,
+) -> Node {
+    Node {
+        name: config.name.clone(),
+        client: config.client.clone(),
+        engine: Arc::new(BuiltIn { runtime: runtime.clone(), images: images.clone() }),
+        network: Arc::clone(&config.network),
+        hub: objects::Hub::new(config.client.clone(), ctx.children.clone()),
+        events,
+        services,
+        host_ips: vec![config.node_ip],
+        cluster_dns: vec![config.cluster_dns],
+        cluster_domain: config.cluster_domain.clone(),
+        data_dir: config.data_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        log_dir: config.log_dir.clone(),
+        security: Defaults { seccomp: config.seccomp_default, seccomp_dir: config.data_dir.join("seccomp") },
+        insecure_registries: config.insecure_registries.clone(),
+        memory_capacity: machine.memory,
+        facts: Facts {
+            allocatable_milli_cpu: i64::try_from(machine.cpus * 1000).unwrap_or(i64::MAX),
+            allocatable_memory: i64::try_from(machine.allocatable_memory()).unwrap_or(i64::MAX),
+            allocatable_storage: i64::try_from(machine.allocatable_storage()).unwrap_or(i64::MAX),
+            ..Facts::default()
+        },
+        pulls: Pulls::default(),
+    }
+}
+
+/// Removes everything the node of `cluster` left on this host: containers, mounts, volumes, logs.
+/// The images under the data directory stay. Works without a running agent.
+///
+/// # Errors
+/// When something could not be removed; the message names it.
+pub fn purge(config: &Purge) -> anyhow::Result<()> {
+    let uids = housekeeping::known_pods(&config.data_dir, &config.run_dir);
+    runtime::purge(&config.run_dir, &config.data_dir, &config.cluster_name)
+        .context("cannot remove the cluster's containers")?;
+    for dir in [config.run_dir.join("volumes"), config.data_dir.join("volumes")] {
+        crate::volume::host::unmount_below(&dir).with_context(|| format!("cannot unmount {}", dir.display()))?;
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
+            }
+            _ => {}
+        }
+    }
+    for uid in uids {
+        housekeeping::remove_logs(&config.log_dir, &uid);
+    }
+    Ok(())
+}
+
+/// Whose remains to remove.
+#[derive(Clone, Debug)]
+pub struct Purge {
+    pub cluster_name: String,
+    pub data_dir: PathBuf,
+    pub run_dir: PathBuf,
+    pub log_dir: PathBuf,
+}
