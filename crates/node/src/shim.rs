@@ -46,3 +46,27 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    fn users_of_libcontainer(dir: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                users_of_libcontainer(&path, found);
+            } else if std::fs::read_to_string(&path).unwrap().lines().any(|line| line.starts_with("use libcontainer")) {
+                found.push(path.file_name().unwrap().to_string_lossy().into_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn libcontainer_is_called_in_the_shim_only() {
+        let mut found = Vec::new();
+        users_of_libcontainer(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        found.sort();
+        assert_eq!(found, ["container.rs", "executor.rs"], "only these two private modules of the shim may");
+    }
+}
