@@ -174,6 +174,8 @@ static TABLE: &[Rules] = &[
         check: Some(extension::webhooks),
         ..Rules::row("admissionregistration.k8s.io", "MutatingWebhookConfiguration")
     },
+    Rules { name: name::path_segment, ..Rules::row("apiregistration.k8s.io", "APIService") },
+    Rules { name: name::path_segment, ..Rules::row("certificates.k8s.io", "ClusterTrustBundle") },
 ];
 
 pub(crate) fn of(group: &str, kind: &str) -> &'static Rules {
