@@ -73,6 +73,10 @@ fn object(schema: &Schema, id: TypeId, members: &mut Members) {
             walk(schema, field.ty, value);
         }
     }
+    // Members of inner structs may have been dropped as zeros only now.
+    for (path, value) in extras.constants.iter().filter(|(path, _)| path.len() > 1) {
+        fill(members, path, value);
+    }
     for rule in &extras.rules {
         rule(members);
     }

@@ -37,7 +37,7 @@ fn write_all(kind: &Kind, mut value: Value, old: &Value) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn pruning_keeps_every_known_field(index in 0usize..1000, seed: u64) {

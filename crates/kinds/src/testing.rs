@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::schema::{Schema, Type, TypeId, schema};
 
+/// How deep objects go: enough for a field of a container of a template.
+const DEPTH: usize = 9;
+
 /// A small reproducible source of numbers.
 pub(crate) struct Dice(pub u64);
 
@@ -21,7 +24,7 @@ impl Dice {
 
 /// A value of a type; one in `wild` values has a wrong shape (0: none).
 pub(crate) fn sample(id: TypeId, dice: &mut Dice, wild: usize) -> Value {
-    value(schema(), id, dice, wild, 9)
+    value(schema(), id, dice, wild, DEPTH)
 }
 
 fn value(schema: &Schema, id: TypeId, dice: &mut Dice, wild: usize, depth: usize) -> Value {
@@ -42,7 +45,8 @@ fn value(schema: &Schema, id: TypeId, dice: &mut Dice, wild: usize, depth: usize
         Type::Object => {
             let mut members = Map::new();
             for field in &schema.object(id).fields {
-                let chance = if field.required { 8 } else { 3 };
+                // Most of what is interesting stands below `spec`.
+                let chance = if field.required || depth == DEPTH { 9 } else { 3 };
                 if depth > 0 && dice.roll(10) < chance {
                     let inner = match &field.values {
                         Some(values) if schema.ty(field.ty) == Type::String && dice.roll(8) > 0 => {

@@ -296,3 +296,12 @@ fn every_constant_of_the_facts_is_applied_or_conditional() {
         assert!(known.contains(&name) || declared() || columns[0].ends_with("QueuingConfiguration"), "{line}");
     }
 }
+
+#[test]
+fn an_empty_text_in_an_inner_struct_counts_as_unset() {
+    let kind = Catalog::builtin().resource("apps", "v1", "deployments").unwrap();
+    let mut deployment = json!({"spec": {"strategy": {"type": ""}}});
+    default(kind, &mut deployment);
+    let rolling = json!({"maxSurge": "25%", "maxUnavailable": "25%"});
+    assert_eq!(deployment["spec"]["strategy"], json!({"type": "RollingUpdate", "rollingUpdate": rolling}));
+}
