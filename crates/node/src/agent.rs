@@ -6,9 +6,8 @@
 //! Reading order: `run` here, `pods` (who works on which pod), `register` and `lease` (the node
 //! itself), `objects` and `events` (services to the workers), `housekeeping`.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -43,8 +42,6 @@ pub struct Config {
     pub client: kube::Client,
     pub data_dir: PathBuf,
     pub run_dir: PathBuf,
-    /// Where container logs go; `/var/log/pods` for the usual cluster.
-    pub log_dir: PathBuf,
     pub cluster_name: String,
     pub node_ip: IpAddr,
     /// The kubelet API.
@@ -58,13 +55,20 @@ pub struct Config {
     pub network: Arc<dyn Network>,
     /// Our own executable, whose `shim` subcommand is `shim::main`.
     pub shim: PathBuf,
-    /// Labels beyond the usual ones.
-    pub labels: BTreeMap<String, String>,
-    pub max_pods: u32,
-    /// Containers that say nothing about seccomp get the runtime's profile.
-    pub seccomp_default: bool,
     /// Registries (`host[:port]`) spoken to over plain HTTP.
     pub insecure_registries: Vec<String>,
+}
+
+/// Containers that say nothing about seccomp get the runtime's profile, as upstream's
+/// `SeccompDefault`: secure unless a pod asks for less.
+const SECCOMP_DEFAULT: bool = true;
+
+/// Where container logs go: the standard place for the usual cluster, a place of its own for others.
+fn log_dir(cluster: &str) -> PathBuf {
+    match cluster {
+        "knarr" => "/var/log/pods".into(),
+        other => PathBuf::from(format!("/var/log/knarr-{other}/pods")),
+    }
 }
 
 /// Runs the node until `ctx.stop`. Containers go on running afterwards.
@@ -91,7 +95,7 @@ pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
     let server = Arc::new(Server {
         runtime: runtime.clone(),
         pods: pods.clone(),
-        log_dir: config.log_dir.clone(),
+        log_dir: log_dir(&config.cluster_name),
         node_name: config.name.clone(),
         authorizer: server::Access::new(config.client.clone(), config.name.clone()),
         started: base::time::now(),
@@ -115,7 +119,7 @@ pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
 }
 
 fn open_runtime(config: &Config, ctx: &tasks::Context) -> anyhow::Result<Runtime> {
-    for dir in [&config.data_dir, &config.run_dir, &config.log_dir] {
+    for dir in [&config.data_dir, &config.run_dir, &log_dir(&config.cluster_name)] {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }
     let settings = runtime::Config {
@@ -149,8 +153,8 @@ fn node(
         cluster_domain: config.cluster_domain.clone(),
         data_dir: config.data_dir.clone(),
         run_dir: config.run_dir.clone(),
-        log_dir: config.log_dir.clone(),
-        security: Defaults { seccomp: config.seccomp_default, seccomp_dir: config.data_dir.join("seccomp") },
+        log_dir: log_dir(&config.cluster_name),
+        security: Defaults { seccomp: SECCOMP_DEFAULT, seccomp_dir: config.data_dir.join("seccomp") },
         insecure_registries: config.insecure_registries.clone(),
         memory_capacity: machine.memory,
         facts: Facts {
@@ -163,35 +167,28 @@ fn node(
     }
 }
 
-/// Removes everything the node of `cluster` left on this host: containers, mounts, volumes, logs.
-/// The images under the data directory stay. Works without a running agent.
+/// Ends everything the node of `cluster` runs on this host: containers, mounts, cgroups. Works
+/// without a running agent. Images, emptyDir volumes and logs stay: the cluster may come back.
 ///
 /// # Errors
-/// When something could not be removed; the message names it.
-pub fn purge(config: &Purge) -> anyhow::Result<()> {
-    let uids = housekeeping::known_pods(&config.data_dir, &config.run_dir);
-    runtime::purge(&config.run_dir, &config.data_dir, &config.cluster_name)
-        .context("cannot remove the cluster's containers")?;
-    for dir in [config.run_dir.join("volumes"), config.data_dir.join("volumes")] {
-        crate::volume::host::unmount_below(&dir).with_context(|| format!("cannot unmount {}", dir.display()))?;
-        match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
-            }
-            _ => {}
-        }
-    }
-    for uid in uids {
-        housekeeping::remove_logs(&config.log_dir, &uid);
-    }
-    Ok(())
+/// When something could not be ended or unmounted; the message names it.
+pub async fn purge(run_dir: &Path, data_dir: &Path, cluster: &str) -> anyhow::Result<()> {
+    let (run_dir, data_dir, cluster) = (run_dir.to_owned(), data_dir.to_owned(), cluster.to_owned());
+    let work = tokio::task::spawn_blocking(move || runtime::purge(&run_dir, &data_dir, &cluster));
+    work.await?.context("cannot remove the cluster's containers")
 }
 
-/// Whose remains to remove.
-#[derive(Clone, Debug)]
-pub struct Purge {
-    pub cluster_name: String,
-    pub data_dir: PathBuf,
-    pub run_dir: PathBuf,
-    pub log_dir: PathBuf,
+/// Removes the container logs of a cluster that will not come back; call it before its data
+/// directory, which tells whose logs they are, is removed.
+pub fn forget_logs(run_dir: &Path, data_dir: &Path, cluster: &str) {
+    let logs = log_dir(cluster);
+    for uid in housekeeping::known_pods(data_dir, run_dir) {
+        housekeeping::remove_logs(&logs, &uid);
+    }
+}
+
+/// This host in a few words, for people.
+#[must_use]
+pub fn describe_host() -> String {
+    machine::Machine::read(Path::new("/")).summary()
 }

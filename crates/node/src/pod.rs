@@ -459,7 +459,5 @@ pub(crate) fn is_over(status: &PodStatus) -> bool {
     matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))
 }
 
-
-
 #[cfg(test)]
 mod tests;

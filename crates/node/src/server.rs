@@ -155,12 +155,13 @@ impl Server {
     fn running(&self, namespace: &str, pod: &str, container: &str) -> Result<Container, Refusal> {
         let object = self.pod(namespace, pod)?;
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
-        let found = self.runtime.containers().into_iter().filter(|found| {
-            found.spec.pod.uid == uid && found.spec.name == container && found.state == State::Running
-        });
-        found.max_by_key(|found| found.spec.attempt).ok_or_else(|| {
-            Refusal::new(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")"))
-        })
+        let found =
+            self.runtime.containers().into_iter().filter(|found| {
+                found.spec.pod.uid == uid && found.spec.name == container && found.state == State::Running
+            });
+        found
+            .max_by_key(|found| found.spec.attempt)
+            .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")")))
     }
 
     async fn logs(&self, namespace: &str, pod: &str, name: &str, query: &str) -> Result<Response<Body>, Refusal> {
@@ -188,9 +189,9 @@ impl Server {
                 tracing::debug!("following a log: {}", base::error::chain(&error));
             }
         };
-        let stream = logs::stream(path, options, ended)
-            .await
-            .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to open log file: {error}")))?;
+        let stream = logs::stream(path, options, ended).await.map_err(|error| {
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to open log file: {error}"))
+        })?;
         let mut response = Response::new(stream.boxed_unsync());
         let plain = header::HeaderValue::from_static("text/plain");
         response.headers_mut().insert(header::CONTENT_TYPE, plain);
@@ -215,7 +216,9 @@ fn waiting(pod: &Pod, container: &str) -> String {
     let reason = found.state.and_then(|state| state.waiting).and_then(|waiting| waiting.reason);
     match reason.as_deref() {
         Some(why @ ("ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName")) => {
-            format!("container \"{container}\" in pod \"{name}\" is waiting to start: trying and failing to pull image ({why})")
+            format!(
+                "container \"{container}\" in pod \"{name}\" is waiting to start: trying and failing to pull image ({why})"
+            )
         }
         Some(why) => format!("container \"{container}\" in pod \"{name}\" is waiting to start: {why}"),
         None => format!("container \"{container}\" in pod \"{name}\" is not available"),

@@ -60,8 +60,7 @@ pub(crate) fn status(inputs: &Inputs<'_>) -> PodStatus {
         host_ip: inputs.host_ips.first().map(ToString::to_string),
         host_ips: Some(ips(inputs.host_ips).into_iter().map(|ip| HostIP { ip }).collect()),
         pod_ip: inputs.pod_ips.first().map(ToString::to_string),
-        pod_ips: (!inputs.pod_ips.is_empty())
-            .then(|| ips(inputs.pod_ips).into_iter().map(|ip| PodIP { ip }).collect()),
+        pod_ips: (!inputs.pod_ips.is_empty()).then(|| ips(inputs.pod_ips).into_iter().map(|ip| PodIP { ip }).collect()),
         start_time: Some(Time(inputs.started)),
         qos_class: Some(resources::qos_name(resources::qos(&spec)).to_owned()),
         observed_generation: inputs.pod.metadata.generation,
@@ -234,8 +233,7 @@ fn initialized(inputs: &Inputs<'_>, inits: &[ContainerStatus], phase: &str) -> C
     if inits.is_empty() || inputs.observed.initialized {
         return Claim::new(KIND, true, "", String::new());
     }
-    let late: Vec<&str> =
-        inits.iter().filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
+    let late: Vec<&str> = inits.iter().filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
     let message = format!("containers with incomplete status: [{}]", late.join(" "));
     Claim::new(KIND, false, "ContainersNotInitialized", message)
 }
@@ -270,9 +268,10 @@ fn gated(pod: &Pod, containers: &Claim) -> Claim {
             let name = &gate.condition_type;
             match all.iter().find(|condition| condition.type_ == *name) {
                 None => Some(format!("corresponding condition of pod readiness gate \"{name}\" does not exist.")),
-                Some(condition) if condition.status != "True" => {
-                    Some(format!("the status of pod readiness gate \"{name}\" is not \"True\", but {}", condition.status))
-                }
+                Some(condition) if condition.status != "True" => Some(format!(
+                    "the status of pod readiness gate \"{name}\" is not \"True\", but {}",
+                    condition.status
+                )),
                 Some(_) => None,
             }
         })

@@ -97,17 +97,15 @@ fn set_up_one(
         return Ok(());
     }
     if let Some(claim) = &volume.persistent_volume_claim {
-        return Err(format!("persistentvolumeclaim \"{}\": this node cannot mount persistent volumes yet", claim.claim_name));
+        return Err(format!(
+            "persistentvolumeclaim \"{}\": this node cannot mount persistent volumes yet",
+            claim.claim_name
+        ));
     }
     Err("this node does not support the volume's type".into())
 }
 
-fn set_content(
-    places: &Places,
-    inputs: &content::Inputs<'_>,
-    volume: &Volume,
-    now: Timestamp,
-) -> Result<bool, String> {
+fn set_content(places: &Places, inputs: &content::Inputs<'_>, volume: &Volume, now: Timestamp) -> Result<bool, String> {
     let payload = content::payload(inputs, volume)?;
     atomic::project(&places.run.join(&volume.name), &payload, inputs.group, now).map_err(|error| error.to_string())
 }
@@ -197,7 +195,8 @@ mod tests {
 
     fn prepare(pod: &Pod, places: &Places) -> Result<(), MountError> {
         let (facts, objects, tokens) = (Facts::default(), Objects::new(), BTreeMap::new());
-        let inputs = content::Inputs { pod, facts: &facts, objects: &objects, tokens: &tokens, user: None, group: None };
+        let inputs =
+            content::Inputs { pod, facts: &facts, objects: &objects, tokens: &tokens, user: None, group: None };
         set_up(places, &inputs, Timestamp::UNIX_EPOCH)
     }
 

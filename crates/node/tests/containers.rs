@@ -330,6 +330,45 @@ async fn a_new_agent_adopts_what_runs_and_learns_what_ended() -> Any {
     Ok(())
 }
 
+/// Run by the next test in a process of its own; otherwise there is nothing to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_will_be_killed() -> Any {
+    let Ok(dir) = std::env::var("KNARR_TEST_AGENT") else { return Ok(()) };
+    let world = World::again(std::path::Path::new(&dir)).await;
+    let container = world.sleeper().await;
+    fs::write(format!("{dir}/started"), format!("{} {}", container.spec.id, container.pid))?;
+    std::future::pending().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_outlives_an_agent_that_is_killed() -> Any {
+    let world = World::new().await;
+    let started = world.dir.path().join("started");
+    let mut agent = std::process::Command::new(std::env::current_exe()?)
+        .args(["--exact", "an_agent_that_will_be_killed"])
+        .env("KNARR_TEST_AGENT", world.dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()?;
+    until(|| fs::read_to_string(&started).is_ok_and(|text| text.contains(' '))).await;
+    agent.kill()?;
+    assert!(!agent.wait()?.success());
+
+    let text = fs::read_to_string(&started)?;
+    let (id, pid) = text.split_once(' ').unwrap();
+    let later = world.reopened();
+    let adopted = later.adopt().await?;
+    assert_eq!(adopted.containers.len(), 1);
+    assert_eq!((&adopted.containers[0].state, adopted.containers[0].pid), (&State::Running, pid.parse()?));
+    let spec = ExecSpec { args: vec!["echo".into(), "alive".into()], stdout: true, ..ExecSpec::default() };
+    let mut out = String::new();
+    later.exec(id, spec).await?.stdout.take().unwrap().read_to_string(&mut out).await?;
+    assert_eq!(out, "alive\n");
+    assert_eq!(later.stop(id, libc::SIGTERM, Duration::from_secs(30)).await?.code, 7);
+    later.remove(id).await?;
+    later.remove_sandbox("pod-uid").await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn losing_the_shim_ends_the_container_as_unknown() -> Any {
     let world = World::new().await;

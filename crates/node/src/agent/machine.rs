@@ -47,6 +47,12 @@ impl Machine {
         self.storage / 10 * 9
     }
 
+    /// `2 CPUs, 23 GiB, Linux 6.1.0`
+    pub(crate) fn summary(&self) -> String {
+        let cpus = if self.cpus == 1 { "CPU" } else { "CPUs" };
+        format!("{} {cpus}, {} GiB, Linux {}", self.cpus, (self.memory + (1 << 29)) >> 30, self.kernel)
+    }
+
     /// What is short now.
     pub(crate) fn pressure(&self) -> Pressure {
         let (total, free) = storage(&self.data_dir);
@@ -117,7 +123,8 @@ fn huge_pages() -> Vec<(String, u64)> {
         .filter_map(|name| {
             let kilobytes: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
             let count = line(&format!("/sys/kernel/mm/hugepages/{name}/nr_hugepages")).parse::<u64>().unwrap_or(0);
-            let size = if kilobytes >= 1 << 20 { format!("{}Gi", kilobytes >> 20) } else { format!("{}Mi", kilobytes >> 10) };
+            let size =
+                if kilobytes >= 1 << 20 { format!("{}Gi", kilobytes >> 20) } else { format!("{}Mi", kilobytes >> 10) };
             Some((format!("hugepages-{size}"), count * kilobytes * 1024))
         })
         .collect();
@@ -153,6 +160,9 @@ mod tests {
 
     #[test]
     fn the_system_is_named_as_it_names_itself() {
-        assert_eq!(os_image("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"), "Debian GNU/Linux 12 (bookworm)");
+        assert_eq!(
+            os_image("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
+            "Debian GNU/Linux 12 (bookworm)"
+        );
     }
 }

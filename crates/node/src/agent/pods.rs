@@ -35,12 +35,8 @@ impl Pods {
         for container in adopted.containers {
             found.entry(container.spec.pod.uid.clone()).or_default().containers.push(container);
         }
-        let this = Arc::new(Self {
-            node,
-            children: children.clone(),
-            workers: Mutex::default(),
-            found: Mutex::new(found),
-        });
+        let this =
+            Arc::new(Self { node, children: children.clone(), workers: Mutex::default(), found: Mutex::new(found) });
         let told = Arc::clone(&this);
         pods.on_change(move |change| told.changed(change));
         children.spawn("orphans", async move {

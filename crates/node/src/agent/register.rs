@@ -29,6 +29,7 @@ const KUBELET_VERSION: &str = "v1.36.0+knarr";
 const CHECK: Duration = Duration::from_secs(10);
 const REPORT: Duration = Duration::from_secs(5 * 60);
 const IMAGES_SHOWN: usize = 50;
+const MAX_PODS: u32 = 110;
 
 #[derive(Clone)]
 pub(super) struct Register {
@@ -42,7 +43,6 @@ struct Me {
     port: i32,
     pod_cidr: String,
     labels: BTreeMap<String, String>,
-    max_pods: u32,
     machine: Machine,
     restrictions: Vec<String>,
     images: Store,
@@ -51,7 +51,7 @@ struct Me {
 
 impl Register {
     pub(super) fn new(config: &Config, machine: Machine, runtime: &Runtime, images: Store) -> Self {
-        let mut labels = config.labels.clone();
+        let mut labels = BTreeMap::new();
         for (key, value) in [
             ("kubernetes.io/hostname", config.name.as_str()),
             ("kubernetes.io/os", "linux"),
@@ -60,7 +60,7 @@ impl Register {
             ("beta.kubernetes.io/arch", architecture()),
             ("node.kubernetes.io/instance-type", "knarr"),
         ] {
-            labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+            labels.insert(key.to_owned(), value.to_owned());
         }
         let me = Me {
             name: config.name.clone(),
@@ -68,7 +68,6 @@ impl Register {
             port: i32::from(config.listen.port()),
             pod_cidr: config.pod_cidr.clone(),
             labels,
-            max_pods: config.max_pods,
             machine,
             restrictions: runtime.restrictions(),
             images,
@@ -112,8 +111,7 @@ impl Register {
             provider_id: Some(format!("knarr://{}", me.name)),
             ..NodeSpec::default()
         };
-        let meta =
-            ObjectMeta { name: Some(me.name.clone()), labels: Some(me.labels.clone()), ..ObjectMeta::default() };
+        let meta = ObjectMeta { name: Some(me.name.clone()), labels: Some(me.labels.clone()), ..ObjectMeta::default() };
         let node = Node { metadata: meta, spec: Some(spec), status: Some(status.clone()) };
         match self.api.create(&PostParams::default(), &node).await {
             Ok(_) => {}
@@ -166,7 +164,7 @@ impl Register {
             let mut all = BTreeMap::from([
                 ("cpu".to_owned(), text(machine.cpus)),
                 ("memory".to_owned(), Quantity(format!("{}Ki", memory / 1024))),
-                ("pods".to_owned(), Quantity(me.max_pods.to_string())),
+                ("pods".to_owned(), Quantity(MAX_PODS.to_string())),
                 ("ephemeral-storage".to_owned(), text(storage)),
             ]);
             all.extend(machine.huge_pages.iter().map(|(name, bytes)| (name.clone(), text(*bytes))));

@@ -104,8 +104,7 @@ fn subscript<'a>(path: &'a str, field: &str) -> Option<&'a str> {
 
 /// Labels as `key="value"` lines, sorted, quoted as Go's `%q`.
 fn lines(map: Option<&BTreeMap<String, String>>) -> String {
-    let lines: Vec<String> =
-        map.into_iter().flatten().map(|(key, value)| format!("{key}={}", quote(value))).collect();
+    let lines: Vec<String> = map.into_iter().flatten().map(|(key, value)| format!("{key}={}", quote(value))).collect();
     lines.join("\n")
 }
 

@@ -84,9 +84,7 @@ fn a_missing_key_names_the_object_it_was_looked_for_in() {
 #[test]
 fn field_and_resource_references_read_the_pod() {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
-    let limit = |name: &str, resource: &str, divisor: &str| {
-        json!({"name": name, "valueFrom": {"resourceFieldRef": {"resource": resource, "divisor": divisor}}})
-    };
+    let limit = |name: &str, resource: &str, divisor: &str| json!({"name": name, "valueFrom": {"resourceFieldRef": {"resource": resource, "divisor": divisor}}});
     let env = evaluate_with(
         json!({"name": "c", "resources": {"limits": {"cpu": "1500m"}, "requests": {"memory": "64Mi"}}, "env": [
             field("IP", "status.podIP"), field("SA", "spec.serviceAccountName"),

@@ -27,8 +27,7 @@ pub(crate) struct Adopted {
 /// Puts the two together.
 pub(crate) fn adopt(pod: &Pod, status: &PodStatus, found: &Found, now: Timestamp) -> Adopted {
     let units = pod.spec.as_ref().map(desired::units).unwrap_or_default();
-    let ips: Vec<IpAddr> =
-        status.pod_ips.iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect();
+    let ips: Vec<IpAddr> = status.pod_ips.iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect();
     let mut observed = Observed::default();
     let (mut running, mut image_signals) = (Vec::new(), BTreeMap::new());
     let statuses = || status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
@@ -127,10 +126,9 @@ fn take_over(container: &mut Container, found: &runtime::Container, reported: Op
     let run = Run {
         id: spec.id.clone(),
         attempt: spec.attempt,
-        image: reported.filter(|_| same).map_or_else(
-            || spec.image.repo_tags.first().cloned().unwrap_or_default(),
-            |status| status.image.clone(),
-        ),
+        image: reported
+            .filter(|_| same)
+            .map_or_else(|| spec.image.repo_tags.first().cloned().unwrap_or_default(), |status| status.image.clone()),
         image_id: spec.image.repo_digests.first().cloned().unwrap_or_else(|| spec.image.id.clone()),
     };
     if !same && let State::Exited { exit, .. } = &container.state {

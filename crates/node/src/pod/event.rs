@@ -174,8 +174,7 @@ impl Worker {
                 let message = format!("PostStartHook failed: {why}");
                 let path = self.unit(name).map(|unit| desired::field_path(&unit));
                 self.node.events.warning(&self.subject, path, "FailedPostStartHook", message);
-                self.observed.container(name).kill =
-                    Some(Kill { message: "FailedPostStartHook".into(), grace: None });
+                self.observed.container(name).kill = Some(Kill { message: "FailedPostStartHook".into(), grace: None });
             }
         }
     }

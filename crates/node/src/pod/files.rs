@@ -66,9 +66,8 @@ fn aliases(pod: &Pod) -> String {
     if all.is_empty() {
         return String::new();
     }
-    let line = |alias: &HostAlias| {
-        format!("{}\t{}\n", alias.ip, alias.hostnames.as_deref().unwrap_or_default().join("\t"))
-    };
+    let line =
+        |alias: &HostAlias| format!("{}\t{}\n", alias.ip, alias.hostnames.as_deref().unwrap_or_default().join("\t"));
     format!("\n# Entries added by HostAliases.\n{}", all.iter().map(line).collect::<String>())
 }
 

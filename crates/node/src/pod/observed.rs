@@ -57,12 +57,27 @@ pub(crate) struct Retry {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
-    Waiting { reason: String, message: String, retry: Option<Retry> },
+    Waiting {
+        reason: String,
+        message: String,
+        retry: Option<Retry>,
+    },
     /// Being prepared: image, configuration, creation. `shown` is what an earlier attempt failed with.
-    Starting { cancelled: bool, shown: Option<(String, String)> },
-    Running { since: Timestamp },
-    Stopping { since: Timestamp, by: Timestamp },
-    Exited { exit: Exit, backing_off: bool },
+    Starting {
+        cancelled: bool,
+        shown: Option<(String, String)>,
+    },
+    Running {
+        since: Timestamp,
+    },
+    Stopping {
+        since: Timestamp,
+        by: Timestamp,
+    },
+    Exited {
+        exit: Exit,
+        backing_off: bool,
+    },
 }
 
 /// Why a running container must be stopped and started again.

@@ -48,9 +48,13 @@ pub(crate) struct Unit {
 /// Why the pod has to go, and until when its processes may take their time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    Deleted { by: Timestamp },
+    Deleted {
+        by: Timestamp,
+    },
     /// The API has forgotten the pod already.
-    Gone { by: Timestamp },
+    Gone {
+        by: Timestamp,
+    },
 }
 
 /// What the pod's object asks for.
@@ -224,8 +228,7 @@ fn verdict(desired: &Desired, observed: &Observed, now: Timestamp) -> Option<Ver
     {
         return Some(failed());
     }
-    let mains: Vec<Option<i32>> =
-        desired.units.iter().filter(|unit| unit.role == Role::Main).map(finished).collect();
+    let mains: Vec<Option<i32>> = desired.units.iter().filter(|unit| unit.role == Role::Main).map(finished).collect();
     let codes = mains.into_iter().collect::<Option<Vec<i32>>>()?;
     Some(if codes.iter().all(|code| *code == 0) { Verdict::Succeeded } else { failed() })
 }
@@ -279,9 +282,10 @@ fn wind_down(desired: &Desired, observed: &Observed, now: Timestamp, plan: &mut 
 
 /// What a pod that was told to go has come to: it succeeded only if every main container did.
 fn last_verdict(desired: &Desired, observed: &Observed) -> Verdict {
-    let succeeded = desired.units.iter().filter(|unit| unit.role == Role::Main).all(|unit| {
-        observed.containers.get(&unit.name).and_then(Container::exit).is_some_and(|exit| exit.code == 0)
-    });
+    let succeeded =
+        desired.units.iter().filter(|unit| unit.role == Role::Main).all(|unit| {
+            observed.containers.get(&unit.name).and_then(Container::exit).is_some_and(|exit| exit.code == 0)
+        });
     if succeeded { Verdict::Succeeded } else { Verdict::Failed { reason: String::new(), message: String::new() } }
 }
 

@@ -76,7 +76,8 @@ impl Probes {
     }
 
     pub(super) fn next_due(&self, observed: &Observed) -> Option<Timestamp> {
-        let open = self.armed.iter().filter(|((name, kind), armed)| !armed.running && self.may_run(observed, name, *kind));
+        let open =
+            self.armed.iter().filter(|((name, kind), armed)| !armed.running && self.may_run(observed, name, *kind));
         open.map(|(_, armed)| armed.tracker.due()).min()
     }
 }

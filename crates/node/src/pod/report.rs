@@ -26,7 +26,7 @@ pub(super) struct Report {
 }
 
 pub(crate) enum Outcome {
-    Written { status: PodStatus, version: u64 },
+    Written { status: Box<PodStatus>, version: u64 },
     Failed(kube::Error),
 }
 
@@ -62,7 +62,7 @@ impl Report {
         self.writing = false;
         match outcome {
             Outcome::Written { status, version } => {
-                self.known = status;
+                self.known = *status;
                 self.version = version;
                 self.failures = 0;
                 self.retry = None;
@@ -110,7 +110,8 @@ impl Worker {
         self.report.writing = true;
         self.report.retry = None;
         let body = patch::body(&self.pod, &self.report.known, &self.report.shown);
-        let (status, pod, client) = (self.report.shown.clone(), Arc::clone(&self.pod), self.node.client.clone());
+        let (status, pod, client) =
+            (Box::new(self.report.shown.clone()), Arc::clone(&self.pod), self.node.client.clone());
         self.push(async move {
             let meta = &pod.metadata;
             let api: Api<Pod> = Api::namespaced(client, meta.namespace.as_deref().unwrap_or_default());

@@ -96,8 +96,7 @@ impl Volumes {
         let wanted: Vec<_> = volumes.iter().flat_map(content::references).collect();
         self.subscriptions.retain(|subscription| wanted.contains(subscription.reference()));
         let blamed = |message: String| MountError { volume: blame(&volumes, &message), message };
-        let objects =
-            objects::load(&mut self.subscriptions).await.map_err(|error| blamed(error.to_string()))?;
+        let objects = objects::load(&mut self.subscriptions).await.map_err(|error| blamed(error.to_string()))?;
         let keys: Vec<TokenKey> = volumes.iter().flat_map(content::tokens).collect();
         let now = base::time::now();
         let got = self.tokens.ensure(&self.node.client, &self.pod, &keys, now).await;
@@ -107,8 +106,7 @@ impl Volumes {
         let work = tokio::task::spawn_blocking(move || {
             let places = node.places(pod.metadata.uid.as_deref().unwrap_or_default());
             let (user, group) = owners(&pod);
-            let inputs =
-                content::Inputs { pod: &pod, facts: &facts, objects: &objects, tokens: &tokens, user, group };
+            let inputs = content::Inputs { pod: &pod, facts: &facts, objects: &objects, tokens: &tokens, user, group };
             if fresh {
                 mark(&places.data).map_err(|error| MountError { volume: String::new(), message: error.to_string() })?;
                 volume::set_up(&places, &inputs, now)
@@ -142,9 +140,12 @@ fn owners(pod: &Pod) -> (Option<u32>, Option<u32>) {
     let Some(spec) = &pod.spec else { return (None, None) };
     let context = spec.security_context.as_ref();
     let pod_user = context.and_then(|context| context.run_as_user);
-    let mut users = spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| {
-        container.security_context.as_ref().and_then(|context| context.run_as_user).or(pod_user)
-    });
+    let mut users = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
+        .map(|container| container.security_context.as_ref().and_then(|context| context.run_as_user).or(pod_user));
     let first = users.next().flatten();
     let shared = first.filter(|_| users.all(|user| user == first));
     let id = |id: i64| u32::try_from(id).ok();

@@ -47,11 +47,21 @@ pub(crate) struct Started {
 pub(crate) enum Failure {
     Cancelled,
     /// The image is not there; `back_off` is whether waiting is announced as `ImagePullBackOff`.
-    Image { reason: &'static str, message: String, back_off: bool },
+    Image {
+        reason: &'static str,
+        message: String,
+        back_off: bool,
+    },
     /// The definition cannot be carried out now.
-    Config { reason: &'static str, message: String },
+    Config {
+        reason: &'static str,
+        message: String,
+    },
     /// The program could not be run: counts as an exit with 128.
-    Program { run: Run, message: String },
+    Program {
+        run: Run,
+        message: String,
+    },
 }
 
 impl Order {
@@ -175,7 +185,10 @@ impl Order {
         if policy != "Always"
             && let Some(image) = self.node.engine.resolve(reference).map_err(store)?
         {
-            self.tell("Pulled", format!("Container image \"{reference}\" already present on machine and can be accessed by the pod"));
+            self.tell(
+                "Pulled",
+                format!("Container image \"{reference}\" already present on machine and can be accessed by the pod"),
+            );
             return Ok(image);
         }
         if policy == "Never" {
@@ -197,7 +210,8 @@ impl Order {
         match self.node.engine.pull(reference, &options).await {
             Ok(image) => {
                 let took = begun.elapsed().as_millis();
-                let message = format!("Successfully pulled image \"{reference}\" in {took}ms. Image size: {} bytes.", image.size);
+                let message =
+                    format!("Successfully pulled image \"{reference}\" in {took}ms. Image size: {} bytes.", image.size);
                 self.tell("Pulled", message);
                 Ok(image)
             }

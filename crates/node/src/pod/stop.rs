@@ -60,9 +60,7 @@ pub(crate) async fn handle(target: &Target, hook: &LifecycleHandler) -> Result<(
         let command = exec.command.clone().unwrap_or_default();
         return match target.exec(command.clone()).await? {
             (0, _) => Ok(()),
-            (code, output) => {
-                Err(format!("command {:?} exited with {code}, message: {output:?}", command.join(" ")))
-            }
+            (code, output) => Err(format!("command {:?} exited with {code}, message: {output:?}", command.join(" "))),
         };
     }
     if let Some(action) = &hook.http_get {

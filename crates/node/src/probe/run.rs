@@ -36,7 +36,9 @@ impl Target {
             return match tokio::time::timeout(timeout, self.exec(command.clone())).await {
                 Ok(Ok((0, _))) => Outcome::Success,
                 Ok(Ok((_, output)) | Err(output)) => Outcome::Failure(output),
-                Err(_) => Outcome::Failure(format!("command timed out: {:?} timed out after {seconds}s", command.join(" "))),
+                Err(_) => {
+                    Outcome::Failure(format!("command timed out: {:?} timed out after {seconds}s", command.join(" ")))
+                }
             };
         }
         if let Some(action) = &probe.http_get {

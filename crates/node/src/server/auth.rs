@@ -92,7 +92,11 @@ impl Authorizer {
         }
         Err(Refusal::new(
             StatusCode::FORBIDDEN,
-            format!("Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)={:?})", caller.name, subresources(path)),
+            format!(
+                "Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)={:?})",
+                caller.name,
+                subresources(path)
+            ),
         ))
     }
 
@@ -123,7 +127,10 @@ impl Authorizer {
         let api: Api<SubjectAccessReview> = Api::all(self.client.clone());
         let answer = api.create(&PostParams::default(), &review).await.map_err(|error| {
             let why = base::error::chain(&error);
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("Authorization error (user={}): {why}", caller.name))
+            Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("Authorization error (user={}): {why}", caller.name),
+            )
         })?;
         let allowed = answer.status.is_some_and(|status| status.allowed && !status.denied.unwrap_or(false));
         let mut known = self.known.lock();

@@ -73,7 +73,8 @@ fn negotiate(headers: &HeaderMap) -> Result<(Dialect, Vec<u8>), Refusal> {
         values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
     };
     if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
-        let remedy = "unable to upgrade: this node speaks WebSocket, not SPDY; use a client of Kubernetes 1.31 or newer";
+        let remedy =
+            "unable to upgrade: this node speaks WebSocket, not SPDY; use a client of Kubernetes 1.31 or newer";
         return Err(Refusal::bad(remedy));
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or_else(|| Refusal::bad("Sec-WebSocket-Key is missing"))?;
@@ -136,7 +137,12 @@ where
 }
 
 /// Pumps until the command has ended; its status, or none when the caller left first.
-async fn converse<R>(mut session: Session, stream: &mut R, dialect: Dialect, out: &mpsc::Sender<Message>) -> Option<Value>
+async fn converse<R>(
+    mut session: Session,
+    stream: &mut R,
+    dialect: Dialect,
+    out: &mpsc::Sender<Message>,
+) -> Option<Value>
 where
     R: futures::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
 {

@@ -103,10 +103,7 @@ fn a_crash_loop_names_its_back_off_and_keeps_the_last_exit() {
     let status = compute(&pod(&[]), &observed, &PodStatus::default(), at(3));
     let container = &status.container_statuses.as_ref().unwrap()[0];
     let waiting = container.state.as_ref().unwrap().waiting.as_ref().unwrap();
-    assert_eq!(
-        waiting.message.as_deref(),
-        Some("back-off 10s restarting failed container=c pod=web_shop(u-1)")
-    );
+    assert_eq!(waiting.message.as_deref(), Some("back-off 10s restarting failed container=c pod=web_shop(u-1)"));
     assert_eq!(container.last_state.as_ref().unwrap().terminated.as_ref().unwrap().exit_code, 3);
     assert_eq!((container.restart_count, status.phase.as_deref()), (1, Some("Running")));
 }

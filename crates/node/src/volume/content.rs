@@ -197,8 +197,7 @@ mod tests {
         let key = TokenKey { audience: String::new(), seconds: 3607 };
         let tokens = BTreeMap::from([(key, "jwt".to_owned())]);
         let facts = Facts::default();
-        let inputs =
-            Inputs { pod: &pod, facts: &facts, objects: &objects, tokens: &tokens, user: None, group: None };
+        let inputs = Inputs { pod: &pod, facts: &facts, objects: &objects, tokens: &tokens, user: None, group: None };
         let payload = payload(&inputs, &volume)?;
         Ok(payload.into_iter().map(|(path, f)| (path, (String::from_utf8(f.data).unwrap(), f.mode))).collect())
     }

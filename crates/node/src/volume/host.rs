@@ -57,9 +57,9 @@ pub(crate) fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource) -> Result<(),
                 None => None,
                 Some(limit) => Some(limit.0.parse::<Quantity>().map_err(|_| format!("sizeLimit {:?}", limit.0))?),
             };
-            let options = size.filter(|size| size.value() > 0).map_or("mode=1777".to_owned(), |size| {
-                format!("mode=1777,size={}", size.value())
-            });
+            let options = size
+                .filter(|size| size.value() > 0)
+                .map_or("mode=1777".to_owned(), |size| format!("mode=1777,size={}", size.value()));
             let options = std::ffi::CString::new(options).map_err(|error| told("mount tmpfs at", &error))?;
             mount("tmpfs", dir, "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, Some(options.as_c_str()))
                 .map_err(|error| told("mount tmpfs at", &error))?;

@@ -13,11 +13,26 @@ use knarr_node::runtime::{
 use tokio::io::AsyncReadExt as _;
 
 pub(crate) struct World {
-    pub(crate) dir: tempfile::TempDir,
+    pub(crate) dir: Directory,
     pub(crate) cluster: String,
     pub(crate) runtime: Runtime,
     pub(crate) sandbox: Sandbox,
     children: tasks::Context,
+}
+
+pub(crate) enum Directory {
+    Own(tempfile::TempDir),
+    /// Made, and removed, by another process.
+    Borrowed(PathBuf),
+}
+
+impl Directory {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Own(dir) => dir.path(),
+            Self::Borrowed(dir) => dir,
+        }
+    }
 }
 
 impl World {
@@ -30,7 +45,18 @@ impl World {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let cluster = format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         make_layer(&dir.path().join("layer"));
-        let (children, _keep) = context();
+        fs::write(dir.path().join("cluster"), &cluster).unwrap();
+        Self::build(Directory::Own(dir), cluster, change).await
+    }
+
+    /// The world another process made in `dir`, with its sandbox.
+    pub(crate) async fn again(dir: &Path) -> Self {
+        let cluster = fs::read_to_string(dir.join("cluster")).unwrap();
+        Self::build(Directory::Borrowed(dir.to_owned()), cluster, |_| {}).await
+    }
+
+    async fn build(dir: Directory, cluster: String, change: impl FnOnce(&mut SandboxSpec)) -> Self {
+        let (children, _) = tasks::context_for_tests();
         let runtime = open(dir.path(), &cluster, &children);
         runtime.adopt().await.unwrap();
         let mut spec = SandboxSpec { pod: pod(), hostname: "testhost".into(), ..SandboxSpec::default() };
@@ -135,10 +161,6 @@ impl Drop for World {
             eprintln!("cleaning up: {error}");
         }
     }
-}
-
-fn context() -> (tasks::Context, ()) {
-    (tasks::context_for_tests().0, ())
 }
 
 fn open(dir: &Path, cluster: &str, context: &tasks::Context) -> Runtime {

@@ -30,7 +30,8 @@ use crate::agent::objects::Hub;
 use crate::env::fields::Facts;
 use crate::image::{self, Image, PullError, PullOptions};
 use crate::runtime::{
-    Container, ContainerSpec, Error, ExecError, ExecSpec, Exit, PodRef, Sandbox, SandboxSpec, Session, StartError, State,
+    Container, ContainerSpec, Error, ExecError, ExecSpec, Exit, PodRef, Sandbox, SandboxSpec, Session, StartError,
+    State,
 };
 
 type Answer = Response<http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>>;
@@ -137,7 +138,7 @@ impl World {
             runs.values().find(|run| run.spec.name == name && run.exit.is_none()).map(|run| run.spec.id.clone())
         };
         let started = runs.wait_for(|runs| alive(runs).is_some());
-        let id = alive(&*tokio::time::timeout(Duration::from_secs(20), started).await.unwrap().unwrap()).unwrap();
+        let id = alive(&tokio::time::timeout(Duration::from_secs(20), started).await.unwrap().unwrap()).unwrap();
         self.machine.end(&id, code);
     }
 
@@ -210,7 +211,9 @@ impl Api {
             }
             (&Method::GET, "/api/v1/namespaces/shop/configmaps") => {
                 let items: Vec<Value> = self.config_maps.borrow().values().cloned().collect();
-                reply(&json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "2"}, "items": items}))
+                reply(
+                    &json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "2"}, "items": items}),
+                )
             }
             (&Method::GET, _) if query.contains("watch=true") => stream(futures::stream::pending().boxed()),
             (&Method::GET, _) => {

@@ -57,7 +57,8 @@ async fn input_resizes_and_the_close_signal_reach_the_command() {
     let (input, mut command) = tokio::io::duplex(64);
     let mut stdin: Option<Writer> = Some(Box::new(input));
     let (sizes, size) = tokio::sync::watch::channel(None);
-    let messages = [vec![0, b'h', b'i'], [&[4][..], br#"{"Width":80,"Height":24}"#].concat(), vec![255, 0], vec![0, b'x']];
+    let messages =
+        [vec![0, b'h', b'i'], [&[4][..], br#"{"Width":80,"Height":24}"#].concat(), vec![255, 0], vec![0, b'x']];
     let mut stream = futures::stream::iter(messages.map(|data| Ok(Message::Binary(data.into()))));
     listen(&mut stream, Dialect::V5, &mut stdin, &sizes).await;
     let mut heard = String::new();
