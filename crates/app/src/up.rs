@@ -75,6 +75,7 @@ async fn start(
         cluster_name: settings.place.name.clone(),
         pod_cidr: format!("{}/24", settings.pods.network),
         cluster_cidr: settings.pods.to_string(),
+        service_cidr: settings.services.to_string(),
         run_dir: settings.place.run_dir.join("net"),
         mtu: 1500,
     })

@@ -1,1 +1,2 @@
-//! placeholder
+//! The rules of ARCHITECTURE.md that a machine can check: layers, and what must not be used where.
+//! See `tests/rules.rs`.
