@@ -71,7 +71,9 @@ pub(crate) enum Error {
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the service range {0:?} is not one CIDR such as 10.43.0.0/16, or an IPv4 and an IPv6 one separated by a comma")]
+#[error(
+    "the service range {0:?} is not one CIDR such as 10.43.0.0/16, or an IPv4 and an IPv6 one separated by a comma"
+)]
 pub struct RangeFault(String);
 
 /// The addresses of one CIDR, without its network address and (IPv4) broadcast address.
@@ -124,10 +126,6 @@ impl Cidr {
     pub(crate) fn family(&self) -> Family {
         self.family
     }
-
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
 }
 
 /// Reads the service range: one CIDR, or one of each family with the default family first.
@@ -173,10 +171,6 @@ impl Services {
     /// The configured families, default first.
     pub(crate) fn families(&self) -> Vec<Family> {
         self.cidrs.iter().map(|cidr| cidr.family).collect()
-    }
-
-    pub(crate) fn cidrs(&self) -> &[Cidr] {
-        &self.cidrs
     }
 
     /// Takes all numbers that stored services show. Returns where to follow from.

@@ -52,12 +52,8 @@ impl Api {
     pub fn build(config: Config, store: Arc<dyn Store>) -> Result<Self, BuildError> {
         let tls = tls::server_config(&config)?;
         let core = Arc::new(Core::new(config, store)?);
-        let inner = Inner {
-            core,
-            metrics: Arc::default(),
-            discovery: Documents::default(),
-            started: AtomicBool::new(false),
-        };
+        let inner =
+            Inner { core, metrics: Arc::default(), discovery: Documents::default(), started: AtomicBool::new(false) };
         Ok(Self { inner: Arc::new(inner), tls })
     }
 

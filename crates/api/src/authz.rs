@@ -1,6 +1,6 @@
 //! Authorization: may this user do that?
 //!
-//! Invariant: nothing is allowed that no authorizer allowed; the first clear answer wins and an opinion-less chain means no.
+//! Invariant: nothing is allowed that no authorizer allowed. There is no veto: no authorizer of ours needs one.
 //! The chain is the one upstream starts with (`--authorization-mode=Node,RBAC`), behind the rule that `system:masters` may
 //! do everything, so that a broken RBAC object can always be repaired.
 //!
@@ -29,8 +29,6 @@ pub(crate) enum Decision {
     Allow,
     /// Not allowed here, but another authorizer may; the text says why not.
     NoOpinion(String),
-    /// Refused whatever others say.
-    Deny(String),
 }
 
 impl Decision {
@@ -75,7 +73,7 @@ impl Authorizer for Chain {
             match link.authorize(attributes) {
                 Decision::NoOpinion(reason) if reason.is_empty() => {}
                 Decision::NoOpinion(reason) => reasons.push(reason),
-                clear => return clear,
+                Decision::Allow => return Decision::Allow,
             }
         }
         Decision::NoOpinion(reasons.join("\n"))

@@ -7,13 +7,7 @@ use kinds::Kind;
 use parking_lot::Mutex;
 use store::Record;
 
-use crate::{
-    body::Body,
-    identity::User,
-    negotiate::Accepts,
-    options::Options,
-    request::Info,
-};
+use crate::{body::Body, identity::User, negotiate::Accepts, options::Options, request::Info};
 
 pub(crate) struct Call {
     pub(crate) user: User,
@@ -26,7 +20,14 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(user: User, info: Info, options: Options, accepts: Accepts, content_type: &str, body: Bytes) -> Self {
+    pub(crate) fn new(
+        user: User,
+        info: Info,
+        options: Options,
+        accepts: Accepts,
+        content_type: &str,
+        body: Bytes,
+    ) -> Self {
         let content_type = content_type.to_owned();
         Self { user, info, options, accepts, content_type, body, warnings: Mutex::default() }
     }
@@ -48,11 +49,22 @@ impl Call {
 /// What a verb answers; put into bytes by `respond`, in the form and shape the client asked for.
 pub(crate) enum Answer {
     /// A stored object; its bytes go out as they are when the client speaks the storage version.
-    Record { code: u16, kind: Arc<Kind>, record: Arc<Record> },
+    Record {
+        code: u16,
+        kind: Arc<Kind>,
+        record: Arc<Record>,
+    },
     /// An object that is not stored in this form: a dry run, a Scale, a review, a Status.
-    Object { code: u16, value: serde_json::Value },
+    Object {
+        code: u16,
+        value: serde_json::Value,
+    },
     /// As [`Answer::Object`], for an object of a kind that has a table.
-    Unstored { code: u16, kind: Arc<Kind>, value: serde_json::Value },
+    Unstored {
+        code: u16,
+        kind: Arc<Kind>,
+        value: serde_json::Value,
+    },
     List(List),
     /// A watch, a log, an upgraded connection: already a response.
     Response(http::Response<Body>),

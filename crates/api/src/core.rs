@@ -27,7 +27,9 @@ use crate::{
 pub enum BuildError {
     #[error("cannot set up access control")]
     Access(#[from] access::Fault),
-    #[error("cannot read runtime-config {entry:?}: write GROUP/VERSION=true or GROUP/VERSION=false, of a version we know")]
+    #[error(
+        "cannot read runtime-config {entry:?}: write GROUP/VERSION=true or GROUP/VERSION=false, of a version we know"
+    )]
     RuntimeConfig { entry: String },
     #[error("cannot use the serving certificate or the client authority")]
     Tls(#[from] crate::tls::Error),
@@ -71,7 +73,7 @@ impl Core {
         let attributes = Attributes::resource(user, verb, &kind.group, &kind.plural, namespace, name);
         match self.access.authorizer.authorize(&attributes) {
             Decision::Allow => Ok(()),
-            Decision::NoOpinion(why) | Decision::Deny(why) => Err(ApiError::forbidden(&attributes, &why)),
+            Decision::NoOpinion(why) => Err(ApiError::forbidden(&attributes, &why)),
         }
     }
 
@@ -181,14 +183,14 @@ fn switches(entries: &[String], catalog: &Catalog) -> Result<HashMap<String, boo
 }
 
 /// The store key of an object.
-pub fn key(kind: &Kind, namespace: &str, name: &str) -> String {
+pub(crate) fn key(kind: &Kind, namespace: &str, name: &str) -> String {
     let mut key = prefix(kind, namespace);
     key.push_str(name);
     key
 }
 
 /// The store prefix of a kind's objects, in one namespace or (empty, or cluster-scoped) of all.
-pub fn prefix(kind: &Kind, namespace: &str) -> String {
+pub(crate) fn prefix(kind: &Kind, namespace: &str) -> String {
     let (group, _, plural) = &kind.storage;
     let group = if group.is_empty() { "core" } else { group };
     if kind.namespaced && !namespace.is_empty() {
@@ -207,6 +209,6 @@ pub(crate) fn parse(record: &Record) -> Value {
 }
 
 /// The string at a JSON pointer, or nothing.
-pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }

@@ -13,8 +13,6 @@ use crate::{
     options::FieldValidation,
 };
 
-
-
 mod protobuf;
 
 #[derive(Debug)]
@@ -53,15 +51,15 @@ pub(crate) fn parse(call: &Call, expected: &str) -> Result<Parsed, ApiError> {
     let parsed = match negotiate::body_format(&call.content_type)? {
         BodyFormat::Json => json(&call.body),
         BodyFormat::Yaml => yaml(&call.body),
-        BodyFormat::Protobuf => {
-            protobuf::decode(&call.body).map(|value| Parsed { value, duplicates: Vec::new() })
-        }
+        BodyFormat::Protobuf => protobuf::decode(&call.body).map(|value| Parsed { value, duplicates: Vec::new() }),
     };
     let fault = match parsed {
         Ok(parsed) if parsed.value.is_object() => return Ok(parsed),
         Ok(parsed) => {
             let found = json_type(&parsed.value);
-            format!("json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string; Kind string }}")
+            format!(
+                "json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string; Kind string }}"
+            )
         }
         Err(fault) => fault,
     };
@@ -103,7 +101,8 @@ fn identify(value: &mut Value, kind: &Kind) -> Result<(), ApiError> {
 /// Types and unknown fields of an object that came in a body.
 fn checked(call: &Call, kind: &Kind, value: &mut Value, duplicates: &[String]) -> Result<(), ApiError> {
     let refuse = |why: String| {
-        let message = format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind);
+        let message =
+            format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind);
         Err(ApiError::bad_request(message))
     };
     if let Err(error) = kinds::coerce(kind, value) {

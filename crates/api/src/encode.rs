@@ -12,7 +12,7 @@ const HEADER: usize = 4;
 const FIELD: &str = "resourceVersion";
 
 /// The bytes to hand to `store.commit`. Any resourceVersion in `object` is left out.
-pub fn stored(object: &Value) -> Bytes {
+pub(crate) fn stored(object: &Value) -> Bytes {
     let mut out = Vec::with_capacity(1024);
     out.put_u32_le(0);
     let mut splice = 0;

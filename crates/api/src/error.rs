@@ -38,7 +38,7 @@ pub struct StatusCause {
 }
 
 /// `deployments.apps`, or `pods` in the core group.
-pub fn group_resource(kind: &Kind) -> String {
+pub(crate) fn group_resource(kind: &Kind) -> String {
     qualified(&kind.plural, &kind.group)
 }
 

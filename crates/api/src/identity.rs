@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 /// Group of everybody who proved an identity.
-pub const AUTHENTICATED: &str = "system:authenticated";
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 /// Group of everybody who did not.
-pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Members may do everything; RBAC is not asked.
-pub const MASTERS: &str = "system:masters";
+pub(crate) const MASTERS: &str = "system:masters";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {

@@ -69,9 +69,12 @@ fn clauses(accept: &str) -> Vec<Clause<'_>> {
         .map(|clause| {
             let mut parts = clause.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default();
-            let parameters: Vec<(&str, &str)> =
-                parts.filter_map(|part| part.split_once('=')).map(|(name, value)| (name.trim(), value.trim())).collect();
-            let quality = parameters.iter().find(|(name, _)| *name == "q").and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
+            let parameters: Vec<(&str, &str)> = parts
+                .filter_map(|part| part.split_once('='))
+                .map(|(name, value)| (name.trim(), value.trim()))
+                .collect();
+            let quality =
+                parameters.iter().find(|(name, _)| *name == "q").and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
             Clause { media, parameters, quality }
         })
         .filter(|clause| !clause.media.is_empty())
@@ -166,9 +169,15 @@ mod tests {
 
     #[test]
     fn the_first_clause_we_serve_wins() {
-        check("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Some((Format::Json, Shape::Table)));
+        check(
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+            Some((Format::Json, Shape::Table)),
+        );
         check("application/vnd.kubernetes.protobuf,application/json", Some((Format::Json, Shape::Object)));
-        check("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json", Some((Format::Json, Shape::Metadata)));
+        check(
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+            Some((Format::Json, Shape::Metadata)),
+        );
         check("application/json;q=0.5, application/yaml", Some((Format::Yaml, Shape::Object)));
         check("application/json;stream=watch", Some((Format::Json, Shape::Object)));
         check("*/*", Some((Format::Json, Shape::Object)));

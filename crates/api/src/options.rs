@@ -59,7 +59,9 @@ impl Options {
                 "resourceVersionMatch" => value.clone_into(&mut options.resource_version_match),
                 "watch" => options.watch = flag(value),
                 "allowWatchBookmarks" => options.allow_watch_bookmarks = flag(value),
-                "timeoutSeconds" => options.timeout_seconds = u64::try_from(integer::<i64>("timeoutSeconds", value)?).ok(),
+                "timeoutSeconds" => {
+                    options.timeout_seconds = u64::try_from(integer::<i64>("timeoutSeconds", value)?).ok()
+                }
                 "sendInitialEvents" => options.send_initial_events = Some(flag(value)),
                 "dryRun" => options.dry_run = dry_run(value)?,
                 "fieldValidation" => options.field_validation = field_validation(value)?,
@@ -160,7 +162,9 @@ impl DeleteOptions {
         }
         match self.propagation.as_deref() {
             None | Some("Foreground" | "Background" | "Orphan") => {}
-            Some(other) => errors.push(unsupported("propagationPolicy", other, &["Foreground", "Background", "Orphan"])),
+            Some(other) => {
+                errors.push(unsupported("propagationPolicy", other, &["Foreground", "Background", "Orphan"]))
+            }
         }
         if errors.is_empty() {
             return Ok(());
@@ -232,7 +236,9 @@ mod tests {
     fn contradicting_list_options_are_refused_with_the_field() {
         assert_eq!(message("resourceVersion=5&resourceVersionMatch=Exact", false), "ok");
         assert_eq!(message("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", true), "ok");
-        assert!(message("resourceVersionMatch=Exact", false).contains("is forbidden unless resourceVersion is provided"));
+        assert!(
+            message("resourceVersionMatch=Exact", false).contains("is forbidden unless resourceVersion is provided")
+        );
         assert!(message("resourceVersion=0&resourceVersionMatch=Exact", false).starts_with("422 "));
         assert!(message("resourceVersion=5&resourceVersionMatch=Newest", false).contains("Unsupported value"));
         assert!(message("sendInitialEvents=true", true).contains("NotOlderThan"));

@@ -75,7 +75,7 @@ fn admit_sender(core: &Core, parts: &Parts, info: &Info) -> Result<User, ApiErro
     let attributes = info.attributes(&user);
     match core.access.authorizer.authorize(&attributes) {
         Decision::Allow => Ok(user),
-        Decision::NoOpinion(why) | Decision::Deny(why) => Err(ApiError::forbidden(&attributes, &why)),
+        Decision::NoOpinion(why) => Err(ApiError::forbidden(&attributes, &why)),
     }
 }
 

@@ -236,7 +236,7 @@ mod tests {
     fn the_table_holds_upstreams_roles_and_every_binding_names_one_of_them() {
         let objects = objects();
         let of = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).count();
-        assert_eq!((of("ClusterRole"), of("ClusterRoleBinding"), of("Role"), of("RoleBinding")), (71, 52, 7, 7));
+        assert_eq!((of("ClusterRole"), of("ClusterRoleBinding"), of("Role"), of("RoleBinding")), (69, 50, 7, 7));
         let names: HashSet<(&str, &str)> = objects
             .iter()
             .map(|object| (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap()))

@@ -33,8 +33,7 @@ pub(crate) struct Hints<'a> {
 
 impl Info {
     pub(crate) fn parse(method: &Method, path: &str, hints: Hints<'_>) -> Self {
-        let mut info =
-            Self { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
+        let mut info = Self { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
         hints.field_selector.clone_into(&mut info.field_selector);
         let segments: Vec<String> = path
             .trim_matches('/')
@@ -154,14 +153,20 @@ mod tests {
         check("GET /api/v1/pods", "list [] v1 ns= pods name= sub= tail=");
         check("GET /api/v1/pods?watch=true", "watch [] v1 ns= pods name= sub= tail=");
         check("GET /api/v1/namespaces/a/pods/b", "get [] v1 ns=a pods name=b sub= tail=");
-        check("PUT /apis/apps/v1/namespaces/a/deployments/b/status", "update [apps] v1 ns=a deployments name=b sub=status tail=");
+        check(
+            "PUT /apis/apps/v1/namespaces/a/deployments/b/status",
+            "update [apps] v1 ns=a deployments name=b sub=status tail=",
+        );
         check("GET /api/v1/namespaces/a", "get [] v1 ns=a namespaces name=a sub= tail=");
         check("PUT /api/v1/namespaces/a/finalize", "update [] v1 ns=a namespaces name=a sub=finalize tail=");
         check("DELETE /api/v1/namespaces/a/pods", "deletecollection [] v1 ns=a pods name= sub= tail=");
         check("GET /api/v1/watch/namespaces/a/pods/b", "watch [] v1 ns=a pods name=b sub= tail=");
         check("GET /api/v1/namespaces/a/pods/b/proxy/x/y", "get [] v1 ns=a pods name=b sub=proxy tail=x/y");
         check("GET /api/v1/namespaces/a/pods?fieldSelector=metadata.name=b", "list [] v1 ns=a pods name=b sub= tail=");
-        check("GET /apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "get [rbac.authorization.k8s.io] v1 ns= clusterroles name=system:node sub= tail=");
+        check(
+            "GET /apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+            "get [rbac.authorization.k8s.io] v1 ns= clusterroles name=system:node sub= tail=",
+        );
     }
 
     #[test]

@@ -26,9 +26,7 @@ pub(crate) fn answer(core: &Core, call: &Call, answer: Answer) -> Response<Body>
     let mut response = match answer {
         Answer::Response(response) => response,
         Answer::Object { code, value } => value_response(code, &value, &call.accepts),
-        Answer::Unstored { code, kind, value } => {
-            value_response(code, &shaped(call, &kind, value), &call.accepts)
-        }
+        Answer::Unstored { code, kind, value } => value_response(code, &shaped(call, &kind, value), &call.accepts),
         Answer::Record { code, kind, record } => {
             if call.accepts.is_plain() && core.foreign_storage(&kind).is_none() {
                 plain(code, JSON, record.value.clone())
@@ -102,7 +100,8 @@ fn stored_list(kind: &Kind, metadata: &Value, records: Vec<Arc<Record>>) -> Resp
     let (list_kind, version) = (kind.list_kind(), kind.api_version());
     let head = format!("{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":[");
     let total: usize = records.iter().map(|record| record.value.len() + 1).sum();
-    let mut listing = Listing { head: Some(head), records: records.into_iter(), room: CHUNK, first: true, ended: false };
+    let mut listing =
+        Listing { head: Some(head), records: records.into_iter(), room: CHUNK, first: true, ended: false };
     if total + 1024 < CHUNK {
         listing.room = total + 1024;
         let bytes = listing.next().unwrap_or_default();

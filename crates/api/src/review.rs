@@ -15,7 +15,13 @@ use crate::{
 };
 
 /// Answers a review of `kind`, created by `user`.
-pub(crate) fn create(core: &Core, user: &User, kind: &Kind, namespace: &str, mut review: Value) -> Result<Value, ApiError> {
+pub(crate) fn create(
+    core: &Core,
+    user: &User,
+    kind: &Kind,
+    namespace: &str,
+    mut review: Value,
+) -> Result<Value, ApiError> {
     let status = match kind.kind.as_str() {
         "TokenReview" => token(core, &review)?,
         "SelfSubjectReview" => json!({"userInfo": user_info(user)}),
@@ -122,10 +128,6 @@ fn access(core: &Core, user: &User, kind: &Kind, review: &Value) -> Result<Value
     let mut status = json!({"allowed": false});
     match core.access.authorizer.authorize(&ask) {
         Decision::Allow => status["allowed"] = json!(true),
-        Decision::Deny(why) => {
-            status["denied"] = json!(true);
-            status["reason"] = json!(why);
-        }
         Decision::NoOpinion(why) if !why.is_empty() => status["reason"] = json!(why),
         Decision::NoOpinion(_) => {}
     }

@@ -102,7 +102,10 @@ async fn complaint(info: &Info, answer: Response<Body>) -> ApiError {
         }
         StatusCode::INTERNAL_SERVER_ERROR => ApiError::internal(said),
         code => {
-            let message = format!("the server responded with the status code {} but did not return more information", code.as_u16());
+            let message = format!(
+                "the server responded with the status code {} but did not return more information",
+                code.as_u16()
+            );
             ApiError::new(code.as_u16(), "", message).with_cause("UnexpectedServerResponse", said, "")
         }
     }
@@ -114,7 +117,7 @@ async fn session(core: &Core, user: &User, info: &Info, request: Request<Body>) 
         "create".clone_into(&mut ask.verb);
         match core.access.authorizer.authorize(&ask) {
             Decision::Allow => {}
-            Decision::NoOpinion(why) | Decision::Deny(why) => return Err(ApiError::forbidden(&ask, &why)),
+            Decision::NoOpinion(why) => return Err(ApiError::forbidden(&ask, &why)),
         }
     }
     if !matches!(*request.method(), Method::GET | Method::POST) {

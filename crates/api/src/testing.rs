@@ -13,7 +13,7 @@ pub(crate) fn config() -> Config {
     let pair = |authority: &pki::Authority, name: &str, usage| {
         let request = pki::Request {
             common_name: name.to_owned(),
-            organizations: vec![],
+            organization: None,
             names: vec!["127.0.0.1".to_owned()],
             usage,
             lifetime: std::time::Duration::from_secs(3600),

@@ -257,9 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn wrong_requests_are_refused_with_upstreams_words() {
-        let bound = |kind: &str, name: &str, uid: &str| {
-            json!({"spec": {"boundObjectRef": {"kind": kind, "apiVersion": "v1", "name": name, "uid": uid}}})
-        };
+        let bound = |kind: &str, name: &str, uid: &str| json!({"spec": {"boundObjectRef": {"kind": kind, "apiVersion": "v1", "name": name, "uid": uid}}});
         refused(
             json!({"spec": {"expirationSeconds": 599}}),
             expect![[r#"422 TokenRequest.authentication.k8s.io "" is invalid: spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes"#]],
@@ -268,7 +266,9 @@ mod tests {
         refused(bound("Pod", "gone", ""), expect![[r#"404 pods "gone" not found"#]]).await;
         refused(
             bound("Pod", "q", ""),
-            expect![[r#"400 cannot bind token for serviceaccount "web" to pod running with different serviceaccount name."#]],
+            expect![[
+                r#"400 cannot bind token for serviceaccount "web" to pod running with different serviceaccount name."#
+            ]],
         )
         .await;
         refused(
@@ -276,11 +276,8 @@ mod tests {
             expect![[r#"409 Operation cannot be fulfilled on Pod "p": the UID in the bound object reference (pod-0) does not match the UID in record. The object might have been deleted and then recreated"#]],
         )
         .await;
-        refused(
-            bound("ConfigMap", "c", ""),
-            expect!["400 cannot bind token to object of type /v1, Kind=ConfigMap"],
-        )
-        .await;
+        refused(bound("ConfigMap", "c", ""), expect!["400 cannot bind token to object of type /v1, Kind=ConfigMap"])
+            .await;
     }
 
     #[tokio::test]
@@ -288,7 +285,8 @@ mod tests {
         let core = world().await;
         let ask = |node: &str, target: Value| {
             let user = User::component(format!("system:node:{node}"), &["system:nodes"]);
-            create(&core, &user, "ns", "web", json!({"spec": {"boundObjectRef": target}})).map_err(|error| error.message)
+            create(&core, &user, "ns", "web", json!({"spec": {"boundObjectRef": target}}))
+                .map_err(|error| error.message)
         };
         let target = json!({"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "pod-1"});
         ask("n1", target.clone()).unwrap();

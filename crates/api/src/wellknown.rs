@@ -172,13 +172,7 @@ fn aggregated(inner: &Inner, parts: &Parts, legacy: bool) -> Option<Response<Bod
     Some(response)
 }
 
-fn openapi(
-    inner: &Inner,
-    parts: &Parts,
-    group: &str,
-    version: &str,
-    query: &str,
-) -> Result<Response<Body>, ApiError> {
+fn openapi(inner: &Inner, parts: &Parts, group: &str, version: &str, query: &str) -> Result<Response<Body>, ApiError> {
     if !discovery::served_versions(&inner.core).any(|(held, served)| held == group && served == version) {
         return Err(ApiError::no_such_path());
     }

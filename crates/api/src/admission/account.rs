@@ -112,8 +112,8 @@ fn mount_token(pod: &mut Value) {
         None => (format!("{VOLUME}{}", base::names::suffix(5)), true),
     };
     let mut needed = false;
-    for list in ["initContainers", "containers"] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+    for list in ["/spec/initContainers", "/spec/containers"] {
+        for container in pod.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             let mounts = container["volumeMounts"].as_array().map(Vec::as_slice).unwrap_or_default();
             if mounts.iter().any(|mount| mount["mountPath"] == MOUNT) {
                 continue;

@@ -206,7 +206,9 @@ async fn refusals_speak_upstreams_words() {
     check(
         &user(),
         pod(json!({"serviceAccountName": "gone"})),
-        expect![[r#"403 pods "p" is forbidden: error looking up service account ns/gone: serviceaccount "gone" not found"#]],
+        expect![[
+            r#"403 pods "p" is forbidden: error looking up service account ns/gone: serviceaccount "gone" not found"#
+        ]],
     )
     .await;
     check(
@@ -215,9 +217,7 @@ async fn refusals_speak_upstreams_words() {
         expect![[r#"403 pods "p" is forbidden: no PriorityClass with name gone was found"#]],
     )
     .await;
-    let config = |namespace: &str| {
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": namespace}})
-    };
+    let config = |namespace: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": namespace}});
     check(&user(), config("gone"), expect![[r#"404 namespaces "gone" not found"#]]).await;
     check(
         &user(),
@@ -319,12 +319,8 @@ async fn an_ingress_gets_the_default_class_and_a_node_its_first_taint() {
     )
     .await;
     let other = User::component("system:node:n2", &["system:nodes"]);
-    check(
-        &other,
-        node,
-        expect![[r#"403 nodes "n1" is forbidden: node "n2" is not allowed to modify node "n1""#]],
-    )
-    .await;
+    check(&other, node, expect![[r#"403 nodes "n1" is forbidden: node "n2" is not allowed to modify node "n1""#]])
+        .await;
 }
 
 #[tokio::test]

@@ -23,7 +23,11 @@ const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 
 /// The identity the headers ask for; none if they ask for nothing.
-pub(crate) fn impersonate(authorizer: &dyn Authorizer, user: &User, headers: &HeaderMap) -> Result<Option<User>, ApiError> {
+pub(crate) fn impersonate(
+    authorizer: &dyn Authorizer,
+    user: &User,
+    headers: &HeaderMap,
+) -> Result<Option<User>, ApiError> {
     let values = |name: &HeaderName| -> Vec<String> {
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
     };
@@ -48,7 +52,7 @@ pub(crate) fn impersonate(authorizer: &dyn Authorizer, user: &User, headers: &He
         let attributes = Attributes::resource(user, "impersonate", group, resource, namespace, name);
         match authorizer.authorize(&attributes) {
             Decision::Allow => Ok(()),
-            Decision::NoOpinion(why) | Decision::Deny(why) => Err(ApiError::forbidden(&attributes, &why)),
+            Decision::NoOpinion(why) => Err(ApiError::forbidden(&attributes, &why)),
         }
     };
     let specified = !groups.is_empty();

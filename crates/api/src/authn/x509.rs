@@ -199,10 +199,10 @@ mod tests {
 
     use super::*;
 
-    fn leaf(authority: &Authority, name: &str, groups: &[&str], usage: Usage, days: u64) -> Vec<u8> {
+    fn leaf(authority: &Authority, name: &str, group: Option<&str>, usage: Usage, days: u64) -> Vec<u8> {
         let request = Request {
             common_name: name.to_owned(),
-            organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
+            organization: group.map(str::to_owned),
             names: vec![],
             usage,
             lifetime: Duration::from_secs(days * 86_400),
@@ -215,11 +215,11 @@ mod tests {
     fn a_certificate_names_its_user_and_groups() {
         let authority = Authority::generate("client-ca").unwrap();
         let certificates = Certificates::new(authority.cert_pem()).unwrap();
-        let der = leaf(&authority, "kubernetes-admin", &["system:masters", "ops"], Usage::Client, 1);
+        let der = leaf(&authority, "kubernetes-admin", Some("system:masters"), Usage::Client, 1);
         for _ in 0..2 {
             let user = certificates.user(&der).unwrap();
             assert_eq!(user.name, "kubernetes-admin");
-            assert_eq!(user.groups, ["system:masters", "ops", AUTHENTICATED]);
+            assert_eq!(user.groups, ["system:masters", AUTHENTICATED]);
         }
     }
 
@@ -228,11 +228,11 @@ mod tests {
         let authority = Authority::generate("client-ca").unwrap();
         let certificates = Certificates::new(authority.cert_pem()).unwrap();
         let stranger = Authority::generate("client-ca").unwrap();
-        let foreign = leaf(&stranger, "a", &[], Usage::Client, 1);
+        let foreign = leaf(&stranger, "a", None, Usage::Client, 1);
         assert!(matches!(certificates.user(&foreign), Err(Error::Untrusted(_))));
-        let server = leaf(&authority, "a", &[], Usage::Server, 1);
+        let server = leaf(&authority, "a", None, Usage::Server, 1);
         assert!(matches!(certificates.user(&server), Err(Error::Untrusted(_))));
-        let der = leaf(&authority, "a", &[], Usage::Client, 1);
+        let der = leaf(&authority, "a", None, Usage::Client, 1);
         certificates.user(&der).unwrap();
         let later = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_secs(2 * 86_400);
         assert!(matches!(certificates.user_at(&der, later), Err(Error::Expired)), "also when it is remembered");
@@ -243,7 +243,7 @@ mod tests {
     fn a_certificate_without_a_name_is_nobody() {
         let authority = Authority::generate("client-ca").unwrap();
         let certificates = Certificates::new(authority.cert_pem()).unwrap();
-        let der = leaf(&authority, "", &["system:masters"], Usage::Client, 1);
+        let der = leaf(&authority, "", Some("system:masters"), Usage::Client, 1);
         assert!(matches!(certificates.user(&der), Err(Error::Nameless)));
     }
 }

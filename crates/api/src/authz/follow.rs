@@ -63,7 +63,12 @@ pub(crate) fn load(store: &dyn Store, rbac: &Rbac, graph: &Graph) -> Result<Posi
 }
 
 /// Follows the store from `position` until the service stops.
-pub(crate) async fn run(core: Arc<Core>, rbac: Arc<Rbac>, graph: Arc<Graph>, mut position: Position) -> Result<(), Error> {
+pub(crate) async fn run(
+    core: Arc<Core>,
+    rbac: Arc<Rbac>,
+    graph: Arc<Graph>,
+    mut position: Position,
+) -> Result<(), Error> {
     loop {
         match follow(&core, &rbac, &graph, &position).await {
             Err(Error::Watch(WatchError::Closed)) => return Ok(()),

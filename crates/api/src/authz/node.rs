@@ -114,9 +114,7 @@ impl Node {
                 allow_if(own, || "can only list/watch pods with spec.nodeName field selector".to_owned())
             }
             // Admission holds these to the node's own pods.
-            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
-                Decision::Allow
-            }
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Decision::Allow,
             _ => no(""),
         }
     }

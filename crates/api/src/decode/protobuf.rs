@@ -35,7 +35,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value> {
             _ => {}
         }
     }
-    let ty = type_of(&api_version, &kind).ok_or_else(|| format!("no kind {kind:?} is registered for version {api_version:?}"))?;
+    let ty = type_of(&api_version, &kind)
+        .ok_or_else(|| format!("no kind {kind:?} is registered for version {api_version:?}"))?;
     let mut value = Reader { schema: schema::schema() }.value(ty, &Wire::Bytes(raw), 0)?;
     if let Some(fields) = value.as_object_mut() {
         fields.insert("apiVersion".to_owned(), Value::String(api_version));
@@ -49,7 +50,9 @@ fn type_of(api_version: &str, kind: &str) -> Option<TypeId> {
     if let Some(row) = kinds::Catalog::builtin().by_kind(group, version, kind) {
         return Some(row.schema);
     }
-    let speaks = |definition: &&Definition| definition.kinds.iter().any(|[g, v, k]| **g == *group && **v == *version && **k == *kind);
+    let speaks = |definition: &&Definition| {
+        definition.kinds.iter().any(|[g, v, k]| **g == *group && **v == *version && **k == *kind)
+    };
     schema::schema().definitions().iter().find(speaks).map(|definition| definition.id)
 }
 
@@ -163,10 +166,13 @@ impl Reader {
         let mut fields = Map::new();
         for field in &definition.fields {
             // what Go always emits is there even if the wire left it out
-            if field.always && !field.pointer && field.numbers[1] == 0 && field.numbers[0] != 0 {
-                if let Some(zero) = self.zero(field) {
-                    fields.insert(field.name.to_string(), zero);
-                }
+            if field.always
+                && !field.pointer
+                && field.numbers[1] == 0
+                && field.numbers[0] != 0
+                && let Some(zero) = self.zero(field.ty)
+            {
+                fields.insert(field.name.to_string(), zero);
             }
         }
         self.fill(definition, bytes, &[], &mut fields, depth)?;
@@ -255,7 +261,7 @@ impl Reader {
                 if !entry.is_object() {
                     *entry = Value::Object(Map::new());
                 }
-                let absent = || self.scalar_zero(item).unwrap_or(Value::Null);
+                let absent = || self.zero(item).unwrap_or(Value::Null);
                 entry[key] = value.unwrap_or_else(absent);
             }
             _ => {}
@@ -263,11 +269,7 @@ impl Reader {
         Ok(())
     }
 
-    fn zero(&self, field: &Field) -> Option<Value> {
-        self.scalar_zero(field.ty)
-    }
-
-    fn scalar_zero(&self, ty: TypeId) -> Option<Value> {
+    fn zero(&self, ty: TypeId) -> Option<Value> {
         match self.schema.ty(ty) {
             Type::String | Type::Bytes => Some(Value::String(String::new())),
             Type::Integer32 | Type::Integer64 => Some(Value::from(0)),

@@ -120,7 +120,11 @@ pub(crate) fn node(node: &Value, asked: &Spelled<'_>) -> Result<Target, ApiError
 }
 
 /// The endpoints `services/proxy` may go to, each with its pod: those of the asked port, in listed order.
-pub(crate) fn endpoints(service: &Value, endpoints: &Value, asked: &Spelled<'_>) -> Result<Vec<(Target, String)>, ApiError> {
+pub(crate) fn endpoints(
+    service: &Value,
+    endpoints: &Value,
+    asked: &Spelled<'_>,
+) -> Result<Vec<(Target, String)>, ApiError> {
     let none = || ApiError::unavailable(format!("no endpoints available for service {:?}", asked.name));
     let mut port_name = asked.port.to_owned();
     if let Ok(number) = asked.port.parse::<u64>() {

@@ -12,9 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use futures::future::BoxFuture;
-use http_body::{Body as _, Frame};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -76,11 +76,13 @@ pub(crate) async fn relay(
     let io = TokioIo::new(kubelets.dial(target).await?);
     let failed = |source| Error::Http { authority: authority.clone(), source };
     let (mut sender, connection) = http1::handshake(io).await.map_err(failed)?;
-    let mut connection = Box::pin(connection.with_upgrades());
-    let send = sender.send_request(far);
-    let mut response = tokio::select! {
-        response = send => response.map_err(failed)?,
-        Err(error) = &mut connection => return Err(failed(error)),
+    let mut connection = Some(Box::pin(connection.with_upgrades()));
+    let mut send = std::pin::pin!(sender.send_request(far));
+    let mut response = loop {
+        tokio::select! {
+            response = &mut send => break response.map_err(failed)?,
+            ended = ended(&mut connection) => ended.map_err(failed)?,
+        }
     };
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(near)) = (response.status(), near) {
         let far = hyper::upgrade::on(&mut response);
@@ -98,20 +100,34 @@ pub(crate) async fn relay(
     for hop in HOP_BY_HOP {
         parts.headers.remove(hop);
     }
-    let driven = Driven { connection: Some(connection), body };
+    let driven = Driven { connection, body };
     Ok(Response::from_parts(parts, driven.boxed_unsync()))
 }
 
 async fn tunnel(
     near: hyper::upgrade::OnUpgrade,
     far: hyper::upgrade::OnUpgrade,
-    connection: impl Future<Output = hyper::Result<()>>,
+    mut connection: Option<Pin<Box<impl Future<Output = hyper::Result<()>>>>>,
 ) -> Result<(), BoxError> {
-    let (near, far, connection) = tokio::join!(near, far, connection);
-    connection?;
+    let upgrades = async { tokio::join!(near, far) };
+    let mut upgrades = std::pin::pin!(upgrades);
+    let (near, far) = loop {
+        tokio::select! {
+            upgraded = &mut upgrades => break upgraded,
+            ended = ended(&mut connection) => ended?,
+        }
+    };
     let (mut near, mut far) = (TokioIo::new(near?), TokioIo::new(far?));
     tokio::io::copy_bidirectional(&mut near, &mut far).await?;
     Ok(())
+}
+
+/// The end of a connection, which is told once: later calls wait for ever.
+async fn ended<C: Future<Output = hyper::Result<()>>>(connection: &mut Option<Pin<Box<C>>>) -> hyper::Result<()> {
+    let Some(running) = connection else { return std::future::pending().await };
+    let result = running.await;
+    *connection = None;
+    result
 }
 
 /// A body that drives the connection it comes from.

@@ -89,6 +89,9 @@ fn violates(budget: &Value) -> ApiError {
     let count = |pointer: &str| budget.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     let (desired, healthy) = (count("/status/desiredHealthy"), count("/status/currentHealthy"));
     let cause = format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
-    ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10)
-        .with_cause("DisruptionBudget", cause, "")
+    ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10).with_cause(
+        "DisruptionBudget",
+        cause,
+        "",
+    )
 }

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use kinds::{FieldError, Kind};
 use serde_json::Value;
 
-use super::{
-    patch, read, update,
-    write::Rules,
-};
+use super::{patch, read, update, write::Rules};
 use crate::{
     call::{Answer, Call},
     core::Core,

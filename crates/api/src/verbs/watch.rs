@@ -255,7 +255,9 @@ impl Lines {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
         let object = match self.accepts.shape {
-            Shape::Object => json!({ "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata }),
+            Shape::Object => {
+                json!({ "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata })
+            }
             Shape::Metadata => {
                 json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata })
             }

@@ -138,8 +138,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) const OBJECT: Self =
-        Self { prepare: kinds::strategy::prepare_update, validate: kinds::validate_update };
+    pub(crate) const OBJECT: Self = Self { prepare: kinds::strategy::prepare_update, validate: kinds::validate_update };
     pub(crate) const STATUS: Self =
         Self { prepare: kinds::strategy::prepare_status_update, validate: kinds::validate_update };
 }

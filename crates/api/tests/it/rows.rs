@@ -1,182 +1,36 @@
 //! Every served row does the same things the same way.
 
+use kinds::Kind;
 use serde_json::{Value, json};
 
-use crate::support::{Server, server};
+use crate::support::{Events, Reply, Server, server};
 
-/// The least that is valid for a kind; what needs nothing is not listed.
-fn least(plural: &str) -> Value {
-    let pod_spec = json!({ "containers": [{ "name": "c", "image": "i" }] });
-    let template = json!({ "metadata": { "labels": { "app": "x" } }, "spec": pod_spec });
-    let workload = json!({ "spec": { "selector": { "matchLabels": { "app": "x" } }, "template": template } });
-    let webhook = json!({
-        "name": "hook.example.com", "clientConfig": { "url": "https://hook.example.com/" },
-        "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
-        "rules": [{ "operations": ["CREATE"], "apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["x"] }],
-    });
-    match plural {
-        "endpoints" => json!({ "subsets": [{ "addresses": [{ "ip": "10.1.2.3" }], "ports": [{ "port": 80 }] }] }),
-        "events" => json!({
-            "involvedObject": { "namespace": "default", "kind": "Pod", "name": "p" },
-            "reason": "R", "type": "Normal", "message": "m",
-        }),
-        "limitranges" => json!({ "spec": { "limits": [{ "type": "Container", "max": { "cpu": "1" } }] } }),
-        "persistentvolumeclaims" => json!({
-            "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
-        }),
-        "persistentvolumes" => json!({
-            "spec": { "accessModes": ["ReadWriteOnce"], "capacity": { "storage": "1Gi" }, "hostPath": { "path": "/x" } },
-        }),
-        "pods" => json!({ "spec": pod_spec }),
-        "podtemplates" => json!({ "template": template }),
-        "replicationcontrollers" => json!({ "spec": { "selector": { "app": "x" }, "template": template } }),
-        "resourcequotas" => json!({ "spec": { "hard": { "pods": "10" } } }),
-        "services" => json!({ "spec": { "ports": [{ "port": 80 }] } }),
-        "mutatingwebhookconfigurations" | "validatingwebhookconfigurations" => json!({ "webhooks": [webhook] }),
-        "validatingadmissionpolicies" => json!({ "spec": {
-            "matchConstraints": { "resourceRules": [{
-                "operations": ["CREATE"], "apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["x"],
-            }] },
-            "validations": [{ "expression": "true" }],
-        } }),
-        "mutatingadmissionpolicies" => json!({ "spec": {
-            "reinvocationPolicy": "Never",
-            "matchConstraints": { "resourceRules": [{
-                "operations": ["CREATE"], "apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["x"],
-            }] },
-            "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": "[]" } }],
-        } }),
-        "validatingadmissionpolicybindings" => {
-            json!({ "spec": { "policyName": "p.example.com", "validationActions": ["Deny"] } })
-        }
-        "mutatingadmissionpolicybindings" => json!({ "spec": { "policyName": "p.example.com" } }),
-        "customresourcedefinitions" => json!({
-            "metadata": { "name": "widgets.example.com" },
-            "spec": {
-                "group": "example.com", "scope": "Namespaced",
-                "names": { "plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList" },
-                "versions": [{ "name": "v1", "served": true, "storage": true,
-                    "schema": { "openAPIV3Schema": { "type": "object" } } }],
-            },
-        }),
-        "apiservices" => json!({
-            "metadata": { "name": "v1.widgets.example.com" },
-            "spec": { "group": "widgets.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10 },
-        }),
-        "controllerrevisions" => json!({ "revision": 1, "data": { "x": 1 } }),
-        "daemonsets" | "deployments" | "replicasets" => workload,
-        "statefulsets" => {
-            let mut set = workload;
-            set["spec"]["serviceName"] = json!("s");
-            set
-        }
-        "cronjobs" => {
-            let mut template = template;
-            template["spec"]["restartPolicy"] = json!("Never");
-            json!({ "spec": { "schedule": "* * * * *", "jobTemplate": { "spec": { "template": template } } } })
-        }
-        "jobs" => {
-            let mut template = template;
-            template["spec"]["restartPolicy"] = json!("Never");
-            json!({ "spec": { "template": template } })
-        }
-        "horizontalpodautoscalers" => json!({ "spec": {
-            "maxReplicas": 3, "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "d" },
-        } }),
-        "certificatesigningrequests" => json!({ "spec": {
-            "request": CSR, "signerName": "example.com/signer", "usages": ["client auth"],
-        } }),
-        "endpointslices" => json!({
-            "addressType": "IPv4", "endpoints": [{ "addresses": ["10.1.2.3"] }], "ports": [{ "name": "a", "port": 80 }],
-        }),
-        "flowschemas" => {
-            json!({ "spec": { "priorityLevelConfiguration": { "name": "exempt" }, "matchingPrecedence": 5000 } })
-        }
-        "prioritylevelconfigurations" => json!({ "spec": {
-            "type": "Limited", "limited": { "nominalConcurrencyShares": 5, "limitResponse": { "type": "Reject" } },
-        } }),
-        "ingressclasses" => json!({ "spec": { "controller": "example.com/c" } }),
-        "ingresses" => {
-            json!({ "spec": { "defaultBackend": { "service": { "name": "s", "port": { "number": 80 } } } } })
-        }
-        "ipaddresses" => json!({
-            "metadata": { "name": "10.43.9.9" },
-            "spec": { "parentRef": { "resource": "services", "namespace": "default", "name": "s" } },
-        }),
-        "networkpolicies" => json!({ "spec": { "podSelector": {} } }),
-        "servicecidrs" => json!({ "spec": { "cidrs": ["10.44.0.0/16"] } }),
-        "runtimeclasses" => json!({ "handler": "h" }),
-        "poddisruptionbudgets" => {
-            json!({ "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "x" } } } })
-        }
-        "clusterrolebindings" | "rolebindings" => json!({
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann" }],
-        }),
-        "clusterroles" | "roles" => {
-            json!({ "rules": [{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] }] })
-        }
-        "deviceclasses" => json!({ "spec": {} }),
-        "resourceclaims" => json!({ "spec": {
-            "devices": { "requests": [{ "name": "r", "exactly": { "deviceClassName": "c.example.com" } }] },
-        } }),
-        "resourceclaimtemplates" => json!({ "spec": { "spec": {
-            "devices": { "requests": [{ "name": "r", "exactly": { "deviceClassName": "c.example.com" } }] },
-        } } }),
-        "resourceslices" => json!({ "spec": {
-            "driver": "d.example.com", "nodeName": "n",
-            "pool": { "name": "p", "generation": 1, "resourceSliceCount": 1 },
-            "devices": [{ "name": "d0" }],
-        } }),
-        "priorityclasses" => json!({ "value": 10 }),
-        "csidrivers" => json!({ "spec": {} }),
-        "csinodes" => json!({ "spec": { "drivers": [{ "name": "d.example.com", "nodeID": "n" }] } }),
-        "csistoragecapacities" => json!({ "storageClassName": "c" }),
-        "storageclasses" => json!({ "provisioner": "example.com/p" }),
-        "volumeattachments" => json!({ "spec": {
-            "attacher": "a.example.com", "nodeName": "n", "source": { "persistentVolumeName": "pv" },
-        } }),
-        "volumeattributesclasses" => json!({ "driverName": "d.example.com" }),
-        "leases" => json!({ "spec": { "holderIdentity": "h", "leaseDurationSeconds": 15 } }),
-        _ => json!({}),
+/// The least that is valid for a kind, under the name `row.example.com` unless it must have another.
+fn least(kind: &Kind) -> Value {
+    let table: Value = serde_json::from_str(include_str!("least.json")).expect("a table");
+    let qualified = format!("{}.{}", kind.plural, kind.group);
+    let mut object = table.get(&qualified).or_else(|| table.get(&kind.plural)).cloned().unwrap_or_else(|| json!({}));
+    if object["metadata"]["name"].is_null() {
+        object["metadata"]["name"] = json!("row.example.com");
     }
+    object
 }
 
-const CSR: &str = include_str!("csr.b64");
-
-/// Kinds whose names may not hold a plain word.
-fn name_of(plural: &str) -> &'static str {
-    match plural {
-        "prioritylevelconfigurations" | "flowschemas" => "mine",
-        _ => "row.example.com",
-    }
-}
-
-async fn live(server: &Server, kind: &kinds::Kind) -> Result<(), String> {
-    let root = if kind.group.is_empty() {
-        format!("/api/{}", kind.version)
-    } else {
-        format!("/apis/{}/{}", kind.group, kind.version)
+fn collection(kind: &Kind) -> String {
+    let root = match kind.group.as_str() {
+        "" => format!("/api/{}", kind.version),
+        group => format!("/apis/{group}/{}", kind.version),
     };
     let scope = if kind.namespaced { "/namespaces/default" } else { "" };
-    let collection = format!("{root}{scope}/{}", kind.plural);
-    let mut object = least(&kind.plural);
-    if kind.group == "events.k8s.io" {
-        object = json!({
-            "eventTime": "2026-01-02T03:04:05.000006Z", "reportingController": "example.com/c", "reportingInstance": "i",
-            "action": "A", "reason": "R", "type": "Normal", "regarding": { "namespace": "default", "kind": "Pod", "name": "p" },
-        });
-    }
-    if object["metadata"]["name"].is_null() {
-        let label_only = ["services", "namespaces", "statefulsets"].contains(&kind.plural.as_str());
-        object["metadata"]["name"] = json!(if label_only { "row" } else { name_of(&kind.plural) });
-    }
+    format!("{root}{scope}/{}", kind.plural)
+}
+
+/// The life of one object; an error names the step that went wrong.
+async fn live(server: &Server, kind: &Kind) -> Result<(), String> {
+    let (collection, object) = (collection(kind), least(kind));
     let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
     let path = format!("{collection}/{name}");
-    let step = |what: &str, reply: &crate::support::Reply, code: u16| {
-        if reply.code == code { Ok(()) } else { Err(format!("{what} {path}: {} {}", reply.code, reply.text)) }
-    };
-
+    let step = |what: &str, reply: &Reply, code: u16| expect(what, &path, reply, code);
     let mut events = server.watch(&format!("{collection}?watch=true&fieldSelector=metadata.name={name}")).await;
     let made = server.post(&collection, object.clone()).await;
     step("create", &made, 201)?;
@@ -194,17 +48,25 @@ async fn live(server: &Server, kind: &kinds::Kind) -> Result<(), String> {
     {
         return Err(format!("list {collection}: {}", listed.text));
     }
+    change(server, &path, &got).await?;
+    end(server, kind, &path).await?;
+    told(&mut events, &name).await.map_err(|why| format!("{path}: {why}"))
+}
+
+/// Every way to change it.
+async fn change(server: &Server, path: &str, got: &Reply) -> Result<(), String> {
+    let step = |what: &str, reply: &Reply, code: u16| expect(what, path, reply, code);
     // an update that changes nothing writes nothing
-    let same = server.put(&path, got.body.clone()).await;
+    let same = server.put(path, got.body.clone()).await;
     step("update", &same, 200)?;
-    if same.version() != made.version() {
-        return Err(format!("update {path} without a change: {} became {}", made.text, same.text));
+    if same.version() != got.version() {
+        return Err(format!("update {path} without a change: {} became {}", got.text, same.text));
     }
     let mut changed = got.body.clone();
     changed["metadata"]["labels"]["by"] = json!("update");
-    let updated = server.put(&path, changed.clone()).await;
+    let updated = server.put(path, changed.clone()).await;
     step("update", &updated, 200)?;
-    let stale = server.put(&path, got.body.clone()).await;
+    let stale = server.put(path, got.body.clone()).await;
     step("stale update", &stale, 409)?;
     let labels = |by: &str| json!({ "metadata": { "labels": { "by": by } } });
     for (dialect, patch) in [
@@ -212,36 +74,43 @@ async fn live(server: &Server, kind: &kinds::Kind) -> Result<(), String> {
         ("merge-patch+json", labels("merge")),
         ("strategic-merge-patch+json", labels("strategic")),
     ] {
-        let patched = server.patch(&path, dialect, patch).await;
+        let patched = server.patch(path, dialect, patch).await;
         step(dialect, &patched, 200)?;
     }
-    let deleted = server.delete(&path, Value::Null).await;
-    step("delete", &deleted, 200)?;
+    Ok(())
+}
+
+async fn end(server: &Server, kind: &Kind, path: &str) -> Result<(), String> {
+    let deleted = server.delete(path, Value::Null).await;
+    expect("delete", path, &deleted, 200)?;
     let lets_go = deleted.body.pointer("/metadata/finalizers").is_some() || kind.plural == "namespaces";
     if lets_go {
         let finalize = if kind.plural == "namespaces" { "/finalize" } else { "" };
-        let mut held = server.get(&path).await.body;
+        let mut held = server.get(path).await.body;
         held["metadata"].as_object_mut().expect("metadata").remove("finalizers");
         held["spec"]["finalizers"] = json!([]);
         let freed = server.put(&format!("{path}{finalize}"), held).await;
-        step("finalize", &freed, 200)?;
+        expect("finalize", path, &freed, 200)?;
     }
-    let gone = server.get(&path).await;
-    step("get after delete", &gone, 404)?;
+    expect("get after delete", path, &server.get(path).await, 404)
+}
+
+/// A watcher saw it come, change and go, and nothing else.
+async fn told(events: &mut Events, name: &str) -> Result<(), String> {
     let mut seen = Vec::new();
     while seen.last().map(String::as_str) != Some("DELETED") {
         let event = events.next().await.ok_or("the watch ended early")?;
         seen.push(event["type"].as_str().unwrap_or_default().to_owned());
-        let by = event.pointer("/object/metadata/name").and_then(Value::as_str);
-        if by != Some(name.as_str()) {
-            return Err(format!("watch {path}: {event}"));
+        if event.pointer("/object/metadata/name").and_then(Value::as_str) != Some(name) {
+            return Err(format!("a foreign event {event}"));
         }
     }
     seen.dedup();
-    if seen != ["ADDED", "MODIFIED", "DELETED"] {
-        return Err(format!("watch {path}: {seen:?}"));
-    }
-    Ok(())
+    if seen == ["ADDED", "MODIFIED", "DELETED"] { Ok(()) } else { Err(format!("watched {seen:?}")) }
+}
+
+fn expect(what: &str, path: &str, reply: &Reply, code: u16) -> Result<(), String> {
+    if reply.code == code { Ok(()) } else { Err(format!("{what} {path}: {} {}", reply.code, reply.text)) }
 }
 
 #[tokio::test]
@@ -263,7 +132,8 @@ async fn every_served_kind_lives_from_create_to_delete() {
 #[tokio::test]
 async fn a_kind_is_one_object_in_all_its_versions() {
     let server = server().await;
-    let mut autoscaler = least("horizontalpodautoscalers");
+    let row = kinds::Catalog::builtin().resource("autoscaling", "v1", "horizontalpodautoscalers").expect("a row");
+    let mut autoscaler = least(row);
     autoscaler["metadata"]["name"] = json!("a");
     autoscaler["spec"]["targetCPUUtilizationPercentage"] = json!(70);
     let v1 = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";

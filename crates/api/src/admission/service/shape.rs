@@ -41,8 +41,13 @@ fn is_headless(service: &Value) -> bool {
     text(service, "clusterIP") == "None"
 }
 
+// Never by index: indexing a mutable value creates what is not there.
+fn ports_mut(service: &mut Value) -> impl Iterator<Item = &mut Value> {
+    service.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten()
+}
+
 fn remove(service: &mut Value, field: &str) {
-    if let Some(spec) = service["spec"].as_object_mut() {
+    if let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) {
         spec.remove(field);
     }
 }
@@ -87,7 +92,7 @@ pub(super) fn put_back(service: &mut Value, old: &Value) {
             let sent = service["spec"]["ports"].as_array().into_iter().flatten();
             sent.map(|port| number(&port["nodePort"])).filter(|port| *port != 0).collect()
         };
-        for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+        for port in ports_mut(service) {
             if number(&port["nodePort"]) != 0 {
                 continue;
             }
@@ -126,7 +131,7 @@ pub(super) fn drop_stale(service: &mut Value, old: &Value) {
         };
         let held = ports(old);
         if ports(service).iter().all(|port| held.contains(port)) {
-            for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+            for port in ports_mut(service) {
                 if let Some(port) = port.as_object_mut() {
                     port.remove("nodePort");
                 }
