@@ -22,8 +22,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Entry point of `knarr shim ...`: call it before any thread exists. `args` come after `shim`.
-pub fn main(args: impl Iterator<Item = OsString>) -> ! {
-    let args: Vec<OsString> = args.collect();
+pub fn main(args: Vec<OsString>) -> ! {
     if process::threads() != 1 {
         eprintln!("knarr shim: more than one thread; the shim must be entered first thing in main");
         std::process::exit(2);
