@@ -10,7 +10,7 @@ mod lifecycle;
 pub(crate) mod node;
 mod priority;
 mod rbac;
-mod service;
+pub(crate) mod service;
 mod taints;
 
 use std::sync::Arc;

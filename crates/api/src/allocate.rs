@@ -122,10 +122,6 @@ impl Cidr {
         let number = u64::try_from(value.checked_sub(self.first)?).ok()?;
         (Family::of(address) == self.family && number < self.size).then_some(number)
     }
-
-    pub(crate) fn family(&self) -> Family {
-        self.family
-    }
 }
 
 /// Reads the service range: one CIDR, or one of each family with the default family first.

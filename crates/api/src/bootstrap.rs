@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use store::{CommitError, Expect, Write};
 
 use crate::{
+    admission::service,
+    allocate::Number,
     config::Config,
     core::{self, Core, text},
     encode,
@@ -33,6 +35,8 @@ pub(crate) enum Error {
         #[source]
         source: ApiError,
     },
+    #[error("cannot read the stored services")]
+    Services(#[from] store::RangeError),
     #[error("cannot write the bootstrap objects")]
     Commit(#[from] CommitError),
 }
@@ -50,24 +54,48 @@ enum Existing {
 
 /// Makes sure that everything is there.
 pub(crate) async fn apply(core: &Core) -> Result<(), Error> {
+    core.access.services.load()?; // services may get an address here, and must not get one that is taken
     let ours = objects(&core.config).into_iter();
     // Objects of the configuration are checked like a user's; ours are held to the same rules by a test.
-    let extra = core.config.bootstrap.iter().map(|object| (object.clone(), Existing::Keep, true));
+    let extra = core.config.bootstrap.iter().map(|object| (object.clone(), existing_extra(object), true));
     let all = ours.map(|(object, existing)| (object, existing, false)).chain(extra);
-    let mut writes: Vec<Write> = Vec::new();
+    let (mut writes, mut taken): (Vec<Write>, Vec<Number>) = (Vec::new(), Vec::new());
     for (object, existing, check) in all {
-        writes.extend(write(core, object, existing, check)?);
+        match write(core, object, existing, check, &mut taken) {
+            Ok(write) => writes.extend(write),
+            Err(error) => {
+                core.access.services.settle(&taken, false);
+                return Err(error);
+            }
+        }
     }
     if writes.is_empty() {
         return Ok(());
     }
     let count = writes.len();
-    core.store.commit(writes).await?;
+    let committed = core.store.commit(writes).await;
+    core.access.services.settle(&taken, committed.is_ok());
+    committed?;
     tracing::debug!(count, "bootstrap objects written");
     Ok(())
 }
 
-fn write(core: &Core, object: Value, existing: Existing, check: bool) -> Result<Option<Write>, Error> {
+/// Where a service of ours leads may have moved since the last start; everything else is the user's.
+fn existing_extra(object: &Value) -> Existing {
+    match text(object, "/kind") {
+        "EndpointSlice" => Existing::Follow(&["endpoints", "ports"]),
+        "Endpoints" => Existing::Follow(&["subsets"]),
+        _ => Existing::Keep,
+    }
+}
+
+fn write(
+    core: &Core,
+    object: Value,
+    existing: Existing,
+    check: bool,
+    taken: &mut Vec<Number>,
+) -> Result<Option<Write>, Error> {
     let (kind_name, name) = (text(&object, "/kind").to_owned(), text(&object, "/metadata/name").to_owned());
     let version = text(&object, "/apiVersion").to_owned();
     let (group, number) = version.split_once('/').unwrap_or(("", &version));
@@ -79,10 +107,17 @@ fn write(core: &Core, object: Value, existing: Existing, check: bool) -> Result<
     let existing = if version == RBAC { Existing::Reconcile } else { existing };
     let (object, expect) = match core.store.get(&key) {
         None => {
-            let object = born(kind, object);
-            let faults = if check { kinds::validate_create(kind, &object) } else { Vec::new() };
-            if !faults.is_empty() {
-                let source = ApiError::invalid(kind, &name, &faults);
+            let mut object = born(kind, object);
+            let filled = if kind.group.is_empty() && kind.plural == "services" {
+                service::complete(core, kind, &key, &mut object, taken)
+            } else {
+                Ok(())
+            };
+            let valid = filled.and_then(|()| {
+                let faults = if check { kinds::validate_create(kind, &object) } else { Vec::new() };
+                if faults.is_empty() { Ok(()) } else { Err(ApiError::invalid(kind, &name, &faults)) }
+            });
+            if let Err(source) = valid {
                 return Err(Error::Invalid { kind: kind_name, name, source });
             }
             (object, Expect::Absent)
@@ -215,9 +250,6 @@ fn kubernetes_service(config: &Config) -> Option<Value> {
         "spec": {
             "type": "ClusterIP",
             "clusterIP": address,
-            "clusterIPs": [address],
-            "ipFamilies": [first.family().name()],
-            "ipFamilyPolicy": "SingleStack",
             "internalTrafficPolicy": "Cluster",
             "sessionAffinity": "None",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": config.port}],
@@ -272,7 +304,7 @@ mod tests {
         for (object, _) in objects(&core.config) {
             let name = text(&object, "/metadata/name").to_owned();
             let kind = text(&object, "/kind").to_owned();
-            let written = write(&core, object, Existing::Keep, true);
+            let written = write(&core, object, Existing::Keep, true, &mut Vec::new());
             assert!(matches!(written, Ok(Some(_))), "{kind} {name}: {written:?}");
         }
     }
@@ -290,6 +322,26 @@ mod tests {
         let namespace = testing::get(&core, "", "namespaces", "", "kube-node-lease");
         assert_eq!(namespace["status"]["phase"], "Active");
         assert!(namespace["metadata"]["uid"].is_string());
+    }
+
+    #[tokio::test]
+    async fn services_of_the_configuration_get_what_admission_would_give_them() {
+        let mut core = testing::core();
+        let service = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}, "spec": spec});
+        let ports = json!([{"port": 53}]);
+        core.config.bootstrap = vec![
+            service("dns", json!({"clusterIP": "10.43.0.10", "ports": ports})),
+            service("any", json!({"ports": ports})),
+        ];
+        apply(&core).await.unwrap();
+        let dns = testing::get(&core, "", "services", "default", "dns");
+        assert_eq!(dns["spec"]["clusterIPs"], json!(["10.43.0.10"]));
+        assert_eq!((&dns["spec"]["ipFamilies"], &dns["spec"]["type"]), (&json!(["IPv4"]), &json!("ClusterIP")));
+        assert!(testing::get(&core, "", "services", "default", "any")["spec"]["clusterIP"].is_string());
+        assert_eq!(core.access.services.taken(), 3);
+        core.config.bootstrap = vec![service("late", json!({"clusterIP": "10.43.0.10", "ports": ports}))];
+        let refused = apply(&core).await.unwrap_err();
+        assert!(base::error::chain(&refused).contains("provided IP is already allocated"), "{refused:?}");
     }
 
     #[tokio::test]

@@ -19,7 +19,6 @@ use crate::{
     encode,
     error::ApiError,
     identity::User,
-    names,
 };
 
 /// Why an API server cannot be built.
@@ -119,34 +118,6 @@ impl Core {
             return None;
         }
         self.catalog.resource(group, version, plural)
-    }
-
-    /// The write that creates an object without admission, for the objects a server cannot be without.
-    pub fn prepare(&self, kind: &Kind, mut object: Value) -> Result<Write, ApiError> {
-        let name = text(&object, "/metadata/name").to_owned();
-        let key = key(kind, text(&object, "/metadata/namespace"), &name);
-        kinds::default(kind, &mut object);
-        kinds::strategy::prepare_create(kind, &mut object);
-        names::birth(&mut object);
-        let errors = kinds::validate_create(kind, &object);
-        if !errors.is_empty() {
-            return Err(ApiError::invalid(kind, &name, &errors));
-        }
-        let value = encode::stored(&self.to_storage(kind, object));
-        Ok(Write::Put { key, value, expect: Expect::Absent })
-    }
-
-    /// Makes sure an object exists; false if it already did. Without admission, as [`Self::prepare`].
-    pub async fn ensure(&self, kind: &Kind, object: Value) -> Result<bool, ApiError> {
-        let (namespace, name) = (text(&object, "/metadata/namespace"), text(&object, "/metadata/name"));
-        if self.store.get(&key(kind, namespace, name)).is_some() {
-            return Ok(false);
-        }
-        match self.store.commit(vec![self.prepare(kind, object)?]).await {
-            Ok(_) => Ok(true),
-            Err(store::CommitError::Conflict { .. }) => Ok(false),
-            Err(error) => Err(ApiError::internal(error)),
-        }
     }
 
     /// Replaces an object if it still has the resourceVersion that `object` carries; without admission.

@@ -137,7 +137,7 @@ where
     let kind = core
         .catalog
         .resource(&info.group, &info.version, &info.resource)
-        .filter(|kind| core.serves(kind))
+        .filter(|kind| core.serves(kind) && is_in_scope(kind, &info))
         .ok_or_else(ApiError::no_such_path)?;
     if is_connection(&info) {
         if !kind.has_subresource(&info.subresource) {
@@ -159,6 +159,18 @@ where
     let dispatched: BoxFuture<'_, _> = Box::pin(dispatch(core, &call, kind));
     let answer = dispatched.await?;
     Ok(respond::answer(core, &call, answer))
+}
+
+/// Whether the path has the form of its kind. Permission was given for the namespace in the path, so a kind without
+/// namespaces must not be reached through one; and what is decoded to a slash must not become another key.
+fn is_in_scope(kind: &Kind, info: &Info) -> bool {
+    let own = kind.is("", "Namespace") && info.namespace == info.name;
+    let placed = kind.namespaced || info.namespace.is_empty() || own;
+    let whole =
+        !kind.namespaced || !info.namespace.is_empty() || matches!(info.verb.as_str(), "list" | "watch" | "create");
+    placed
+        && whole
+        && ![&info.namespace, &info.name].iter().any(|part| part.contains('/') || *part == "." || *part == "..")
 }
 
 /// Subresources that are a conversation with a node rather than an object.

@@ -55,13 +55,14 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
+    /// `name` is the one object the request was authorized for, if it was for one.
     pub(crate) fn parse(kind: &Kind, options: &Options, name: &str) -> Result<Self, ApiError> {
         let labels =
             LabelSelector::parse(&options.label_selector).map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let fields = if options.field_selector.is_empty() && !name.is_empty() {
-            FieldSelector::parse(&format!("{NAME}={name}")) // a legacy watch of one object
-        } else {
-            FieldSelector::parse(&options.field_selector)
+        let fields = match name {
+            "" => FieldSelector::parse(&options.field_selector),
+            // what was authorized by name is shown by name, whatever else the selector says
+            name => FieldSelector::parse(&format!("{NAME}={name},{}", options.field_selector)),
         };
         let fields = fields.map_err(|error| ApiError::bad_request(error.to_string()))?;
         let mut selection = Self { labels, fields, deep: false };

@@ -14,7 +14,7 @@ mod shape;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kinds::FieldError;
+use kinds::{FieldError, Kind};
 use serde_json::{Value, json};
 
 use super::{Admission, Admit, Operation};
@@ -40,11 +40,7 @@ impl Admission for ServiceNumbers {
         let Some(object) = admit.object.as_deref_mut() else { return Ok(()) };
         let owner: Arc<str> = core::key(admit.kind, admit.namespace, admit.name).into();
         let mut take = Take { services: &core.access.services, owner, taken: admit.taken };
-        let outcome = fill(&mut take, object, admit.old);
-        outcome.map_err(|refusal| match refusal {
-            Refusal::Invalid(faults) => ApiError::invalid(admit.kind, admit.name, &faults),
-            Refusal::Internal(why) => ApiError::internal(why),
-        })
+        fill(&mut take, object, admit.old).map_err(|refusal| refusal.told(admit.kind, admit.name))
     }
 
     fn settle(&self, core: &Core, admit: &Admit<'_>, committed: bool) {
@@ -57,6 +53,27 @@ impl Admission for ServiceNumbers {
 enum Refusal {
     Invalid(Vec<FieldError>),
     Internal(String),
+}
+
+impl Refusal {
+    fn told(self, kind: &Kind, name: &str) -> ApiError {
+        match self {
+            Self::Invalid(faults) => ApiError::invalid(kind, name, &faults),
+            Self::Internal(why) => ApiError::internal(why),
+        }
+    }
+}
+
+/// Fills in a service that is created without admission; what it takes is added to `taken`, to be settled by the caller.
+pub(crate) fn complete(
+    core: &Core,
+    kind: &Kind,
+    key: &str,
+    service: &mut Value,
+    taken: &mut Vec<Number>,
+) -> Result<(), ApiError> {
+    let mut take = Take { services: &core.access.services, owner: key.into(), taken };
+    fill(&mut take, service, None).map_err(|refusal| refusal.told(kind, core::text(service, "/metadata/name")))
 }
 
 impl From<FieldError> for Refusal {

@@ -246,7 +246,7 @@ pub(crate) fn is_over(kind: &Kind, object: &Value) -> bool {
 
 pub(crate) async fn collection(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let options = options(call)?;
-    let selection = Selection::parse(kind, &call.options, "")?;
+    let selection = Selection::parse(kind, &call.options, &call.info.name)?;
     let list = list::select(core, call, kind, &selection)?;
     for record in &list.records {
         let (namespace, name) = select::place(kind, &record.key);

@@ -43,7 +43,7 @@ struct Place {
 
 pub(crate) fn list(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     call.options.check_list(false)?;
-    let selection = Selection::parse(kind, &call.options, "")?;
+    let selection = Selection::parse(kind, &call.options, &call.info.name)?;
     Ok(Answer::List(select(core, call, kind, &selection)?))
 }
 

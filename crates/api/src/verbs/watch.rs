@@ -37,6 +37,8 @@ struct Feed {
     lines: Lines,
     /// What existed when the watch began, still to be told.
     initial: std::vec::IntoIter<Arc<Record>>,
+    /// Changes that did not fit into the chunk before.
+    pending: std::vec::IntoIter<Arc<Event>>,
     /// The revision to tell once the initial events are through.
     initial_end: Option<u64>,
     source: Result<Watch, ApiError>,
@@ -51,8 +53,7 @@ pub(crate) fn watch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<A
     if call.accepts.format == Format::Yaml {
         return Err(ApiError::not_acceptable(&[JSON]));
     }
-    let name = if call.options.field_selector.is_empty() { call.info.name.as_str() } else { "" };
-    let selection = Selection::parse(kind, &call.options, name)?;
+    let selection = Selection::parse(kind, &call.options, &call.info.name)?;
     let feed = Feed::start(core, call, kind, selection)?;
     let chunks = futures::stream::unfold(feed, |mut feed| async move {
         let chunk = feed.next().await?;
@@ -102,6 +103,7 @@ impl Feed {
             kind: kind.clone(),
             selection,
             initial: initial.into_iter(),
+            pending: Vec::new().into_iter(),
             initial_end: tells_end.then_some(after),
             source,
             bookmarks: options.allow_watch_bookmarks,
@@ -118,19 +120,26 @@ impl Feed {
         }
         let mut out = BytesMut::new();
         self.tell_initial(&mut out);
-        while out.is_empty() {
+        loop {
+            while out.len() < CHUNK
+                && let Some(event) = self.pending.next()
+            {
+                self.tell(&mut out, &event);
+            }
+            if !out.is_empty() {
+                return Some(out.freeze());
+            }
             let source = match &mut self.source {
                 Ok(source) => source,
                 Err(error) => {
                     self.ended = true;
                     self.lines.error(&mut out, error);
-                    break;
+                    return Some(out.freeze());
                 }
             };
             tokio::select! {
-                biased;
                 events = source.next() => match events {
-                    Ok(events) => events.iter().for_each(|event| self.tell(&mut out, event)),
+                    Ok(events) => self.pending = events.into_iter(),
                     Err(WatchError::Closed) => return None,
                     Err(error) => self.source = Err(refusal(error, source.revision())),
                 },
@@ -150,7 +159,6 @@ impl Feed {
                 () = self.core.closing.cancelled() => return None,
             }
         }
-        Some(out.freeze())
     }
 
     fn tell_initial(&mut self, out: &mut BytesMut) {

@@ -160,6 +160,14 @@ async fn what_is_not_there_is_said_as_upstream_says_it() {
     let deployment = "/apis/apps/v1/namespaces/default/deployments/nope";
     check(&format!("GET {deployment}"), 404, "deployments.apps \"nope\" not found").await;
     check(&format!("GET {deployment}/scale"), 404, "deployments.apps \"nope\" not found").await;
+    let scopes = [
+        "/api/v1/namespaces/default/nodes",
+        "/api/v1/namespaces/default/namespaces/kube-system",
+        "/api/v1/pods/default%2Fp",
+    ];
+    for path in scopes {
+        check(&format!("GET {path}"), 404, "the server could not find the requested resource").await;
+    }
     for path in ["/api/v1/nopes", "/apis/apps/v1beta1/deployments", "/nope", "/apis/nope", &format!("{MAPS}/a/status")]
     {
         check(&format!("GET {path}"), 404, "the server could not find the requested resource").await;

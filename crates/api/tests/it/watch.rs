@@ -21,6 +21,9 @@ async fn a_watch_begins_with_what_exists_or_after_a_revision() {
     assert_eq!(after.names(2).await, ["MODIFIED one", "DELETED two"]);
     let mut legacy = server.watch("/api/v1/watch/namespaces/default/configmaps/one").await;
     assert_eq!(legacy.names(1).await, ["ADDED one"]);
+    server.post(MAPS, config_map("three")).await.expect(201);
+    let path = "/api/v1/watch/namespaces/default/configmaps/three?fieldSelector=metadata.namespace%3Ddefault";
+    assert_eq!(server.watch(path).await.names(1).await, ["ADDED three"], "the name in the path holds");
 }
 
 #[tokio::test]
