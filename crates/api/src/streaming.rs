@@ -4,10 +4,8 @@
 //! need the verb `create` even when they come as a WebSocket's GET (upstream since v1.36): otherwise "may read pods/exec"
 //! would mean "may run commands".
 //!
-//! - [`locate`]: names to addresses.
-//! - [`options`]: query parameters to the kubelet's.
-//! - [`kubelet`]: connections.
-//! - [`relay`]: one request there and back.
+//! - [`locate`] turns names into addresses, [`options`] turns query parameters into the kubelet's.
+//! - [`kubelet`] makes connections, [`relay`] carries one request there and back.
 
 pub(crate) mod kubelet;
 mod locate;

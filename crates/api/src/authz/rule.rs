@@ -117,7 +117,7 @@ impl Rule {
 /// What of `wanted` is not covered by `held`, in its smallest pieces, joined again where they differ in the verb only.
 pub(crate) fn missing(held: &[Arc<Rule>], wanted: &[Arc<Rule>]) -> Vec<Rule> {
     let mut paths = Vec::new();
-    let mut compact: BTreeMap<(Vec<String>, Vec<String>, Vec<String>), Rule> = BTreeMap::new();
+    let mut compact: BTreeMap<[Vec<String>; 3], Rule> = BTreeMap::new();
     for atom in wanted.iter().flat_map(|rule| rule.atoms()) {
         if held.iter().any(|rule| rule.covers_atom(&atom)) {
             continue;
@@ -126,7 +126,7 @@ pub(crate) fn missing(held: &[Arc<Rule>], wanted: &[Arc<Rule>]) -> Vec<Rule> {
             paths.push(atom);
             continue;
         }
-        let place = (atom.groups.clone(), atom.resources.clone(), atom.names.clone());
+        let place = [atom.groups.clone(), atom.resources.clone(), atom.names.clone()];
         match compact.get_mut(&place) {
             Some(rule) => rule.verbs.extend(atom.verbs),
             None => drop(compact.insert(place, atom)),
