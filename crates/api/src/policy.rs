@@ -225,6 +225,11 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::{
+        attributes::Attributes,
+        authz::rbac::{Part, Policy},
+        identity::User,
+    };
 
     fn find(kind: &str, name: &str) -> Value {
         let objects = objects();
@@ -302,5 +307,78 @@ mod tests {
         existing["subjects"] = json!([{"apiGroup": GROUP, "kind": "User", "name": "ann"}]);
         let merged = reconcile(&existing, &wanted).unwrap();
         assert_eq!(merged["subjects"].as_array().unwrap().len(), 2);
+    }
+
+    fn compiled() -> Policy {
+        let mut policy = Policy::default();
+        for object in objects() {
+            let text = |pointer: &str| crate::core::text(&object, pointer);
+            let part = if object.get("roleRef").is_some() { Part::Binding } else { Part::Role };
+            policy.put(part, text("/metadata/namespace"), text("/metadata/name"), &object);
+        }
+        policy
+    }
+
+    #[test]
+    fn our_own_components_may_do_their_work_and_no_more() {
+        let policy = compiled();
+        let controller = |name: &str| User::service_account("kube-system", name);
+        let manager = User::component("system:kube-controller-manager", &[]);
+        let scheduler = User::component("system:kube-scheduler", &[]);
+        let proxy = User::component("system:kube-proxy", &[]);
+        let table = [
+            (true, &manager, "watch", "", "secrets"),
+            (true, &manager, "list", "example.com", "things"),
+            (false, &manager, "delete", "", "pods"),
+            (true, &scheduler, "create", "", "pods/binding"),
+            (true, &scheduler, "patch", "", "pods/status"),
+            (false, &scheduler, "create", "", "pods"),
+            (true, &proxy, "watch", "discovery.k8s.io", "endpointslices"),
+            (true, &proxy, "watch", "", "services"),
+            (false, &proxy, "get", "", "secrets"),
+            (true, &controller("deployment-controller"), "create", "apps", "replicasets"),
+            (true, &controller("deployment-controller"), "update", "apps", "deployments/status"),
+            (false, &controller("deployment-controller"), "create", "", "pods"),
+            (true, &controller("replicaset-controller"), "create", "", "pods"),
+            (true, &controller("replicaset-controller"), "delete", "", "pods"),
+            (true, &controller("endpoint-controller"), "update", "", "endpoints"),
+            (true, &controller("endpointslice-controller"), "create", "discovery.k8s.io", "endpointslices"),
+            (true, &controller("generic-garbage-collector"), "delete", "apps", "replicasets"),
+            (true, &controller("namespace-controller"), "update", "", "namespaces/finalize"),
+            (true, &controller("namespace-controller"), "delete", "example.com", "things"),
+            (true, &controller("node-controller"), "patch", "", "nodes"),
+            (true, &controller("node-controller"), "patch", "", "pods/status"),
+            (true, &controller("pod-garbage-collector"), "delete", "", "pods"),
+            (true, &controller("root-ca-cert-publisher"), "create", "", "configmaps"),
+            (true, &controller("service-account-controller"), "create", "", "serviceaccounts"),
+            (false, &controller("service-account-controller"), "create", "", "secrets"),
+        ];
+        for (allowed, user, verb, group, resource) in table {
+            let ask = Attributes::resource(user, verb, group, resource, "ns", "x");
+            assert_eq!(policy.allows(&ask), allowed, "{} {verb} {resource}", user.name);
+        }
+    }
+
+    #[test]
+    fn strangers_see_health_and_version_and_nothing_else() {
+        let policy = compiled();
+        let path = |user: &User, path: &str| {
+            let mut ask = Attributes::resource(user, "get", "", "", "", "");
+            (ask.is_resource, ask.path) = (false, path.to_owned());
+            policy.allows(&ask)
+        };
+        let (stranger, known) = (User::anonymous(), User::component("ann", &[]));
+        for open in ["/healthz", "/livez", "/readyz", "/version"] {
+            assert!(path(&stranger, open) && path(&known, open), "{open}");
+        }
+        for discovery in ["/api", "/apis", "/apis/apps/v1", "/openapi/v3"] {
+            assert!(!path(&stranger, discovery) && path(&known, discovery), "{discovery}");
+        }
+        for closed in ["/metrics", "/livez/ping", "/openid/v1/jwks"] {
+            assert!(!path(&stranger, closed) && !path(&known, closed), "{closed}");
+        }
+        assert!(path(&User::service_account("ns", "a"), "/openid/v1/jwks"));
+        let pods = Attributes::resource(&known, "list", "", "pods", "ns", "");
+        assert!(!policy.allows(&pods));
     }
 }

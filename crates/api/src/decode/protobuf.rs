@@ -10,6 +10,7 @@ use kinds::schema::{self, Definition, Field, Schema, Type, TypeId};
 use serde_json::{Map, Number, Value};
 
 const MAGIC: &[u8] = b"k8s\0";
+const DELETE_OPTIONS: &str = "apimachinery.pkg.apis.meta.v1.DeleteOptions";
 const DEEPEST: usize = 128;
 
 type Result<T> = std::result::Result<T, String>;
@@ -53,7 +54,9 @@ fn type_of(api_version: &str, kind: &str) -> Option<TypeId> {
     let speaks = |definition: &&Definition| {
         definition.kinds.iter().any(|[g, v, k]| **g == *group && **v == *version && **k == *kind)
     };
-    schema::schema().definitions().iter().find(speaks).map(|definition| definition.id)
+    let found = schema::schema().definitions().iter().find(speaks).map(|definition| definition.id);
+    // clients write their delete options in the version of whatever they delete
+    found.or_else(|| if kind == "DeleteOptions" { schema::find(DELETE_OPTIONS) } else { None })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -370,6 +373,21 @@ mod tests {
         assert_eq!(read.pointer("/spec/replicas"), Some(&json!(0)));
         let path = read.pointer("/spec/template/spec/volumes/0");
         assert_eq!(path, Some(&json!({"name": "v", "hostPath": {"path": "/x"}})), "{read}");
+    }
+
+    #[test]
+    fn bodies_that_are_no_rows_have_a_type_too() {
+        for (version, kind) in [
+            ("v1", "DeleteOptions"),
+            ("apps/v1", "DeleteOptions"),
+            ("meta.k8s.io/v1", "DeleteOptions"),
+            ("policy/v1", "Eviction"),
+            ("autoscaling/v1", "Scale"),
+            ("authentication.k8s.io/v1", "TokenRequest"),
+            ("v1", "Binding"),
+        ] {
+            assert!(type_of(version, kind).is_some(), "{version} {kind}");
+        }
     }
 
     #[test]
