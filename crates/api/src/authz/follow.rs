@@ -149,3 +149,64 @@ async fn aggregate(core: &Core) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use crate::{
+        access,
+        attributes::Attributes,
+        bootstrap,
+        core::Core,
+        identity::User,
+        testing::{self, put},
+    };
+
+    async fn until(core: &Core, ask: &Attributes, allowed: bool) {
+        let wait = async {
+            while core.access.authorizer.authorize(ask).is_allowed() != allowed {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the policy never followed the store");
+    }
+
+    #[tokio::test]
+    async fn what_is_granted_in_the_store_counts_at_once_and_flows_into_the_roles_that_gather_it() {
+        let core = std::sync::Arc::new(testing::core());
+        bootstrap::apply(&core).await.unwrap();
+        let position = core.access.load(core.store.as_ref()).unwrap();
+        let ann = User::component("ann", &[]);
+        let pods = Attributes::resource(&ann, "list", "", "pods", "ns", "");
+        let things = Attributes::resource(&ann, "list", "example.com", "things", "ns", "");
+        let scenario = async {
+            let binding = json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": {"name": "viewers", "namespace": "ns"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann"}],
+            });
+            assert!(!core.access.authorizer.authorize(&pods).is_allowed());
+            put(&core, binding).await;
+            until(&core, &pods, true).await;
+            let part = json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+                "metadata": {"name": "things", "labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}},
+                "rules": [{"verbs": ["list"], "apiGroups": ["example.com"], "resources": ["things"]}],
+            });
+            put(&core, part).await;
+            until(&core, &things, true).await;
+            let key = "/rbac.authorization.k8s.io/rolebindings/ns/viewers".to_owned();
+            let gone = store::Write::Delete { key, expect: store::Expect::Any, last: "{}".into() };
+            core.store.commit(vec![gone]).await.unwrap();
+            until(&core, &pods, false).await;
+        };
+        tokio::select! {
+            ended = access::follow(std::sync::Arc::clone(&core), position) => panic!("the follower ended: {ended:?}"),
+            () = scenario => {}
+        }
+    }
+}
