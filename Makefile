@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 RELEASE := target/release/knarr
-# Statically placed code costs a container's shim 0.2 MB instead of several (docs/decisions/0003).
-export RUSTFLAGS ?= -C relocation-model=static
+# Statically placed code costs a container's shim 0.2 MB instead of several: docs/decisions/0003.
+BUILD := cargo rustc --release --locked -p knarr-app --bin knarr -- -C relocation-model=static
 ARGS ?=
 
 .PHONY: help up down test check bench images tools clean
@@ -13,7 +13,7 @@ help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 up: tools images ## Start a cluster, deploy the example, print its URL
-	cargo build --release --locked -p knarr-app
+	$(BUILD)
 	scripts/up $(RELEASE) $(ARGS)
 
 down: ## Stop the cluster; `make down ARGS=--purge` deletes its data too
@@ -27,7 +27,7 @@ check: ## Formatting and lints only
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 bench: tools images ## Measure speed and size; prints a table
-	cargo build --release --locked -p knarr-app
+	$(BUILD)
 	cargo run --release --locked -p knarr-bench -- $(RELEASE) $(ARGS)
 
 images: ## Build the example images from Debian packages into target/images
@@ -35,7 +35,7 @@ images: ## Build the example images from Debian packages into target/images
 	@python3 images/build.py target/images
 
 tools: ## Install what building and testing need
-	@scripts/install build-essential ca-certificates curl iproute2 dnsutils util-linux python3
+	@scripts/install build-essential ca-certificates curl iproute2 dnsutils util-linux procps busybox-static python3
 	@scripts/kubectl
 
 clean: ## Delete everything that was built

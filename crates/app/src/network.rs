@@ -12,7 +12,7 @@ pub(crate) struct PodNetwork(pub(crate) net::Pods);
 #[async_trait]
 impl Network for PodNetwork {
     async fn attach(&self, pod: &PodRef, netns: &Path) -> anyhow::Result<Vec<IpAddr>> {
-        Ok(vec![self.0.attach(&pod.uid, netns).await?])
+        Ok(vec![self.0.attach(&pod.uid, netns).await?.into()])
     }
 
     async fn detach(&self, uid: &str) -> anyhow::Result<()> {

@@ -95,7 +95,7 @@ fn dns(settings: &Settings) -> [Value; 2] {
         json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
             "metadata": { "name": "kube-dns", "namespace": "kube-system", "labels": {
-                "kubernetes.io/service-name": "kube-dns", "endpointslice.kubernetes.io/managed-by": "knarr.dev/dns",
+                "kubernetes.io/service-name": "kube-dns", "endpointslice.kubernetes.io/managed-by": "dns.knarr.dev",
             } },
             "endpoints": [{ "addresses": [settings.dns.ip()], "conditions": { "ready": true }, "nodeName": settings.node_name }],
             "ports": ports("port", settings.dns.port()),

@@ -155,7 +155,7 @@ async fn start_api(
     };
     let api = api::Api::build(config, store).context("cannot build the API server")?;
     let served = api.clone();
-    let status = services.start("api", move |ctx| served.run(listener, ctx));
+    let status = services.start("api", move |ctx| async move { served.run(listener, ctx).await });
     progress.wait(status, since).await?;
     progress.stage("api", format!("https://{}:{}", settings.node_address, settings.api.port()), since);
     Ok(api)
