@@ -1,0 +1,203 @@
+//! One client connection, as pingora sees it.
+//!
+//! Why not pingora's own listener: it needs its server process, its runtimes and certificates from
+//! files. Its transport is a trait, so an accepted socket, with or without TLS, is all it needs.
+//! The clock here closes what pingora's per-read timeouts cannot: a client that sends its request
+//! header one byte at a time.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
+
+/// A request header must have arrived this long after its first byte, the first one this long
+/// after the connection.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+
+/// An accepted socket.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    transport: Transport,
+    fd: RawFd,
+    socket: Arc<SocketDigest>,
+    tls: Option<Arc<SslDigest>>,
+    /// True while a request header is waited for or read.
+    in_header: AtomicBool,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connection {
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        let fd = stream.as_raw_fd();
+        Self::new(Transport::Plain(stream), fd, None)
+    }
+
+    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        let (socket, session) = stream.get_ref();
+        let fd = socket.as_raw_fd();
+        let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default();
+        let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or_default();
+        let digest = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
+        Self::new(Transport::Tls(Box::new(stream)), fd, Some(digest))
+    }
+
+    fn new(transport: Transport, fd: RawFd, tls: Option<Arc<SslDigest>>) -> Self {
+        let mut connection = Self {
+            transport,
+            fd,
+            socket: Arc::new(SocketDigest::from_raw_fd(fd)),
+            tls,
+            in_header: AtomicBool::new(false),
+            deadline: None,
+        };
+        if !connection.is_h2() {
+            *connection.in_header.get_mut() = true;
+            connection.deadline = Some(Box::pin(sleep(HEADER_TIME)));
+        }
+        connection
+    }
+
+    pub(crate) fn is_h2(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(_) => false,
+            Transport::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
+    /// The header of a request is complete: its body and answer take the time they take.
+    pub(crate) fn header_read(&self) {
+        self.in_header.store(false, Ordering::Relaxed);
+    }
+
+    /// The connection is kept for another request, whose time starts with its first byte.
+    pub(crate) fn expect_request(&mut self) {
+        *self.in_header.get_mut() = true;
+        self.deadline = None;
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let in_header = *this.in_header.get_mut();
+        if in_header
+            && let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request header took too long")));
+        }
+        let before = buf.filled().len();
+        let read = match &mut this.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        if in_header && this.deadline.is_none() && buf.filled().len() > before {
+            this.deadline = Some(Box::pin(sleep(HEADER_TIME)));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[async_trait]
+impl Shutdown for Connection {
+    async fn shutdown(&mut self) {
+        if let Err(error) = tokio::io::AsyncWriteExt::shutdown(self).await {
+            tracing::trace!("a client was gone before its connection was closed: {error}");
+        }
+    }
+}
+
+impl UniqueID for Connection {
+    fn id(&self) -> UniqueIDType {
+        self.fd
+    }
+}
+
+impl Ssl for Connection {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.tls.clone()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.is_h2().then_some(ALPN::H2)
+    }
+}
+
+impl GetTimingDigest for Connection {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Connection {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Connection {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.socket))
+    }
+}
+
+impl Peek for Connection {}

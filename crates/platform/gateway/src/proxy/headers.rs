@@ -1,0 +1,82 @@
+//! The headers a backend gets: ours about where the request came from, none of the client's.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderName};
+use pingora_core::Result;
+use pingora_http::RequestHeader;
+
+/// Where a request came from.
+#[derive(Debug)]
+pub(super) struct Origin<'a> {
+    pub(super) client: Option<IpAddr>,
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) tls: bool,
+}
+
+/// The host a request is for, with its port if it names one.
+pub(super) fn host(request: &RequestHeader) -> Option<&str> {
+    let authority = request.uri.authority().map(|authority| authority.as_str());
+    let named = || request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    authority.or_else(named).filter(|host| !host.is_empty())
+}
+
+/// Replaces everything a client could have said about its origin.
+pub(super) fn forwarded(request: &mut RequestHeader, origin: &Origin<'_>) -> Result<()> {
+    let claims: Vec<HeaderName> = request.headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+    for name in &claims {
+        request.remove_header(name);
+    }
+    if let Some(client) = origin.client {
+        let client = client.to_string();
+        request.insert_header("X-Forwarded-For", &client)?;
+        request.insert_header("X-Real-IP", client)?;
+    }
+    request.insert_header("X-Forwarded-Proto", if origin.tls { "https" } else { "http" })?;
+    request.insert_header("X-Forwarded-Host", origin.host)?;
+    request.insert_header("X-Forwarded-Port", origin.port.to_string())
+}
+
+/// True for headers that only a proxy may set. An underscore counts as a dash, for servers that
+/// turn both into the same variable; `Proxy` would be read as `HTTP_PROXY` there.
+fn is_claim(name: &str) -> bool {
+    let name = name.replace('_', "-");
+    name.starts_with("x-forwarded-") || matches!(name.as_str(), "forwarded" | "x-real-ip" | "proxy")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_claims_about_itself_is_replaced() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        let claims = [
+            ("X-Forwarded-For", "6.6.6.6"),
+            ("x_forwarded_proto", "https"),
+            ("Forwarded", "for=6.6.6.6"),
+            ("Proxy", "p"),
+        ];
+        for (name, value) in claims {
+            request.append_header(name, value).unwrap();
+        }
+        request.append_header("Accept", "*/*").unwrap();
+        let origin = Origin { client: "10.1.2.3".parse().ok(), host: "a.localhost:8080", port: 8080, tls: false };
+        forwarded(&mut request, &origin).unwrap();
+        let mut told: Vec<String> =
+            request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        told.sort();
+        assert_eq!(
+            told,
+            [
+                "accept: */*",
+                "x-forwarded-for: 10.1.2.3",
+                "x-forwarded-host: a.localhost:8080",
+                "x-forwarded-port: 8080",
+                "x-forwarded-proto: http",
+                "x-real-ip: 10.1.2.3"
+            ]
+        );
+    }
+}

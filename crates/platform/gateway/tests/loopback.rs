@@ -1,0 +1,355 @@
+//! The proxy over real sockets on the loopback address, with a table built by hand.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base::Key;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use knarr_gateway::certificates;
+use knarr_gateway::routes::{self, Certificate, Table, World};
+use knarr_gateway::serve::{Listeners, serve};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::json;
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Everything below must happen within this.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Gateway {
+    ctx: tasks::Context,
+    stop: tasks::CancellationToken,
+    table: routes::Shared,
+    http: SocketAddr,
+    https: SocketAddr,
+    authority: pki::Authority,
+    /// Requests the pods have answered.
+    answered: Arc<AtomicUsize>,
+}
+
+impl Gateway {
+    /// A gateway that serves `plain.test`, and with TLS `tls.test` and `*.star.test`, from two pods;
+    /// `empty.test` from none, `dead.test` from an address nobody listens on, `half.test` from one
+    /// pod and that address.
+    async fn start() -> Self {
+        let (ctx, _) = tasks::context_for_tests();
+        let answered = Arc::new(AtomicUsize::new(0));
+        let mut live = Vec::new();
+        for _ in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            live.push(listener.local_addr().expect("bound"));
+            let (children, count) = (ctx.children.clone(), Arc::clone(&answered));
+            ctx.children.spawn("pod", async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    children.spawn("pod connection", pod(stream, Arc::clone(&count)));
+                }
+            });
+        }
+        let authority = pki::Authority::generate("test authority").expect("an authority");
+        let table = table(&authority, &live).await;
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listeners = Listeners::bind(any, any).await.expect("free ports");
+        let http = listeners.http.local_addr().expect("bound");
+        let https = listeners.https.local_addr().expect("bound");
+        let table = Arc::new(ArcSwap::from_pointee(table));
+        let (served, inner) = (Arc::clone(&table), tasks::context_for_tests().0);
+        let stop = inner.stop.clone();
+        ctx.children.spawn("gateway", async move { serve(listeners, served, &inner).await.expect("TLS is set up") });
+        Self { ctx, stop, table, http, https, authority, answered }
+    }
+
+    async fn plain(&self) -> TcpStream {
+        TcpStream::connect(self.http).await.expect("the gateway listens")
+    }
+
+    async fn tls(&self, name: &str, alpn: &[u8]) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        let mut roots = rustls::RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(self.authority.cert_pem().as_bytes()).expect("PEM");
+        roots.add(root).expect("a root");
+        let mut config =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let stream = TcpStream::connect(self.https).await?;
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn table(authority: &pki::Authority, live: &[SocketAddr]) -> Table {
+    let dead = TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("bound");
+    let slice = |address: &SocketAddr| -> Arc<EndpointSlice> {
+        let value = json!({ "addressType": "IPv4", "metadata": {}, "ports": [{ "port": address.port() }],
+            "endpoints": [{ "addresses": [address.ip()], "conditions": { "ready": true } }] });
+        Arc::new(serde_json::from_value(value).expect("a slice"))
+    };
+    let slices = |service: &Key| match service.name.as_str() {
+        "empty" => Vec::new(),
+        "half" => vec![slice(&live[0]), slice(&dead)],
+        "dead" => vec![slice(&dead)],
+        _ => live.iter().map(slice).collect(),
+    };
+    let rule = |host: &str, service: &str| {
+        let backend = json!({ "service": { "name": service, "port": { "number": 80 } } });
+        json!({ "host": host, "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": backend }] } })
+    };
+    let rules = [
+        rule("plain.test", "web"),
+        rule("tls.test", "web"),
+        rule("*.star.test", "web"),
+        rule("empty.test", "empty"),
+        rule("half.test", "half"),
+        rule("dead.test", "dead"),
+    ];
+    let tls = json!([{ "hosts": ["tls.test", "*.star.test"], "secretName": "good" }]);
+    let ingress = json!({ "metadata": { "name": "web", "namespace": "default" },
+        "spec": { "ingressClassName": "knarr", "rules": rules, "tls": tls } });
+    let class = json!({ "metadata": { "name": "knarr" }, "spec": { "controller": routes::CONTROLLER } });
+    let service: Arc<Service> =
+        Arc::new(serde_json::from_value(json!({ "spec": { "ports": [{ "port": 80 }] } })).expect("a service"));
+    let pair = authority
+        .issue(&pki::Request {
+            common_name: "tls.test".to_owned(),
+            organization: None,
+            names: vec!["tls.test".to_owned(), "*.star.test".to_owned()],
+            usage: pki::Usage::Server,
+            lifetime: Duration::from_secs(3600),
+        })
+        .expect("a certificate");
+    let certificate: Certificate =
+        certificates::parse(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes()).map_err(|error| error.to_string());
+    routes::build(&World {
+        ingresses: &[Arc::new(serde_json::from_value(ingress).expect("an Ingress"))],
+        classes: &[Arc::new(serde_json::from_value(class).expect("a class"))],
+        class: "knarr",
+        service: &|_| Some(Arc::clone(&service)),
+        slices: &slices,
+        certificate: &|key| (*key == Key::new("default", "good")).then(|| certificate.clone()),
+    })
+}
+
+/// A pod: answers with the request header and body it got, and echoes after an upgrade.
+async fn pod(stream: TcpStream, answered: Arc<AtomicUsize>) {
+    let mut stream = BufReader::new(stream);
+    while let Some(head) = read_head(&mut stream).await {
+        answered.fetch_add(1, Ordering::Relaxed);
+        if head.contains("Upgrade: websocket") || head.contains("upgrade: websocket") {
+            let hello = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            stream.write_all(hello).await.expect("the gateway reads");
+            let (mut from, mut to) = tokio::io::split(stream);
+            drop(tokio::io::copy(&mut from, &mut to).await);
+            return;
+        }
+        let length = header(&head, "content-length").map_or(0, |length| length.parse().expect("a number"));
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.expect("the announced body");
+        let answer = format!("{head}{}", String::from_utf8_lossy(&body));
+        let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+        if stream.write_all(response.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads up to the empty line; none at the end of the connection.
+async fn read_head(stream: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(head)
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut pairs = head.lines().filter_map(|line| line.split_once(": "));
+    pairs.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// Sends one request and reads one answer: its header and its body.
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, request: &str) -> (String, String) {
+    let asked = async {
+        stream.write_all(request.as_bytes()).await.expect("the gateway reads");
+        let head = read_head(stream).await.expect("an answer");
+        let length = header(&head, "content-length").map_or(0, |length| length.parse().expect("a number"));
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.expect("the announced body");
+        (head, String::from_utf8(body).expect("text"))
+    };
+    tokio::time::timeout(PATIENCE, asked).await.expect("an answer in time")
+}
+
+fn get(host: &str, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+fn status(head: &str) -> &str {
+    head.split(' ').nth(1).expect("a status line")
+}
+
+#[tokio::test]
+async fn plain_http_reaches_a_pod_with_our_forwarding_headers_on_a_kept_connection() {
+    let world = Gateway::start().await;
+    let mut client = BufReader::new(world.plain().await);
+    for round in 0..3 {
+        let request = format!("GET /a?b={round} HTTP/1.1\r\nHost: plain.test\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n");
+        let (head, seen) = ask(&mut client, &request).await;
+        assert_eq!(status(&head), "200", "{head}");
+        assert!(seen.starts_with(&format!("GET /a?b={round} HTTP/1.1\r\n")), "{seen}");
+        assert_eq!(header(&seen, "host"), Some("plain.test"));
+        assert_eq!(header(&seen, "x-forwarded-for"), Some("127.0.0.1"));
+        assert_eq!(header(&seen, "x-forwarded-proto"), Some("http"));
+        assert_eq!(header(&seen, "x-forwarded-port"), Some(world.http.port().to_string().as_str()));
+        assert!(!seen.contains("6.6.6.6"), "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_body_reaches_the_pod_whole() {
+    let world = Gateway::start().await;
+    let mut client = BufReader::new(world.plain().await);
+    let body = "x".repeat(1_000_000);
+    let request = format!("POST /a HTTP/1.1\r\nHost: plain.test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let (head, seen) = ask(&mut client, &request).await;
+    assert_eq!(status(&head), "200", "{head}");
+    assert!(seen.ends_with(&body));
+}
+
+#[tokio::test]
+async fn a_host_with_tls_is_redirected_to_the_https_port() {
+    let world = Gateway::start().await;
+    let mut client = BufReader::new(world.plain().await);
+    let (head, _) = ask(&mut client, &get("tls.test", "/a?b=c")).await;
+    assert_eq!(status(&head), "308", "{head}");
+    let expected = format!("https://tls.test:{}/a?b=c", world.https.port());
+    assert_eq!(header(&head, "location"), Some(expected.as_str()));
+}
+
+#[tokio::test]
+async fn the_certificate_follows_the_name_asked_for() {
+    let world = Gateway::start().await;
+    for name in ["tls.test", "x.star.test"] {
+        let mut client = BufReader::new(world.tls(name, b"http/1.1").await.expect("a trusted certificate"));
+        let (head, seen) = ask(&mut client, &get(name, "/")).await;
+        assert_eq!(status(&head), "200", "{head}");
+        assert_eq!(header(&seen, "x-forwarded-proto"), Some("https"));
+    }
+    let refused = world.tls("unknown.test", b"http/1.1").await.expect_err("no certificate for that name");
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidData, "{refused}");
+}
+
+#[tokio::test]
+async fn http2_clients_are_served_many_requests_at_once() {
+    let world = Gateway::start().await;
+    let stream = world.tls("tls.test", b"h2").await.expect("a trusted certificate");
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("h2");
+    world.ctx.children.spawn("h2 client", async move { drop(connection.await) });
+    let requests = (0..50).map(|round| {
+        let mut sender = sender.clone();
+        async move {
+            let uri = format!("https://tls.test/r{round}");
+            let request = http::Request::get(uri).body(Empty::<bytes::Bytes>::new()).expect("a request");
+            let response = sender.send_request(request).await.expect("an answer");
+            assert_eq!(response.status(), 200);
+            let seen = response.into_body().collect().await.expect("a body").to_bytes();
+            let seen = String::from_utf8(seen.to_vec()).expect("text");
+            assert!(seen.starts_with(&format!("GET /r{round} HTTP/1.1\r\n")), "{seen}");
+            assert_eq!(header(&seen, "host"), Some("tls.test"));
+        }
+    });
+    tokio::time::timeout(PATIENCE, futures::future::join_all(requests)).await.expect("answers in time");
+}
+
+#[tokio::test]
+async fn without_a_route_or_without_pods_the_gateway_answers_itself() {
+    let world = Gateway::start().await;
+    let mut client = BufReader::new(world.plain().await);
+    let (head, body) = ask(&mut client, &get("nobody.test", "/")).await;
+    assert_eq!((status(&head), body.as_str()), ("404", "no Ingress has a rule for this host and path\n"));
+    let (head, body) = ask(&mut client, &get("empty.test", "/")).await;
+    assert_eq!((status(&head), body.as_str()), ("503", "no pod is ready to serve this\n"));
+    let (head, _) = ask(&mut client, &get("dead.test", "/")).await;
+    assert_eq!(status(&head), "502", "{head}");
+}
+
+#[tokio::test]
+async fn a_dead_pod_costs_no_request() {
+    let world = Gateway::start().await;
+    for round in 0..20 {
+        let mut client = BufReader::new(world.plain().await);
+        let body = "hello";
+        let request =
+            format!("POST /{round} HTTP/1.1\r\nHost: half.test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let (head, seen) = ask(&mut client, &request).await;
+        assert_eq!(status(&head), "200", "{head}");
+        assert!(seen.ends_with(body));
+    }
+    assert_eq!(world.answered.load(Ordering::Relaxed), 20);
+}
+
+#[tokio::test]
+async fn a_websocket_passes_both_ways() {
+    let world = Gateway::start().await;
+    let mut client = BufReader::new(world.tls("tls.test", b"http/1.1").await.expect("a trusted certificate"));
+    let request = "GET /ws HTTP/1.1\r\nHost: tls.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(request.as_bytes()).await.expect("the gateway reads");
+    let head = read_head(&mut client).await.expect("an answer");
+    assert_eq!(status(&head), "101", "{head}");
+    for word in ["one", "two", "three"] {
+        client.write_all(word.as_bytes()).await.expect("the gateway reads");
+        client.flush().await.expect("the gateway reads");
+        let mut echo = vec![0; word.len()];
+        let echoed = tokio::time::timeout(PATIENCE, client.read_exact(&mut echo)).await;
+        echoed.expect("an echo in time").expect("an echo");
+        assert_eq!(echo, word.as_bytes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_at_once_are_all_served_while_the_table_is_swapped() {
+    let world = Gateway::start().await;
+    let clients = (0..100).map(|client| {
+        let world = &world;
+        async move {
+            let mut stream = BufReader::new(world.plain().await);
+            for round in 0..10 {
+                let (head, seen) = ask(&mut stream, &get("plain.test", &format!("/{client}/{round}"))).await;
+                assert_eq!(status(&head), "200", "{head}");
+                assert!(seen.starts_with(&format!("GET /{client}/{round} ")), "{seen}");
+                world.table.store(world.table.load_full());
+            }
+        }
+    });
+    futures::future::join_all(clients).await;
+    assert_eq!(world.answered.load(Ordering::Relaxed), 1000);
+}
+
+#[tokio::test]
+async fn a_header_that_is_too_large_is_refused() {
+    let world = Gateway::start().await;
+    let mut client = BufReader::new(world.plain().await);
+    let request = format!("GET / HTTP/1.1\r\nHost: plain.test\r\nX-Big: {}\r\n\r\n", "x".repeat(70_000));
+    let (head, _) = ask(&mut client, &request).await;
+    assert_eq!(status(&head), "431", "{head}");
+}
