@@ -29,8 +29,11 @@ pub struct Informers {
 #[derive(Default)]
 struct Shared {
     by_kind: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
-    waits: Vec<(&'static str, Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>)>,
+    waits: Vec<Wait>,
 }
+
+/// Waits for the first list of one informer.
+type Wait = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl fmt::Debug for Informers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,13 +84,13 @@ impl Informers {
             let informer = waited.clone();
             Box::pin(async move { informer.synced().await })
         };
-        self.shared.lock().waits.push((short_name::<K>(), Box::new(wait)));
+        self.shared.lock().waits.push(Box::new(wait));
         informer
     }
 
     /// Waits until every informer asked for so far has its first complete list.
     pub async fn synced(&self) {
-        let waits: Vec<_> = self.shared.lock().waits.iter().map(|(_, wait)| wait()).collect();
+        let waits: Vec<_> = self.shared.lock().waits.iter().map(|wait| wait()).collect();
         futures::future::join_all(waits).await;
     }
 }

@@ -118,13 +118,13 @@ struct Running {
     status: watch::Receiver<State>,
 }
 
+/// A service's name and how it ended.
+type Ended = (Cow<'static, str>, anyhow::Result<()>);
+
 /// The owner of all services of a process.
 pub struct Services {
     running: Vec<Running>,
-    ended: (
-        mpsc::Sender<(Cow<'static, str>, anyhow::Result<()>)>,
-        mpsc::Receiver<(Cow<'static, str>, anyhow::Result<()>)>,
-    ),
+    ended: (mpsc::Sender<Ended>, mpsc::Receiver<Ended>),
 }
 
 impl Default for Services {
