@@ -205,6 +205,25 @@ async fn a_pod_without_room_waits_and_is_bound_when_room_appears() {
     fake.until("the pod is bound", |fake| fake.list("pods")[0]["spec"]["nodeName"] == json!("n1")).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_leave_a_node_that_is_not_ready_and_come_back_when_it_is() {
+    let (fake, _ctx) = cluster();
+    deploy(&fake, 2);
+    fake.until("two pods available", |fake| available(fake) == 2).await;
+    let ready =
+        |status: &'static str| move |node: &mut Value| node["status"]["conditions"][0]["status"] = json!(status);
+    fake.edit(|objects| objects.change("nodes", "", "n1", ready("False")));
+    fake.until("the node is tainted and empty", |fake| {
+        let taints = fake.list("nodes")[0]["spec"]["taints"].as_array().map_or(0, Vec::len);
+        taints == 2
+            && fake.list("pods").iter().all(|pod| !pod["spec"]["nodeName"].is_string())
+            && serving(fake).is_empty()
+    })
+    .await;
+    fake.edit(|objects| objects.change("nodes", "", "n1", ready("True")));
+    fake.until("the pods are back", |fake| serving(fake).len() == 2).await;
+}
+
 #[test]
 fn every_controller_has_a_name_of_its_own_and_says_what_it_reads_and_owns() {
     let names: HashSet<&str> = CONTROLLERS.iter().map(|controller| controller.name).collect();

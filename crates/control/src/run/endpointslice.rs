@@ -55,7 +55,7 @@ pub(crate) fn start(shared: &Shared) -> Launch {
         shared.resync(&queue, move || services.list().iter().map(|one| key(&**one)).collect());
         informer::work(&queue, 2, &shared.context, NAME, move |key: Key| {
             let shell = Arc::clone(&shell);
-            async move { shell.sync(&key).await }
+            async move { write::settle(shell.sync(&key).await) }
         });
     })
 }

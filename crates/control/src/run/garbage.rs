@@ -28,6 +28,8 @@ use crate::{Launch, Shared};
 
 const NAME: &str = "generic-garbage-collector";
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Deleting waits for the disk most of the time, so many may do so at once.
+const WORKERS: usize = 20;
 /// A changed set of kinds is read after it has settled.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -115,9 +117,9 @@ impl Collector {
             );
         }
         let collector = Arc::clone(&self);
-        informer::work(&self.queue, 4, &self.shared.context, NAME, move |wake: Wake| {
+        informer::work(&self.queue, WORKERS, &self.shared.context, NAME, move |wake: Wake| {
             let collector = Arc::clone(&collector);
-            async move { collector.act(wake).await }
+            async move { write::settle(collector.act(wake).await) }
         });
         loop {
             self.rediscover.notified().await;

@@ -48,7 +48,7 @@ pub(crate) fn start(shared: &Shared) -> Launch {
     Box::new(move || {
         informer::work(&queue, 4, &shared.context, NAME, move |key: Key| {
             let shell = Arc::clone(&shell);
-            async move { shell.sync(&key.name).await }
+            async move { write::settle(shell.sync(&key.name).await) }
         });
     })
 }

@@ -154,3 +154,75 @@ impl<K> State<K> {
 fn version(object: &impl kube::Resource) -> u64 {
     object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use informer::Informers;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fake::Fake;
+
+    fn map(name: &str, uid: &str, version: u32) -> ConfigMap {
+        let metadata = json!({ "name": name, "namespace": "shop", "uid": uid, "resourceVersion": version.to_string() });
+        serde_json::from_value(json!({ "metadata": metadata })).expect("a config map")
+    }
+
+    fn shown(overlay: &Overlay<ConfigMap>) -> Vec<String> {
+        let version =
+            |map: &Arc<ConfigMap>| format!("{}@{}", map.name_any(), map.resource_version().unwrap_or_default());
+        let mut shown: Vec<String> = overlay.in_namespace("shop").iter().map(version).collect();
+        shown.sort();
+        shown
+    }
+
+    async fn overlay(fake: &Fake, ctx: &tasks::Context) -> Overlay<ConfigMap> {
+        let informers = Informers::new(fake.client(), ctx);
+        let overlay = Overlay::new(informers.of::<ConfigMap>());
+        informers.synced().await;
+        overlay
+    }
+
+    /// Waits until the cache behind the overlay has what `reached` asks for.
+    async fn until(overlay: &Overlay<ConfigMap>, reached: impl Fn(&Informer<ConfigMap>) -> bool) {
+        let notify = Arc::new(tokio::sync::Notify::new());
+        let told = Arc::clone(&notify);
+        overlay.informer.on_change(move |_| told.notify_one());
+        while !reached(&overlay.informer) {
+            notify.notified().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn own_writes_show_at_once_and_a_newer_event_wins() {
+        let (fake, (ctx, _)) = (Fake::new(), tasks::context_for_tests());
+        let overlay = overlay(&fake, &ctx).await;
+        overlay.wrote(map("a", "uid-1", 1));
+        overlay.wrote(map("b", "uid-99", 70));
+        assert_eq!(shown(&overlay), ["a@1", "b@70"]);
+        assert!(overlay.get("shop", "b").is_some());
+        fake.edit(|objects| {
+            objects.create_object("configmaps", json!({ "metadata": { "name": "a", "namespace": "shop" } }));
+            objects.change("configmaps", "shop", "a", |map| map["data"] = json!({ "k": "v" }));
+        });
+        until(&overlay, |cache| cache.get("shop", "a").is_some_and(|map| map.data.is_some())).await;
+        assert_eq!(shown(&overlay), ["a@2", "b@70"]);
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_does_not_revive_what_the_watch_saw_go() {
+        let (fake, (ctx, _)) = (Fake::new(), tasks::context_for_tests());
+        let overlay = overlay(&fake, &ctx).await;
+        fake.edit(|objects| {
+            objects.create_object("configmaps", json!({ "metadata": { "name": "a", "namespace": "shop" } }))
+        });
+        until(&overlay, |cache| cache.len() == 1).await;
+        overlay.deleted(&overlay.get("shop", "a").expect("an object"));
+        assert_eq!(shown(&overlay), Vec::<String>::new());
+        fake.edit(|objects| objects.remove("configmaps", "shop", "a"));
+        until(&overlay, Informer::is_empty).await;
+        overlay.wrote(map("a", "uid-1", 1));
+        assert_eq!(shown(&overlay), Vec::<String>::new());
+    }
+}

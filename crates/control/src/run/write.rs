@@ -3,7 +3,9 @@
 //! Invariant: a write names the version or the uid it was decided on, so it never lands on a stranger of the same name.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
+use informer::Next;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -90,7 +92,35 @@ pub(crate) fn message(error: &kube::Error) -> String {
     }
 }
 
+/// What the server refused, below the context that says what was attempted.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Refused {
+    message: String,
+    /// How long until the cache will have caught up, if a stale cache is the reason.
+    stale: Option<Duration>,
+}
+
 /// The failure as a chain that names what was attempted.
 pub(crate) fn failed(error: &kube::Error, attempt: impl std::fmt::Display) -> anyhow::Error {
-    anyhow::anyhow!("{}", message(error)).context(attempt.to_string())
+    let stale = if is_conflict(error) {
+        Some(Duration::from_millis(10))
+    } else {
+        is_not_found(error).then_some(Duration::from_secs(1))
+    };
+    anyhow::Error::new(Refused { message: message(error), stale }).context(attempt.to_string())
+}
+
+/// A decision made on a stale cache is no failure worth telling: it is made again when the cache has caught up.
+pub(crate) fn settle(result: anyhow::Result<Next>) -> anyhow::Result<Next> {
+    match result {
+        Err(error) => match error.downcast_ref::<Refused>().and_then(|refused| refused.stale) {
+            Some(wait) => {
+                tracing::debug!("{error:#}; looking again");
+                Ok(Next::After(wait))
+            }
+            None => Err(error),
+        },
+        settled => settled,
+    }
 }
