@@ -201,3 +201,30 @@ impl GetSocketDigest for Connection {
 }
 
 impl Peek for Connection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_header_past_its_time_ends_the_connection_and_a_body_does_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut connection = Connection::plain(listener.accept().await.unwrap().0);
+        connection.deadline = Some(Box::pin(sleep(Duration::ZERO)));
+        assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+
+        connection.header_read();
+        client.write_all(b"body").await.unwrap();
+        let mut body = [0; 4];
+        connection.read_exact(&mut body).await.unwrap();
+
+        connection.expect_request();
+        client.write_all(b"G").await.unwrap();
+        assert!(connection.deadline.is_none(), "an idle connection has no header to be late");
+        connection.read_u8().await.unwrap();
+        assert!(connection.deadline.is_some(), "the first byte starts the clock");
+    }
+}

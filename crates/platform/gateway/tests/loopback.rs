@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Everything below must happen within this.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,6 +32,7 @@ struct Gateway {
     http: SocketAddr,
     https: SocketAddr,
     authority: pki::Authority,
+    _dead: TcpSocket,
     /// Requests the pods have answered.
     answered: Arc<AtomicUsize>,
 }
@@ -55,8 +56,10 @@ impl Gateway {
             });
         }
         let authority = pki::Authority::generate("test authority").expect("an authority");
-        let table = table(&authority, &live).await;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let dead = TcpSocket::new_v4().expect("a socket");
+        dead.bind(any).expect("a free port"); // held, so that nobody else listens there
+        let table = table(&authority, &live, dead.local_addr().expect("bound"));
         let listeners = Listeners::bind(any, any).await.expect("free ports");
         let http = listeners.http.local_addr().expect("bound");
         let https = listeners.https.local_addr().expect("bound");
@@ -64,7 +67,7 @@ impl Gateway {
         let (served, inner) = (Arc::clone(&table), tasks::context_for_tests().0);
         let stop = inner.stop.clone();
         ctx.children.spawn("gateway", async move { serve(listeners, served, &inner).await.expect("TLS is set up") });
-        Self { ctx, stop, table, http, https, authority, answered }
+        Self { ctx, stop, table, http, https, authority, _dead: dead, answered }
     }
 
     async fn plain(&self) -> TcpStream {
@@ -94,8 +97,7 @@ impl Drop for Gateway {
     }
 }
 
-async fn table(authority: &pki::Authority, live: &[SocketAddr]) -> Table {
-    let dead = TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("bound");
+fn table(authority: &pki::Authority, live: &[SocketAddr], dead: SocketAddr) -> Table {
     let slice = |address: &SocketAddr| -> Arc<EndpointSlice> {
         let value = json!({ "addressType": "IPv4", "metadata": {}, "ports": [{ "port": address.port() }],
             "endpoints": [{ "addresses": [address.ip()], "conditions": { "ready": true } }] });
@@ -208,8 +210,8 @@ fn status(head: &str) -> &str {
 
 #[tokio::test]
 async fn plain_http_reaches_a_pod_with_our_forwarding_headers_on_a_kept_connection() {
-    let world = Gateway::start().await;
-    let mut client = BufReader::new(world.plain().await);
+    let gateway = Gateway::start().await;
+    let mut client = BufReader::new(gateway.plain().await);
     for round in 0..3 {
         let request = format!("GET /a?b={round} HTTP/1.1\r\nHost: plain.test\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n");
         let (head, seen) = ask(&mut client, &request).await;
@@ -218,15 +220,15 @@ async fn plain_http_reaches_a_pod_with_our_forwarding_headers_on_a_kept_connecti
         assert_eq!(header(&seen, "host"), Some("plain.test"));
         assert_eq!(header(&seen, "x-forwarded-for"), Some("127.0.0.1"));
         assert_eq!(header(&seen, "x-forwarded-proto"), Some("http"));
-        assert_eq!(header(&seen, "x-forwarded-port"), Some(world.http.port().to_string().as_str()));
+        assert_eq!(header(&seen, "x-forwarded-port"), Some(gateway.http.port().to_string().as_str()));
         assert!(!seen.contains("6.6.6.6"), "{seen}");
     }
 }
 
 #[tokio::test]
 async fn a_request_body_reaches_the_pod_whole() {
-    let world = Gateway::start().await;
-    let mut client = BufReader::new(world.plain().await);
+    let gateway = Gateway::start().await;
+    let mut client = BufReader::new(gateway.plain().await);
     let body = "x".repeat(1_000_000);
     let request = format!("POST /a HTTP/1.1\r\nHost: plain.test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let (head, seen) = ask(&mut client, &request).await;
@@ -236,34 +238,34 @@ async fn a_request_body_reaches_the_pod_whole() {
 
 #[tokio::test]
 async fn a_host_with_tls_is_redirected_to_the_https_port() {
-    let world = Gateway::start().await;
-    let mut client = BufReader::new(world.plain().await);
+    let gateway = Gateway::start().await;
+    let mut client = BufReader::new(gateway.plain().await);
     let (head, _) = ask(&mut client, &get("tls.test", "/a?b=c")).await;
     assert_eq!(status(&head), "308", "{head}");
-    let expected = format!("https://tls.test:{}/a?b=c", world.https.port());
+    let expected = format!("https://tls.test:{}/a?b=c", gateway.https.port());
     assert_eq!(header(&head, "location"), Some(expected.as_str()));
 }
 
 #[tokio::test]
 async fn the_certificate_follows_the_name_asked_for() {
-    let world = Gateway::start().await;
+    let gateway = Gateway::start().await;
     for name in ["tls.test", "x.star.test"] {
-        let mut client = BufReader::new(world.tls(name, b"http/1.1").await.expect("a trusted certificate"));
+        let mut client = BufReader::new(gateway.tls(name, b"http/1.1").await.expect("a trusted certificate"));
         let (head, seen) = ask(&mut client, &get(name, "/")).await;
         assert_eq!(status(&head), "200", "{head}");
         assert_eq!(header(&seen, "x-forwarded-proto"), Some("https"));
     }
-    let refused = world.tls("unknown.test", b"http/1.1").await.expect_err("no certificate for that name");
+    let refused = gateway.tls("unknown.test", b"http/1.1").await.expect_err("no certificate for that name");
     assert_eq!(refused.kind(), std::io::ErrorKind::InvalidData, "{refused}");
 }
 
 #[tokio::test]
 async fn http2_clients_are_served_many_requests_at_once() {
-    let world = Gateway::start().await;
-    let stream = world.tls("tls.test", b"h2").await.expect("a trusted certificate");
+    let gateway = Gateway::start().await;
+    let stream = gateway.tls("tls.test", b"h2").await.expect("a trusted certificate");
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("h2");
-    world.ctx.children.spawn("h2 client", async move { drop(connection.await) });
+    gateway.ctx.children.spawn("h2 client", async move { drop(connection.await) });
     let requests = (0..50).map(|round| {
         let mut sender = sender.clone();
         async move {
@@ -282,8 +284,8 @@ async fn http2_clients_are_served_many_requests_at_once() {
 
 #[tokio::test]
 async fn without_a_route_or_without_pods_the_gateway_answers_itself() {
-    let world = Gateway::start().await;
-    let mut client = BufReader::new(world.plain().await);
+    let gateway = Gateway::start().await;
+    let mut client = BufReader::new(gateway.plain().await);
     let (head, body) = ask(&mut client, &get("nobody.test", "/")).await;
     assert_eq!((status(&head), body.as_str()), ("404", "no Ingress has a rule for this host and path\n"));
     let (head, body) = ask(&mut client, &get("empty.test", "/")).await;
@@ -294,9 +296,9 @@ async fn without_a_route_or_without_pods_the_gateway_answers_itself() {
 
 #[tokio::test]
 async fn a_dead_pod_costs_no_request() {
-    let world = Gateway::start().await;
+    let gateway = Gateway::start().await;
     for round in 0..20 {
-        let mut client = BufReader::new(world.plain().await);
+        let mut client = BufReader::new(gateway.plain().await);
         let body = "hello";
         let request =
             format!("POST /{round} HTTP/1.1\r\nHost: half.test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -304,13 +306,13 @@ async fn a_dead_pod_costs_no_request() {
         assert_eq!(status(&head), "200", "{head}");
         assert!(seen.ends_with(body));
     }
-    assert_eq!(world.answered.load(Ordering::Relaxed), 20);
+    assert_eq!(gateway.answered.load(Ordering::Relaxed), 20);
 }
 
 #[tokio::test]
 async fn a_websocket_passes_both_ways() {
-    let world = Gateway::start().await;
-    let mut client = BufReader::new(world.tls("tls.test", b"http/1.1").await.expect("a trusted certificate"));
+    let gateway = Gateway::start().await;
+    let mut client = BufReader::new(gateway.tls("tls.test", b"http/1.1").await.expect("a trusted certificate"));
     let request = "GET /ws HTTP/1.1\r\nHost: tls.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     client.write_all(request.as_bytes()).await.expect("the gateway reads");
@@ -328,28 +330,41 @@ async fn a_websocket_passes_both_ways() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_at_once_are_all_served_while_the_table_is_swapped() {
-    let world = Gateway::start().await;
+    let gateway = Gateway::start().await;
     let clients = (0..100).map(|client| {
-        let world = &world;
+        let gateway = &gateway;
         async move {
-            let mut stream = BufReader::new(world.plain().await);
+            let mut stream = BufReader::new(gateway.plain().await);
             for round in 0..10 {
                 let (head, seen) = ask(&mut stream, &get("plain.test", &format!("/{client}/{round}"))).await;
                 assert_eq!(status(&head), "200", "{head}");
                 assert!(seen.starts_with(&format!("GET /{client}/{round} ")), "{seen}");
-                world.table.store(world.table.load_full());
+                gateway.table.store(gateway.table.load_full());
             }
         }
     });
     futures::future::join_all(clients).await;
-    assert_eq!(world.answered.load(Ordering::Relaxed), 1000);
+    assert_eq!(gateway.answered.load(Ordering::Relaxed), 1000);
 }
 
 #[tokio::test]
 async fn a_header_that_is_too_large_is_refused() {
-    let world = Gateway::start().await;
-    let mut client = BufReader::new(world.plain().await);
+    let gateway = Gateway::start().await;
+    let mut client = BufReader::new(gateway.plain().await);
     let request = format!("GET / HTTP/1.1\r\nHost: plain.test\r\nX-Big: {}\r\n\r\n", "x".repeat(70_000));
     let (head, _) = ask(&mut client, &request).await;
     assert_eq!(status(&head), "431", "{head}");
+}
+
+#[tokio::test]
+async fn a_stop_ends_idle_connections_and_frees_the_ports() {
+    let gateway = Gateway::start().await;
+    let mut client = BufReader::new(gateway.plain().await);
+    let (head, _) = ask(&mut client, &get("plain.test", "/")).await;
+    assert_eq!(status(&head), "200", "{head}");
+    gateway.stop.cancel();
+    let ended = tokio::time::timeout(PATIENCE, client.read_u8()).await.expect("an end in time");
+    assert_eq!(ended.expect_err("no more bytes").kind(), std::io::ErrorKind::UnexpectedEof);
+    let refused = TcpStream::connect(gateway.http).await.expect_err("nobody listens");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
