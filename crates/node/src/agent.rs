@@ -122,6 +122,9 @@ fn open_runtime(config: &Config, ctx: &tasks::Context) -> anyhow::Result<Runtime
     for dir in [&config.data_dir, &config.run_dir, &log_dir(&config.cluster_name)] {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }
+    let memory = config.run_dir.join("volumes");
+    crate::volume::host::keep_in_memory(&memory)
+        .with_context(|| format!("cannot make {} a directory in memory, for secrets", memory.display()))?;
     let settings = runtime::Config {
         cluster: config.cluster_name.clone(),
         run_dir: config.run_dir.clone(),

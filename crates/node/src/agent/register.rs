@@ -117,7 +117,9 @@ impl Register {
             Ok(_) => {}
             Err(kube::Error::Api(answer)) if answer.code == 409 => {
                 let body = json!({"metadata": {"labels": me.labels}});
-                self.api.patch(&me.name, &PatchParams::default(), &Patch::Strategic(&body)).await?;
+                let found = self.api.patch(&me.name, &PatchParams::default(), &Patch::Strategic(&body)).await?;
+                me.known.lock().1 = found.status.and_then(|status| status.conditions).unwrap_or_default();
+                return self.write(self.status(base::time::now())).await;
             }
             Err(error) => return Err(error),
         }

@@ -1,4 +1,8 @@
-//! Writing a pod's status: at once when it changes, one write at a time, never twice the same.
+//! Writing a pod's status: one write at a time, never twice the same.
+//!
+//! What others wait for (ready or not, running, ended, in trouble) is written at once. Steps on the
+//! way there are held for a moment, so that a pod that starts quickly costs one write and its
+//! readiness does not queue behind news nobody needs.
 //!
 //! Invariant: what the API holds is believed only from its own answers; a watch event older than
 //! our last write is not taken for somebody else's change.
@@ -6,12 +10,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerState, Pod, PodCondition, PodStatus};
 use kube::api::{Api, Patch, PatchParams};
 
 use super::event::Event;
 use super::{Worker, soon};
 use crate::status::{self, patch};
+
+/// How long a step that nobody waits for may be held.
+const HOLD_MS: i64 = 100;
 
 pub(super) struct Report {
     /// What the API has, as far as we know.
@@ -22,6 +29,8 @@ pub(super) struct Report {
     writing: bool,
     failures: u32,
     retry: Option<Timestamp>,
+    /// Since when there is something to say that can wait a little.
+    held: Option<Timestamp>,
     pub(super) wake: Option<Timestamp>,
 }
 
@@ -32,11 +41,21 @@ pub(crate) enum Outcome {
 
 impl Report {
     pub(super) fn new(known: PodStatus) -> Self {
-        Self { shown: known.clone(), known, version: 0, writing: false, failures: 0, retry: None, wake: None }
+        Self {
+            shown: known.clone(),
+            known,
+            version: 0,
+            writing: false,
+            failures: 0,
+            retry: None,
+            held: None,
+            wake: None,
+        }
     }
 
     pub(super) fn retry_at(&self) -> Option<Timestamp> {
-        self.retry.filter(|_| !self.writing)
+        let held = self.held.map(|since| soon(since, HOLD_MS));
+        self.retry.or(held).filter(|_| !self.writing)
     }
 
     /// The object as the watch shows it: if somebody changed what is ours, it is written again.
@@ -104,9 +123,16 @@ impl Worker {
         self.observed.reported = current;
         let waiting = self.report.retry.is_some_and(|at| at > now);
         let gone = matches!(self.farewell, Some(super::Farewell::Gone { .. }));
-        if current || self.report.writing || waiting || gone {
+        if current || gone {
+            self.report.held = None;
             return;
         }
+        let since = *self.report.held.get_or_insert(now);
+        let held = now < soon(since, HOLD_MS) && !is_urgent(&self.report.known, &self.report.shown);
+        if self.report.writing || waiting || held {
+            return;
+        }
+        self.report.held = None;
         self.report.writing = true;
         self.report.retry = None;
         let body = patch::body(&self.pod, &self.report.known, &self.report.shown);
@@ -125,6 +151,53 @@ impl Worker {
     }
 }
 
+/// Somebody may be waiting for this.
+fn is_urgent(known: &PodStatus, shown: &PodStatus) -> bool {
+    let news = |status: &PodStatus| {
+        let ready = |condition: &&PodCondition| condition.type_ == "Ready";
+        let ready = status.conditions.iter().flatten().find(ready).is_some_and(|condition| condition.status == "True");
+        let containers =
+            status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+        let states: Vec<_> = containers
+            .filter_map(|status| Some((status.state.as_ref()?, status.ready, status.restart_count)))
+            .filter(|(state, _, _)| !is_on_its_way(state))
+            .map(|(state, ready, restarts)| (state.clone(), ready, restarts))
+            .collect();
+        (status.phase.clone().filter(|phase| phase != "Pending"), ready, states)
+    };
+    news(known) != news(shown)
+}
+
+fn is_on_its_way(state: &ContainerState) -> bool {
+    let reason = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
+    matches!(reason, Some("ContainerCreating" | "PodInitializing"))
+}
+
 fn version(pod: &Pod) -> u64 {
     pod.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn status(phase: &str, state: serde_json::Value, ready: bool) -> PodStatus {
+        serde_json::from_value(json!({"phase": phase,
+            "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+            "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": ready, "restartCount": 0, "state": state}]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_people_wait_for_is_urgent_and_steps_on_the_way_are_not() {
+        let creating = status("Pending", json!({"waiting": {"reason": "ContainerCreating"}}), false);
+        assert!(!is_urgent(&PodStatus { phase: Some("Pending".into()), ..PodStatus::default() }, &creating));
+        let addressed = PodStatus { pod_ip: Some("10.42.0.2".into()), ..creating.clone() };
+        assert!(!is_urgent(&creating, &addressed));
+        let running = status("Running", json!({"running": {}}), false);
+        let ready = status("Running", json!({"running": {}}), true);
+        let failing = status("Pending", json!({"waiting": {"reason": "ErrImagePull"}}), false);
+        assert!(is_urgent(&addressed, &running) && is_urgent(&running, &ready) && is_urgent(&creating, &failing));
+    }
 }

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::websocket::{self, Dialect};
+use super::websocket::{self, Dialect, Purpose};
 use super::{Body, Refusal, Server};
 use crate::runtime::{Container, ExecError, ExecSpec, Session};
 
@@ -25,7 +25,7 @@ pub(super) fn exec(
     }
     check(&spec)?;
     let (runtime, id) = (server.runtime.clone(), id.to_owned());
-    begin(server, request, async move { runtime.exec(&id, spec).await })
+    begin(server, request, Purpose::Exec, async move { runtime.exec(&id, spec).await })
 }
 
 /// Joins the container's own process.
@@ -42,7 +42,7 @@ pub(super) fn attach(
         return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
     }
     let (runtime, id) = (server.runtime.clone(), container.spec.id.clone());
-    begin(server, request, async move {
+    begin(server, request, Purpose::Attach, async move {
         let mut session = runtime.attach(&id).await?;
         if !wanted.stdin {
             session.stdin = None;
@@ -60,17 +60,19 @@ pub(super) fn attach(
 fn begin(
     server: &Server,
     mut request: Request<Incoming>,
+    purpose: Purpose,
     open: impl Future<Output = Result<Session, ExecError>> + Send + 'static,
 ) -> Result<Response<Body>, Refusal> {
     let (dialect, response) = websocket::accept(&request)?;
     let upgrade = hyper::upgrade::on(&mut request);
-    server.children.spawn("session", run(upgrade, dialect, open));
+    server.children.spawn("session", run(upgrade, dialect, purpose, open));
     Ok(response)
 }
 
 async fn run(
     upgrade: hyper::upgrade::OnUpgrade,
     dialect: Dialect,
+    purpose: Purpose,
     open: impl Future<Output = Result<Session, ExecError>> + Send,
 ) {
     let socket = match upgrade.await {
@@ -78,7 +80,7 @@ async fn run(
         Err(error) => return tracing::debug!("a session's connection did not come about: {error}"),
     };
     let socket = WebSocketStream::from_raw_socket(socket, Role::Server, None).await;
-    websocket::carry(socket, dialect, open.await).await;
+    websocket::carry(socket, dialect, purpose, open.await).await;
 }
 
 /// At least one stream, and no error stream beside a terminal.

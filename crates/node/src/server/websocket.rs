@@ -94,9 +94,22 @@ struct Resize {
     height: u16,
 }
 
+/// What the end of the process means to the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The exit code is the answer.
+    Exec,
+    /// Only the watching has ended; the container's status tells how.
+    Attach,
+}
+
 /// Carries `session` over `socket` until one side is done.
-pub(super) async fn carry<S>(socket: WebSocketStream<S>, dialect: Dialect, session: Result<Session, ExecError>)
-where
+pub(super) async fn carry<S>(
+    socket: WebSocketStream<S>,
+    dialect: Dialect,
+    purpose: Purpose,
+    session: Result<Session, ExecError>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (mut sink, mut stream) = socket.split();
@@ -115,7 +128,9 @@ where
     let serving = async move {
         let status = match session {
             Ok(session) => match converse(session, &mut stream, dialect, &out).await {
-                Some(status) => status,
+                Some(Ok(code)) if code == 0 || purpose == Purpose::Attach => success(),
+                Some(Ok(code)) => exited(code),
+                Some(Err(error)) => failure(&error),
                 None => return, // the caller left: nobody to tell
             },
             Err(error) => failure(&error),
@@ -136,13 +151,13 @@ where
     }
 }
 
-/// Pumps until the command has ended; its status, or none when the caller left first.
+/// Pumps until the command has ended; its exit code, or none when the caller left first.
 async fn converse<R>(
     mut session: Session,
     stream: &mut R,
     dialect: Dialect,
     out: &mpsc::Sender<Message>,
-) -> Option<Value>
+) -> Option<Result<i32, ExecError>>
 where
     R: futures::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
 {
@@ -179,14 +194,18 @@ where
             () = &mut input => return None,
         }
     }
-    Some(match code {
-        Ok(0) => json!({"metadata": {}, "status": "Success"}),
-        Ok(code) => json!({
-            "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
-            "message": format!("command terminated with non-zero exit code: exit status {code}"),
-            "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
-        }),
-        Err(error) => failure(&error),
+    Some(code)
+}
+
+fn success() -> Value {
+    json!({"metadata": {}, "status": "Success"})
+}
+
+fn exited(code: i32) -> Value {
+    json!({
+        "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+        "message": format!("command terminated with non-zero exit code: exit status {code}"),
+        "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
     })
 }
 

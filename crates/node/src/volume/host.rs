@@ -72,6 +72,17 @@ pub(crate) fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource) -> Result<(),
     Ok(())
 }
 
+/// Makes `dir` a directory in memory: what is written there never reaches a disk.
+pub(crate) fn keep_in_memory(dir: &Path) -> io::Result<()> {
+    const TMPFS: u64 = 0x0102_1994;
+    fs::create_dir_all(dir)?;
+    let found = rustix::fs::statfs(dir)?;
+    if u64::try_from(found.f_type).is_ok_and(|kind| kind == TMPFS) {
+        return Ok(());
+    }
+    mount("tmpfs", dir, "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, Some(c"mode=0755")).map_err(Into::into)
+}
+
 /// Something is mounted exactly there.
 pub(crate) fn is_mount_point(dir: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
@@ -139,6 +150,18 @@ mod tests {
         assert!(host_path(&path("file"), "DirectoryOrCreate").is_err());
         assert!(host_path(&path("file"), "Socket").is_err());
         assert!(host_path("/dev/null", "CharDevice").is_ok());
+    }
+
+    #[test]
+    fn a_directory_in_memory_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("volumes");
+        keep_in_memory(&place).unwrap();
+        keep_in_memory(&place).unwrap();
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let here = |line: &&str| line.contains(&*place.to_string_lossy());
+        assert!(table.lines().filter(here).count() <= 1);
+        unmount_below(&place).unwrap();
     }
 
     #[test]

@@ -32,7 +32,7 @@ async fn a_command_that_cannot_run_is_told_on_the_error_channel() {
     let (ours, theirs) = tokio::io::duplex(4096);
     let server = async {
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
-        carry(socket, Dialect::V5, Err(ExecError::NotFound("exec: \"nope\": not found".into()))).await;
+        carry(socket, Dialect::V5, Purpose::Exec, Err(ExecError::NotFound("exec: \"nope\": not found".into()))).await;
     };
     let client = async {
         let mut socket = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
