@@ -7,6 +7,7 @@ use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use kube::api::DeleteParams;
 use kube::{Client, ResourceExt};
+use tokio::time::Instant;
 
 use super::overlay::Overlay;
 use super::replicaset::key;
@@ -23,6 +24,7 @@ struct Shell {
     services: Informer<Service>,
     pods: Informer<Pod>,
     endpoints: Overlay<Endpoints>,
+    pace: service::Pace,
 }
 
 pub(crate) fn start(shared: &Shared) -> Launch {
@@ -44,6 +46,7 @@ pub(crate) fn start(shared: &Shared) -> Launch {
         services: services.clone(),
         pods,
         endpoints: Overlay::new(cache),
+        pace: service::Pace::default(),
     });
     let shared = shared.clone();
     Box::new(move || {
@@ -57,6 +60,9 @@ pub(crate) fn start(shared: &Shared) -> Launch {
 
 impl Shell {
     async fn sync(&self, key: &Key) -> anyhow::Result<Next> {
+        if let Some(wait) = self.pace.wait(key, Instant::now()) {
+            return Ok(Next::After(wait));
+        }
         let service = self.services.get(&key.namespace, &key.name);
         let existing = self.endpoints.get(&key.namespace, &key.name);
         let pods = if service.is_some() { self.pods.in_namespace(&key.namespace) } else { Vec::new() };
@@ -73,6 +79,12 @@ impl Shell {
         };
         match written {
             Ok(written) => {
+                let size = |endpoints: &Endpoints| {
+                    let subsets = endpoints.subsets.iter().flatten();
+                    let lists = subsets.flat_map(|subset| [&subset.addresses, &subset.not_ready_addresses]);
+                    lists.flatten().map(Vec::len).sum()
+                };
+                self.pace.wrote(key, written.as_ref().map_or(0, size), Instant::now());
                 written.into_iter().for_each(|endpoints| drop(self.endpoints.wrote(endpoints)));
                 Ok(Next::Done)
             }

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::DeleteParams;
 use kube::{Client, ResourceExt};
+use tokio::time::Instant;
 
 use super::overlay::Overlay;
 use super::replicaset::key;
@@ -27,6 +28,7 @@ struct Shell {
     pods: Informer<Pod>,
     nodes: Informer<Node>,
     slices: Overlay<EndpointSlice>,
+    pace: service::Pace,
 }
 
 pub(crate) fn start(shared: &Shared) -> Launch {
@@ -49,6 +51,7 @@ pub(crate) fn start(shared: &Shared) -> Launch {
         pods,
         nodes: shared.informers.of::<Node>(),
         slices: Overlay::new(cache),
+        pace: service::Pace::default(),
     });
     let shared = shared.clone();
     Box::new(move || {
@@ -62,6 +65,9 @@ pub(crate) fn start(shared: &Shared) -> Launch {
 
 impl Shell {
     async fn sync(&self, key: &Key) -> anyhow::Result<Next> {
+        if let Some(wait) = self.pace.wait(key, Instant::now()) {
+            return Ok(Next::After(wait));
+        }
         let service = self.services.get(&key.namespace, &key.name);
         let mut slices = self.slices.in_namespace(&key.namespace);
         slices.retain(|slice| {
@@ -71,6 +77,7 @@ impl Shell {
         });
         let pods = if service.is_some() { self.pods.in_namespace(&key.namespace) } else { Vec::new() };
         let nodes = self.nodes_of(&pods);
+        let size = slices.iter().map(|slice| slice.endpoints.as_ref().map_or(0, Vec::len)).sum();
         for action in plan::plan(service.as_deref(), &Observed { pods: &pods, slices: &slices, nodes: &nodes }) {
             if let Err(error) = self.act(action).await {
                 if write::namespace_is_leaving(&error) {
@@ -82,6 +89,7 @@ impl Shell {
                 }
                 return Err(write::failed(&error, format_args!("cannot write the endpoint slices of service {key}")));
             }
+            self.pace.wrote(key, size, Instant::now());
         }
         Ok(Next::Done)
     }

@@ -1,9 +1,14 @@
 //! What wakes the two controllers that follow Services and pods.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use base::Key;
 use informer::{Change, Informer, Queue};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::replicaset::key;
 use crate::plan::{pod, service};
@@ -30,6 +35,37 @@ pub(super) fn wake(queue: &Queue<Key>, services: &Informer<Service>, pods: &Info
     });
 }
 
+/// Keeps the writes of large Services apart: every write carries all their endpoints, so five hundred pods that become
+/// ready one by one would cost five hundred times five hundred. Small Services are never delayed.
+#[derive(Default)]
+pub(super) struct Pace {
+    next: Mutex<HashMap<Key, Instant>>,
+}
+
+/// Up to so many endpoints a write is cheap.
+const SMALL: usize = 100;
+const PER_ENDPOINT: Duration = Duration::from_micros(200);
+
+impl Pace {
+    /// How long the next write has to wait.
+    pub(super) fn wait(&self, service: &Key, now: Instant) -> Option<Duration> {
+        let mut next = self.next.lock();
+        let wait = next.get(service)?.checked_duration_since(now).filter(|wait| !wait.is_zero());
+        if wait.is_none() {
+            next.remove(service);
+        }
+        wait
+    }
+
+    /// A write of so many endpoints was made.
+    pub(super) fn wrote(&self, service: &Key, endpoints: usize, now: Instant) {
+        if endpoints > SMALL {
+            let pause = PER_ENDPOINT * u32::try_from(endpoints).unwrap_or(u32::MAX);
+            self.next.lock().insert(service.clone(), now + pause);
+        }
+    }
+}
+
 /// What of a pod an endpoint can show.
 #[derive(PartialEq)]
 struct Shown<'a> {
@@ -50,5 +86,20 @@ fn shown(pod: &Pod) -> Shown<'_> {
         leaving: pod.metadata.deletion_timestamp.is_some(),
         node: pod::node_name(pod),
         names: (spec.and_then(|spec| spec.hostname.as_deref()), spec.and_then(|spec| spec.subdomain.as_deref())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_services_are_paced() {
+        let (pace, key, now) = (Pace::default(), Key::new("shop", "web"), Instant::now());
+        pace.wrote(&key, SMALL, now);
+        assert_eq!(pace.wait(&key, now), None);
+        pace.wrote(&key, 500, now);
+        assert_eq!(pace.wait(&key, now), Some(Duration::from_millis(100)));
+        assert_eq!(pace.wait(&key, now + Duration::from_millis(100)), None);
     }
 }
