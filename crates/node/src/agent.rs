@@ -188,6 +188,13 @@ pub fn forget_logs(run_dir: &Path, data_dir: &Path, cluster: &str) {
     for uid in housekeeping::known_pods(data_dir, run_dir) {
         housekeeping::remove_logs(&logs, &uid);
     }
+    // the directories too, unless somebody else has something in them
+    let own = logs.parent().filter(|parent| parent.ends_with(format!("knarr-{cluster}")));
+    for dir in [Some(logs.as_path()), own].into_iter().flatten() {
+        if let Err(error) = std::fs::remove_dir(dir) {
+            tracing::debug!("{} stays: {error}", dir.display());
+        }
+    }
 }
 
 /// This host in a few words, for people.

@@ -93,6 +93,7 @@ impl Worker {
         now: Timestamp,
     ) -> Self {
         let status = pod.status.clone().unwrap_or_default();
+        tracing::debug!(pod = pod.metadata.uid, name = pod.metadata.name, "pod taken on");
         let adopted = adopt::adopt(&pod, &status, found, now);
         let mut worker = Self {
             uid: pod.metadata.uid.clone().unwrap_or_default(),

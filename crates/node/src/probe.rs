@@ -45,6 +45,8 @@ impl Kind {
 pub(crate) enum Outcome {
     Success,
     Failure(String),
+    /// The probe itself could not be made: that says nothing about the program.
+    Errored(String),
 }
 
 /// What a result changes.
@@ -107,6 +109,10 @@ impl Tracker {
 
     /// Takes in a result. True in the second place when it was a regular probe, worth an event.
     pub(crate) fn take(&mut self, outcome: &Outcome, now: Timestamp) -> (Judgement, bool) {
+        if let Outcome::Errored(_) = outcome {
+            self.due = now.checked_add(self.period).unwrap_or(Timestamp::MAX);
+            return (Judgement::Nothing, true);
+        }
         let success = *outcome == Outcome::Success;
         let hurrying = self.impatient && self.state != Some(true);
         let elapsed = self.counted.map(|at| now.duration_since(at).unsigned_abs());
@@ -192,6 +198,14 @@ mod tests {
     fn liveness_never_hurries_and_fails_at_its_threshold() {
         let mut tracker = tracker(Kind::Liveness, 5, 1, 2);
         assert_eq!(tracker.take(&failure(), at(0)), (Judgement::Nothing, true));
+        assert_eq!(tracker.due(), at(5000));
+        assert_eq!(tracker.take(&failure(), at(5000)).0, Judgement::Failed);
+    }
+
+    #[test]
+    fn a_probe_that_could_not_be_made_changes_nothing() {
+        let mut tracker = tracker(Kind::Liveness, 5, 1, 1);
+        assert_eq!(tracker.take(&Outcome::Errored("no such program".into()), at(0)), (Judgement::Nothing, true));
         assert_eq!(tracker.due(), at(5000));
         assert_eq!(tracker.take(&failure(), at(5000)).0, Judgement::Failed);
     }

@@ -68,6 +68,7 @@ impl Worker {
     fn sandbox_made(&mut self, result: Result<Vec<std::net::IpAddr>, String>, now: Timestamp) {
         match result {
             Ok(ips) => {
+                tracing::debug!(pod = self.uid, "sandbox ready");
                 self.ips = ips;
                 self.observed.sandbox = Stage::Ready;
                 self.set_up_failures = 0;
@@ -87,7 +88,10 @@ impl Worker {
             self.refreshing = false;
         }
         match result {
-            Ok(()) if fresh => self.observed.volumes = Stage::Ready,
+            Ok(()) if fresh => {
+                tracing::debug!(pod = self.uid, "volumes ready");
+                self.observed.volumes = Stage::Ready;
+            }
             Ok(()) => {}
             Err(error) => {
                 self.node.events.warning(&self.subject, None, "FailedMount", error.to_string());
@@ -134,6 +138,7 @@ impl Worker {
         let hook = container.lifecycle.as_ref().and_then(|hooks| hooks.post_start.clone());
         let simple = container.startup_probe.is_none() && hook.is_none();
         let id = started.run.id.clone();
+        tracing::debug!(pod = self.uid, container = name, "container started");
         if let Some(signal) = started.stop_signal {
             self.image_signals.insert(name.to_owned(), signal);
         }

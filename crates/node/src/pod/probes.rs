@@ -128,8 +128,14 @@ impl Worker {
         armed.running = false;
         let (judgement, regular) = armed.tracker.take(outcome, now);
         let grace = armed.probe.termination_grace_period_seconds;
-        if let (Outcome::Failure(why), true) = (outcome, regular) {
-            let message = format!("{} probe failed: {why}", kind.title());
+        let complaint = match outcome {
+            Outcome::Failure(why) if regular => Some(format!("{} probe failed: {why}", kind.title())),
+            Outcome::Errored(why) => {
+                Some(format!("{} probe errored and resulted in unknown state: {why}", kind.title()))
+            }
+            _ => None,
+        };
+        if let Some(message) = complaint {
             let path = self.unit(name).map(|unit| desired::field_path(&unit));
             self.node.events.warning(&self.subject, path, "Unhealthy", message);
         }

@@ -18,7 +18,7 @@ use super::{Worker, soon};
 use crate::status::{self, patch};
 
 /// How long a step that nobody waits for may be held.
-const HOLD_MS: i64 = 100;
+const HOLD_MS: i64 = 200;
 
 pub(super) struct Report {
     /// What the API has, as far as we know.
@@ -81,6 +81,7 @@ impl Report {
         self.writing = false;
         match outcome {
             Outcome::Written { status, version } => {
+                tracing::debug!(phase = status.phase, version, "status written");
                 self.known = *status;
                 self.version = version;
                 self.failures = 0;

@@ -35,7 +35,8 @@ impl Target {
             let command = exec.command.clone().unwrap_or_default();
             return match tokio::time::timeout(timeout, self.exec(command.clone())).await {
                 Ok(Ok((0, _))) => Outcome::Success,
-                Ok(Ok((_, output)) | Err(output)) => Outcome::Failure(output),
+                Ok(Ok((_, output))) => Outcome::Failure(output),
+                Ok(Err(why)) => Outcome::Errored(why),
                 Err(_) => {
                     Outcome::Failure(format!("command timed out: {:?} timed out after {seconds}s", command.join(" ")))
                 }
@@ -48,15 +49,15 @@ impl Target {
             return self.tcp_probe(action, timeout).await;
         }
         if probe.grpc.is_some() {
-            return Outcome::Failure("gRPC probes are not supported by this node yet".into());
+            return Outcome::Errored("gRPC probes are not supported by this node yet".into());
         }
-        Outcome::Failure("the probe names no handler".into())
+        Outcome::Errored("the probe names no handler".into())
     }
 
     async fn http_probe(&self, action: &HTTPGetAction, timeout: Duration) -> Outcome {
         let get = match self.get(action) {
             Ok(get) => get,
-            Err(why) => return Outcome::Failure(why),
+            Err(why) => return Outcome::Errored(why),
         };
         match tokio::time::timeout(timeout, get.send(USER_AGENT)).await {
             Ok(Ok(answer)) if (200..400).contains(&answer.status) => Outcome::Success,
@@ -72,7 +73,7 @@ impl Target {
     async fn tcp_probe(&self, action: &TCPSocketAction, timeout: Duration) -> Outcome {
         let port = match port(&action.port, &self.container) {
             Ok(port) => port,
-            Err(why) => return Outcome::Failure(why),
+            Err(why) => return Outcome::Errored(why),
         };
         let own = action.host.clone().filter(|host| !host.is_empty());
         let host = own.or_else(|| self.ip.map(|ip| ip.to_string())).unwrap_or_else(|| "127.0.0.1".into());

@@ -13,12 +13,18 @@ use super::rootfs::unmount;
 use super::status::Error;
 use crate::cgroup::Tree;
 use crate::shim::process::Identity;
+use crate::shim::wire;
+
+/// How long programs may take to end by themselves. A program that ignores SIGTERM as process 1
+/// (a shell, say) costs this much.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Removes everything of a cluster's runtime: processes, mounts, cgroups, files under `run_dir`
 /// and the containers under `data_dir` (the images stay). Works without a running agent. Blocking.
 pub fn purge(run_dir: &Path, data_dir: &Path, cluster: &str) -> Result<(), Error> {
     let tree = Tree::detect(cluster)?;
     let containers = run_dir.join("containers");
+    ask_to_end(&containers);
     tree.kill(&tree.root())?; // their shims see it and end
     end_shims(|directory| directory.starts_with(&containers));
     tree.purge()?;
@@ -36,6 +42,22 @@ pub fn purge(run_dir: &Path, data_dir: &Path, cluster: &str) -> Result<(), Error
         }
     }
     Ok(())
+}
+
+/// Sends SIGTERM to the program of every container and waits for their end, for a while: what is
+/// killed at once cannot write down what it knows.
+fn ask_to_end(containers: &Path) {
+    let Ok(entries) = fs::read_dir(containers) else { return };
+    let started = entries.flatten().filter_map(|entry| {
+        let text = fs::read(entry.path().join(wire::STARTED)).ok()?;
+        serde_json::from_slice::<wire::Started>(&text).ok()?.container.open()
+    });
+    let asked: Vec<_> =
+        started.filter(|program| rustix::process::pidfd_send_signal(program, Signal::TERM).is_ok()).collect();
+    let deadline = std::time::Instant::now() + GRACE;
+    for program in &asked {
+        ended(program, deadline.saturating_duration_since(std::time::Instant::now()));
+    }
 }
 
 /// Waits a little for the shims whose directory `chosen` picks, then kills them.
