@@ -34,6 +34,9 @@ pub(crate) async fn run(place: &Place, purge: bool) -> anyhow::Result<ExitCode> 
         println!("✓ process {pid} stopped");
     }
     let _lock = place.data_dir.exists().then(|| lock::take(&place.lock())).transpose()?;
+    if purge {
+        node::forget_logs(&place.run_dir, &place.data_dir, &place.name);
+    }
     node::purge(&place.run_dir, &place.data_dir, &place.name).await.context("cannot stop the pods")?;
     println!("✓ pods stopped");
     net::purge(&place.name).await.context("cannot remove the pod network")?;
