@@ -80,7 +80,9 @@ impl Cluster {
         let cluster = Self { name: name.to_owned(), data, namespace: Some(namespace), flags: Vec::new() };
         cluster.up()?;
         for image in images {
-            let archive = PathBuf::from(std::env::var_os("IMAGES").context("IMAGES must name the folder of image archives")?).join(format!("{image}.tar"));
+            let archive =
+                PathBuf::from(std::env::var_os("IMAGES").context("IMAGES must name the folder of image archives")?)
+                    .join(format!("{image}.tar"));
             run(cluster.knarr(["image", "load"]).arg(&archive))?;
         }
         Ok(cluster)
@@ -196,7 +198,10 @@ impl Cluster {
     /// When it fails.
     pub fn curl<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> anyhow::Result<String> {
         let mut command = self.command("curl");
-        command.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "10", "--cacert"]).arg(self.ca()).args(args);
+        command
+            .args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "10", "--cacert"])
+            .arg(self.ca())
+            .args(args);
         run(&mut command)
     }
 
@@ -206,7 +211,8 @@ impl Cluster {
     /// When there is no such setting.
     pub fn setting(&self, key: &str) -> anyhow::Result<String> {
         let settings: Value = serde_json::from_str(&run(&mut self.knarr(["config", "-o", "json"]))?)?;
-        let value = settings.pointer(&format!("/{}", key.replace('.', "/"))).with_context(|| format!("no setting {key}"))?;
+        let value =
+            settings.pointer(&format!("/{}", key.replace('.', "/"))).with_context(|| format!("no setting {key}"))?;
         Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 
@@ -255,10 +261,46 @@ pub fn eventually<T>(what: &str, mut check: impl FnMut() -> anyhow::Result<T>) -
     loop {
         match check() {
             Ok(value) => return Ok(value),
-            Err(error) if Instant::now() > deadline => return Err(error).with_context(|| format!("not within {PATIENCE:?}: {what}")),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).with_context(|| format!("not within {PATIENCE:?}: {what}"));
+            }
             Err(_) => std::thread::park_timeout(Duration::from_millis(100)),
         }
     }
+}
+
+/// A part of a test, with its name.
+pub type Part<'a> = (&'a str, fn(&Cluster) -> anyhow::Result<()>);
+
+/// Runs parts that share nothing but the cluster, all at once.
+///
+/// # Errors
+/// When one fails; every failure is told.
+pub fn together(cluster: &Cluster, parts: &[Part<'_>]) -> anyhow::Result<()> {
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let running: Vec<_> = parts.iter().map(|(name, part)| (name, scope.spawn(move || part(cluster)))).collect();
+        let ended = running.into_iter().map(|(name, part)| (name, part.join()));
+        ended
+            .filter_map(|(name, outcome)| match outcome {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("--- {name}: {error:?}")),
+                Err(_) => Some(format!("--- {name}: panicked")),
+            })
+            .collect()
+    });
+    ensure!(failures.is_empty(), "{} of {} parts failed:\n{}", failures.len(), parts.len(), failures.join("\n"));
+    Ok(())
+}
+
+/// Runs a command that must fail with `code` and returns what it said.
+///
+/// # Errors
+/// When it succeeds or fails otherwise.
+pub fn fails(command: &mut Command, code: i32) -> anyhow::Result<String> {
+    let output = command_output(command)?;
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.code() == Some(code), "{command:?} ended with {}, not {code}:\n{said}", output.status);
+    Ok(said)
 }
 
 /// Runs a command to its end and returns what it printed.
@@ -266,7 +308,8 @@ pub fn eventually<T>(what: &str, mut check: impl FnMut() -> anyhow::Result<T>) -
 /// # Errors
 /// When it cannot be started or fails; with what it said.
 pub fn run(command: &mut Command) -> anyhow::Result<String> {
-    finish(command, command_output(command)?)
+    let output = command_output(command)?;
+    finish(command, output)
 }
 
 /// As [`run`], with `text` as its input.
@@ -275,7 +318,12 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
 /// As [`run`].
 pub fn input(command: &mut Command, text: &str) -> anyhow::Result<String> {
     use std::io::Write as _;
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
     child.stdin.take().context("no input")?.write_all(text.as_bytes())?;
     let output = child.wait_with_output()?;
     finish(command, output)
