@@ -153,9 +153,10 @@ fn application(namespace: &str, host: &str, probed: bool) -> [(String, Value); 3
 }
 
 fn apply(objects: &[(String, Value); 3]) -> anyhow::Result<()> {
-    let items: Vec<&Value> = objects.iter().map(|(_, object)| object).collect();
     let mut file = tempfile::NamedTempFile::new()?;
-    serde_json::to_writer(&mut file, &json!({ "apiVersion": "v1", "kind": "List", "items": items }))?;
+    for (_, object) in objects {
+        writeln!(file, "---\n{object}")?; // JSON is YAML
+    }
     file.flush()?;
     let path = file.path().display().to_string();
     run(&mut Cluster::kubectl(["apply", "-f", &path])).map(drop)
