@@ -39,6 +39,17 @@ const PATHS: [&str; 13] = [
     "/version",
 ];
 
+const OPENAPI_V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// As asked for, but with a dot: an at sign has no place in the media type of an answer (kube-openapi does the same).
+const OPENAPI_V2_PROTOBUF_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// An OpenAPI v2 document without definitions, in protobuf: `swagger: "2.0"`, `info`, no paths.
+///
+/// kubectl validates by version 3 (on the server, in fact) and asks for version 2, in this form alone, only when it does
+/// not find a kind. With nothing in here it goes on to discovery and says that there is no such kind.
+const NO_DEFINITIONS: &[u8] = b"\n\x032.0\x12\x13\n\nKubernetes\x12\x05v1.36B\x00";
+
 pub(crate) fn answer(inner: &Arc<Inner>, parts: &Parts, info: &Info) -> Result<Response<Body>, ApiError> {
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return Err(ApiError::wrong_method());
@@ -72,7 +83,14 @@ pub(crate) fn answer(inner: &Arc<Inner>, parts: &Parts, info: &Info) -> Result<R
             served(discovery::resources(core, group, version).ok_or_else(ApiError::no_such_path)?)
         }
         ["openapi", "v2"] => {
-            negotiate::accepts(&parts.headers)?; // old clients ask for protobuf alone
+            if parts
+                .headers
+                .get(header::ACCEPT)
+                .is_some_and(|accept| accept.as_bytes() == OPENAPI_V2_PROTOBUF.as_bytes())
+            {
+                return Ok(respond::plain(200, OPENAPI_V2_PROTOBUF_ANSWER, NO_DEFINITIONS));
+            }
+            negotiate::accepts(&parts.headers)?;
             let document = kinds::openapi::v2();
             Ok(cached(parts, document.bytes.into(), &document.hash, ""))
         }

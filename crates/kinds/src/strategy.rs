@@ -108,7 +108,8 @@ pub fn prepare_finalize(_: &Kind, new: &mut Value, old: &Value) {
     let finalizers = dig(new, &["spec", "finalizers"]).clone();
     let Some(members) = new.as_object_mut() else { return };
     keep_all_but(members, old, &["spec", "metadata"]);
-    members.insert("spec".to_owned(), json!({"finalizers": finalizers}));
+    let spec = if finalizers.is_null() { json!({}) } else { json!({"finalizers": finalizers}) };
+    members.insert("spec".to_owned(), spec);
 }
 
 /// Keeps everything but the conditions of a certificate signing request.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kinds::{FieldError, Kind};
+use kinds::{FieldError, Kind, strategy};
 use serde_json::Value;
 
 use super::{patch, read, update, write::Rules};
@@ -16,8 +16,10 @@ use crate::{
 pub(crate) fn rules(kind: &Kind, subresource: &str) -> Option<Rules> {
     Some(match (kind.plural.as_str(), subresource) {
         (_, "status") => Rules::STATUS,
-        ("namespaces", "finalize") => Rules { prepare: finalize, validate: unchecked },
-        ("certificatesigningrequests", "approval") => Rules { prepare: approval, validate: unchecked },
+        ("namespaces", "finalize") => Rules { prepare: strategy::prepare_finalize, validate: unchecked },
+        ("certificatesigningrequests", "approval") => {
+            Rules { prepare: strategy::prepare_approval, validate: unchecked }
+        }
         ("pods", "ephemeralcontainers") => Rules { prepare: ephemeral_containers, validate: unchecked },
         ("pods", "resize") => Rules { prepare: resize, validate: unchecked },
         _ => return None,
@@ -37,36 +39,8 @@ fn unchecked(_: &Kind, _: &Value, _: &Value) -> Vec<FieldError> {
     Vec::new()
 }
 
-/// `new` becomes `old` except for what lies at `path`.
-fn only(new: &mut Value, old: &Value, path: &[&str]) {
-    let pointer: String = path.iter().map(|step| format!("/{step}")).collect();
-    let part = new.pointer(&pointer).cloned();
-    *new = old.clone();
-    let Some((last, parents)) = path.split_last() else { return };
-    let mut at = new;
-    for step in parents {
-        if !at[*step].is_object() {
-            at[*step] = Value::Object(serde_json::Map::new());
-        }
-        at = &mut at[*step];
-    }
-    let Some(fields) = at.as_object_mut() else { return };
-    match part {
-        Some(part) => fields.insert((*last).to_owned(), part),
-        None => fields.remove(*last),
-    };
-}
-
-fn finalize(_: &Kind, new: &mut Value, old: &Value) {
-    only(new, old, &["spec", "finalizers"]);
-}
-
-fn approval(_: &Kind, new: &mut Value, old: &Value) {
-    only(new, old, &["status", "conditions"]);
-}
-
-fn ephemeral_containers(_: &Kind, new: &mut Value, old: &Value) {
-    only(new, old, &["spec", "ephemeralContainers"]);
+fn ephemeral_containers(kind: &Kind, new: &mut Value, old: &Value) {
+    strategy::prepare_ephemeral_containers(kind, new, old);
     grow(new, old);
 }
 
@@ -103,14 +77,46 @@ mod tests {
 
     use super::*;
 
+    fn prepared(plural: &str, subresource: &str, old: &Value, mut new: Value) -> Value {
+        let group = if plural == "certificatesigningrequests" { "certificates.k8s.io" } else { "" };
+        let kind = kinds::Catalog::builtin().resource(group, "v1", plural).expect("a built-in kind");
+        let rules = rules(kind, subresource).expect("a part of it");
+        (rules.prepare)(kind, &mut new, old);
+        new
+    }
+
     #[test]
-    fn a_part_replaces_only_itself_and_may_vanish() {
-        let old = json!({"spec": {"finalizers": ["kubernetes"], "x": 1}, "status": {"phase": "Active"}});
-        let mut new = json!({"spec": {"finalizers": []}, "status": {"phase": "Bogus"}});
-        only(&mut new, &old, &["spec", "finalizers"]);
-        assert_eq!(new, json!({"spec": {"finalizers": [], "x": 1}, "status": {"phase": "Active"}}));
-        let mut new = json!({});
-        only(&mut new, &old, &["spec", "finalizers"]);
-        assert_eq!(new, json!({"spec": {"x": 1}, "status": {"phase": "Active"}}));
+    fn finalize_replaces_only_the_finalizers_and_may_empty_them() {
+        let old =
+            json!({"metadata": {"name": "a"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        for spec in [json!({}), json!({"finalizers": []}), json!({"finalizers": null})] {
+            let new = prepared(
+                "namespaces",
+                "finalize",
+                &old,
+                json!({"metadata": {"name": "a"}, "spec": spec, "status": {"phase": "Bogus"}}),
+            );
+            assert!(new["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty), "{new}");
+            assert_eq!(new["status"], old["status"]);
+        }
+    }
+
+    #[test]
+    fn approval_replaces_only_the_conditions() {
+        let old = json!({"metadata": {"name": "a"}, "spec": {"request": "x"}, "status": {"certificate": "c"}});
+        let new = json!({"metadata": {"name": "a"}, "spec": {"request": "y"}, "status": {"conditions": [{"type": "Approved"}]}});
+        let new = prepared("certificatesigningrequests", "approval", &old, new);
+        assert_eq!(new["spec"], old["spec"]);
+        assert_eq!(new["status"], json!({"certificate": "c", "conditions": [{"type": "Approved"}]}));
+    }
+
+    #[test]
+    fn ephemeral_containers_are_a_new_generation_of_an_otherwise_unchanged_pod() {
+        let old = json!({"metadata": {"name": "a", "generation": 1}, "spec": {"nodeName": "n"}});
+        let new =
+            json!({"metadata": {"name": "a"}, "spec": {"nodeName": "m", "ephemeralContainers": [{"name": "debug"}]}});
+        let new = prepared("pods", "ephemeralcontainers", &old, new);
+        assert_eq!(new["spec"], json!({"nodeName": "n", "ephemeralContainers": [{"name": "debug"}]}));
+        assert_eq!(new["metadata"]["generation"], 2);
     }
 }
