@@ -30,6 +30,8 @@ pub struct Image {
     pub repo_tags: Vec<String>,
     /// Full references with a digest (`docker.io/library/busybox@sha256:...`).
     pub repo_digests: Vec<String>,
+    /// A registry gave it, so a registry can give it again; what was only loaded from an archive cannot come back.
+    pub pulled: bool,
     /// Size in bytes of the unpacked layers.
     pub size: u64,
     pub config: Config,

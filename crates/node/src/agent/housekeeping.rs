@@ -37,7 +37,7 @@ pub(super) async fn images(store: Store, runtime: Runtime, data_dir: PathBuf) {
 fn collect(store: &Store, in_use: &BTreeSet<String>, tight: bool) -> Result<u64, crate::image::Error> {
     if tight {
         for image in store.list()? {
-            if !in_use.contains(&image.id) && !image.repo_digests.is_empty() {
+            if image.pulled && !in_use.contains(&image.id) {
                 store.remove(&image.id)?;
             }
         }
@@ -65,5 +65,29 @@ pub(super) fn remove_logs(log_dir: &Path, uid: &str) {
         {
             tracing::warn!("cannot remove {}: {error}", entry.path().display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tight_disk_costs_no_image_that_only_an_archive_gave() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(dir.path()).expect("a store");
+        let id = |number: u8| format!("sha256:{number:064x}");
+        let image = |pulled: bool| serde_json::json!({"digest": id(9), "diff_ids": [], "config": {}, "pulled": pulled});
+        let index = serde_json::json!({
+            "images": {id(1): image(false), id(2): image(true), id(3): image(true)},
+            "references": {"a/loaded:1": id(1), "a/pulled:1": id(2), "a/used:1": id(3)},
+        });
+        std::fs::write(dir.path().join("index.json"), index.to_string()).expect("written");
+        let ids = || store.list().expect("a list").into_iter().map(|image| image.id).collect::<Vec<_>>();
+        let in_use = BTreeSet::from([id(3)]);
+        collect(&store, &in_use, false).expect("collected");
+        assert_eq!(ids(), [id(1), id(2), id(3)]);
+        collect(&store, &in_use, true).expect("collected");
+        assert_eq!(ids(), [id(1), id(3)]);
     }
 }

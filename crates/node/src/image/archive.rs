@@ -143,14 +143,14 @@ fn add_oci(
         let reference: Reference = name.parse()?;
         references.extend([reference.key(), reference.with_digest(&digest)]);
     }
-    Ok(Addition { config, digest: Some(digest), references })
+    Ok(Addition { config, digest: Some(digest), references, pulled: false })
 }
 
 fn add_saved(batch: &mut Batch, archive: &Archive<'_>, image: &Saved) -> Result<Addition, Error> {
     let config = archive.read(&image.config)?;
     add_layers(batch, archive, &config, &image.layers)?;
     let tags = image.repo_tags.iter().flatten().map(|tag| tag.parse().map(|tag: Reference| tag.key()));
-    Ok(Addition { config, digest: None, references: tags.collect::<Result<_, _>>()? })
+    Ok(Addition { config, digest: None, references: tags.collect::<Result<_, _>>()?, pulled: false })
 }
 
 fn add_layers(batch: &mut Batch, archive: &Archive<'_>, config: &[u8], layers: &[String]) -> Result<(), Error> {

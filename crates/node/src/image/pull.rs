@@ -102,8 +102,12 @@ impl Store {
 
         let mut references = vec![reference.key(), reference.with_digest(&digest)];
         references.extend(list_digest.iter().map(|digest| reference.with_digest(digest)));
-        let addition =
-            Addition { config: config.into_bytes(), digest: Some(list_digest.unwrap_or(digest)), references };
+        let addition = Addition {
+            config: config.into_bytes(),
+            digest: Some(list_digest.unwrap_or(digest)),
+            references,
+            pulled: true,
+        };
         let images = blocking(move || batch.finish(vec![addition])).await?;
         images.into_iter().next().ok_or_else(|| damaged("it vanished while it was pulled".into()).into())
     }

@@ -59,6 +59,9 @@ struct Record {
     digest: String,
     diff_ids: Vec<String>,
     config: Config,
+    /// Some registry gave it.
+    #[serde(default)]
+    pulled: bool,
 }
 
 impl Index {
@@ -75,6 +78,7 @@ pub(super) struct Addition {
     pub(super) digest: Option<String>,
     /// Full references.
     pub(super) references: Vec<String>,
+    pub(super) pulled: bool,
 }
 
 /// Layers unpacked aside, which become part of the store together.
@@ -234,6 +238,7 @@ impl Inner {
             digest: record.digest.clone(),
             repo_tags: named().filter(|name| !name.contains('@')).collect(),
             repo_digests: named().filter(|name| name.contains('@')).collect(),
+            pulled: record.pulled,
             size: index.size_of(&record.diff_ids),
             config: record.config.clone(),
             layers: record.diff_ids.iter().map(|diff_id| self.layer(diff_id)).collect(),
@@ -321,9 +326,10 @@ impl Batch {
             index.layers.extend(self.done.clone());
             for (id, record, references) in records {
                 // a docker archive knows no digest: keep the one a pull brought
-                let digest =
-                    index.images.get(&id).map(|known| known.digest.clone()).filter(|_| record.digest.is_empty());
-                let record = Record { digest: digest.unwrap_or_else(|| record.digest.clone()), ..record };
+                let known = index.images.get(&id);
+                let digest = known.map(|known| known.digest.clone()).filter(|_| record.digest.is_empty());
+                let pulled = record.pulled || known.is_some_and(|known| known.pulled);
+                let record = Record { digest: digest.unwrap_or_else(|| record.digest.clone()), pulled, ..record };
                 index.images.insert(id.clone(), record);
                 index.references.extend(references.into_iter().map(|reference| (reference, id.clone())));
             }
@@ -359,6 +365,6 @@ impl Inner {
         write_whole(&path, &addition.config).map_err(Error::io(format!("write {}", path.display())))?;
         let digest = addition.digest.clone().unwrap_or_default();
         let config = parsed.config.map(Config::from).unwrap_or_default();
-        Ok((id, Record { digest, diff_ids: parsed.rootfs.diff_ids, config }))
+        Ok((id, Record { digest, diff_ids: parsed.rootfs.diff_ids, config, pulled: addition.pulled }))
     }
 }
