@@ -11,7 +11,7 @@ use crate::failure::{self, Usage};
 use crate::meant::{Place, Settings};
 use crate::progress::Progress;
 use crate::settings::{Fault, ROWS, Row, Written};
-use crate::{detach, down, image, log, roles, status, up};
+use crate::{detach, down, host, image, log, roles, status, up};
 
 /// The version people see.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -194,6 +194,7 @@ fn start(place: Place, args: &ArgMatches, arguments: &[OsString]) -> anyhow::Res
     let progress = parent.map_or_else(|| Progress::stdout(json), |fd| detach::to_parent(*fd));
     if args.get_flag("detach") {
         settings(place.clone(), args)?; // faults are told here, not in the log of a process nobody sees
+        host::privileged()?;
         let passed: Vec<String> =
             arguments.iter().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
         let skip = |argument: &&String| !matches!(argument.as_str(), "up" | "-d" | "--detach");
@@ -201,6 +202,7 @@ fn start(place: Place, args: &ArgMatches, arguments: &[OsString]) -> anyhow::Res
         return detach::up(&place, &passed, &progress);
     }
     let (written, settings) = settings(place, args)?;
+    host::privileged()?;
     log::start(written.get("log.filter").0, &progress)?;
     match runtime()?.block_on(up::run(settings, &progress)) {
         Ok(()) => Ok(ExitCode::SUCCESS),

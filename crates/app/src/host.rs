@@ -37,11 +37,16 @@ fn route(line: &str) -> Option<Cidr> {
     Some(Cidr { network: Ipv4Addr::from(network), bits })
 }
 
-/// Refuses what cannot work before anything is touched.
-pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
+/// Refuses whoever may not do what a cluster needs; asked first, as it explains all that would fail later.
+pub(crate) fn privileged() -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("knarr up needs root to make namespaces, mounts and network links; run it with sudo");
     }
+    Ok(())
+}
+
+/// Refuses what cannot work before anything is touched.
+pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
     for (path, feature, remedy) in NEEDED {
         if !Path::new(path).exists() {
             bail!("this kernel or container offers no {feature} ({path} is missing); {remedy}");

@@ -35,7 +35,7 @@ impl Place {
         if let Err(problem) = base::name::dns_label(&name)
             .and_then(|()| if short { Ok(()) } else { Err("must be no more than 20 characters".to_owned()) })
         {
-            return Err(Fault { place: "--name".to_owned(), problem });
+            return Err(Fault { place: "--name".to_owned(), problem: format!("{name}: {problem}") });
         }
         let folder = if name == DEFAULT_NAME { name.clone() } else { format!("{DEFAULT_NAME}-{name}") };
         let data_dir = data_dir.unwrap_or_else(|| Path::new("/var/lib").join(&folder));
