@@ -70,7 +70,7 @@ fn wrong_use_is_told_before_anything_happens() -> anyhow::Result<()> {
     ensure!(!data.exists(), "nothing was made");
 
     said(
-        &fails(Command::new(binary()).args(["status", "--name", "e2e-wrong", "--data-dir"]).arg(&data), 1)?,
+        &fails(Command::new(binary()).args(["status", "--name", "e2e-wrong", "--data-dir"]).arg(&data), 4)?,
         &["knarr up"],
     )?;
     said(
