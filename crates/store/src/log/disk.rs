@@ -5,7 +5,7 @@
 //! whole store. The cache is small because reads never come here after the load.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,8 @@ use crate::store::SnapshotError;
 const ROWS: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("rows");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const MAGIC: &[u8; 9] = b"redb\x1A\x0A\xA9\x0D\x0A";
+/// Covers the first page, where the engine keeps its layout and flags.
+const HEAD: u64 = 4096;
 const CACHE: usize = 8 << 20;
 /// Rows per transaction of a snapshot, and the bytes after which one ends early.
 const COPY_ROWS: usize = 4096;
@@ -172,17 +174,57 @@ fn check_before_writing(path: &Path) -> Result<(), OpenError> {
     let format = match builder().open_read_only(path) {
         Ok(database) => database.begin_read().map_err(failed).and_then(|state| meta(&state, "format")),
         // Not closed cleanly: only a writer may repair it, and it does so without touching the newest commit.
-        Err(redb::DatabaseError::RepairAborted) => builder()
-            .open(path)
-            .map_err(|error| OpenError::database(path, error))?
-            .begin_read()
-            .map_err(failed)
-            .and_then(|state| meta(&state, "format")),
+        Err(redb::DatabaseError::RepairAborted) => {
+            let untouched = Untouched::keep(path).map_err(|error| OpenError::io(path, &error))?;
+            let database = builder().open(path).map_err(|error| OpenError::database(path, error))?;
+            untouched.forget();
+            database.begin_read().map_err(failed).and_then(|state| meta(&state, "format"))
+        }
         Err(error) => return Err(OpenError::database(path, error)),
     };
     match format.map_err(|error| OpenError::log(path, error))? {
         FORMAT => Ok(()),
         found => Err(OpenError::Newer { path: path.to_owned(), found, known: FORMAT }),
+    }
+}
+
+/// The head and the length of a file, put back on drop: a repair that fails has already noted its idea of the layout
+/// there. However it ends, by an error or by a panic, a damaged file stays as it was found.
+struct Untouched {
+    path: PathBuf,
+    head: Vec<u8>,
+    length: u64,
+}
+
+impl Untouched {
+    fn keep(path: &Path) -> std::io::Result<Self> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut head = Vec::new();
+        file.take(HEAD).read_to_end(&mut head)?;
+        Ok(Self { path: path.to_owned(), head, length })
+    }
+
+    fn put_back(&self) -> std::io::Result<()> {
+        let mut file = File::options().write(true).open(&self.path)?;
+        file.write_all(&self.head)?;
+        file.set_len(self.length)?;
+        file.sync_all()
+    }
+
+    /// What was repaired shall stay so.
+    fn forget(mut self) {
+        self.head.clear();
+    }
+}
+
+impl Drop for Untouched {
+    fn drop(&mut self) {
+        if !self.head.is_empty()
+            && let Err(error) = self.put_back()
+        {
+            tracing::error!("cannot put back the head of {}: {error}", self.path.display());
+        }
     }
 }
 
