@@ -113,7 +113,7 @@ fn what_is_in_the_way_is_told_and_left_alone() -> anyhow::Result<()> {
     for (damage, bytes) in [
         ("its head is overwritten", broken),
         ("it is something else", b"not a store".to_vec()),
-        ("it is cut off", sound[..sound.len() / 3].to_vec()),
+        ("it is cut off", sound[..sound.len() / 3 / 4096 * 4096].to_vec()),
     ] {
         std::fs::write(&store, &bytes)?;
         let told = fails(&mut cluster.knarr(["up"]), 1).context(damage)?;
@@ -121,9 +121,31 @@ fn what_is_in_the_way_is_told_and_left_alone() -> anyhow::Result<()> {
         ensure!(std::fs::read(&store)? == bytes, "{damage}: the file is as it was");
     }
     std::fs::write(&store, &sound)?;
+    newer(&store)?;
+    let told = fails(&mut cluster.knarr(["up"]), 1).context("a newer release wrote it")?;
+    said(&told, &["store/knarr.redb", "format 99", "newer release"])?;
+    ensure!(format(&store)? == Some(99), "it is left as it was");
+    std::fs::write(&store, &sound)?;
     cluster.up().context("with the sound file all is well")?;
     ensure!(cluster.kubectl(["get", "configmap", "kept", "-o", "jsonpath={.data.a}"])? == "b");
     Ok(())
+}
+
+const META: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+
+/// Makes the store one that a later release has written.
+fn newer(store: &Path) -> anyhow::Result<()> {
+    let database = redb::Database::open(store)?;
+    let change = database.begin_write()?;
+    let before = change.open_table(META)?.insert("format", 99)?.map(|old| old.value());
+    ensure!(before == Some(1), "the format's number is where this test thinks: {before:?}");
+    Ok(change.commit()?)
+}
+
+fn format(store: &Path) -> anyhow::Result<Option<u64>> {
+    use redb::ReadableDatabase as _;
+    let table = redb::Database::open(store)?.begin_read()?.open_table(META)?;
+    Ok(table.get("format")?.map(|number| number.value()))
 }
 
 #[test]
