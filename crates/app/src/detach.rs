@@ -29,7 +29,7 @@ pub(crate) fn up(place: &Place, arguments: &[String], progress: &Progress) -> an
         .with_context(|| format!("cannot write {}", place.log().display()))?;
     let (read, write) = rustix::pipe::pipe().context("cannot make a pipe")?; // inherited on purpose: no CLOEXEC
     rustix::io::fcntl_setfd(&read, rustix::io::FdFlags::CLOEXEC)?;
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(std::env::current_exe().context("cannot find our own executable")?);
     command.arg0("knarr").arg("up").arg(format!("--{FLAG}={}", write.as_raw_fd())).args(arguments);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // SAFETY: setsid is async-signal-safe and touches nothing of ours.
