@@ -130,6 +130,14 @@ async fn start_api(
     }
     let opened = store::open(&path, store::Options { stamp: api::stamp, ..store::Options::default() });
     let store = Arc::new(opened.context("cannot open the store")?);
+    // first to start, so last to stop: closed when nobody writes any more, it needs no repair when it is opened again
+    let closed = store.clone();
+    let status = services.start("store", move |ctx| async move {
+        ctx.ready.set();
+        ctx.stop.cancelled().await;
+        tokio::task::spawn_blocking(move || closed.close()).await.context("cannot close the store")
+    });
+    progress.wait(status, since).await?;
     progress.stage("store", path.display().to_string(), since);
 
     let since = Instant::now();
