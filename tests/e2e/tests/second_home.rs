@@ -72,10 +72,10 @@ impl Role {
 
 impl Drop for Role {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop)) {
-                eprintln!("cannot end {}: {error}", self.name);
-            }
+        if matches!(self.child.try_wait(), Ok(None))
+            && let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop))
+        {
+            eprintln!("cannot end {}: {error}", self.name);
         }
     }
 }
