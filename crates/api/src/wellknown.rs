@@ -103,7 +103,7 @@ pub(crate) fn answer(inner: &Arc<Inner>, parts: &Parts, info: &Info) -> Result<R
 
 fn paths(inner: &Inner) -> Vec<String> {
     let mut paths: Vec<String> = PATHS.iter().map(|path| (*path).to_owned()).collect();
-    for (group, version) in discovery::served_versions(&inner.core).filter(|(group, _)| !group.is_empty()) {
+    for (group, version) in discovery::served_versions(&inner.core).into_iter().filter(|(group, _)| !group.is_empty()) {
         for path in [format!("/apis/{group}"), format!("/apis/{group}/{version}")] {
             if !paths.contains(&path) {
                 paths.push(path);
@@ -191,7 +191,7 @@ fn aggregated(inner: &Inner, parts: &Parts, legacy: bool) -> Option<Response<Bod
 }
 
 fn openapi(inner: &Inner, parts: &Parts, group: &str, version: &str, query: &str) -> Result<Response<Body>, ApiError> {
-    if !discovery::served_versions(&inner.core).any(|(held, served)| held == group && served == version) {
+    if !discovery::served_versions(&inner.core).into_iter().any(|(held, served)| held == group && served == version) {
         return Err(ApiError::no_such_path());
     }
     let document = kinds::openapi::v3(group, version).ok_or_else(ApiError::no_such_path)?;

@@ -40,11 +40,13 @@ impl Form {
 pub type Served<'s> = &'s dyn Fn(&Kind) -> bool;
 
 /// Group and version of everything that is served, in the order of discovery.
-pub fn versions<'c>(catalog: &'c Catalog, served: Served<'c>) -> impl Iterator<Item = (&'c str, &'c str)> {
-    let groups = catalog.groups().iter();
-    groups.flat_map(move |group| {
-        served_versions(group, served).map(|version| (group.name.as_str(), version.name.as_str()))
-    })
+pub fn versions<'c>(
+    catalog: &'c Catalog,
+    served: &(impl Fn(&Kind) -> bool + ?Sized),
+) -> impl Iterator<Item = (&'c str, &'c str)> {
+    let versions = catalog.groups().iter().flat_map(|group| group.versions.iter().map(move |version| (group, version)));
+    let served = versions.filter(move |(_, version)| version.kinds.iter().any(|kind| served(kind)));
+    served.map(|(group, version)| (group.name.as_str(), version.name.as_str()))
 }
 
 /// `/api`: the versions of the core group. `address` is where clients reach this server: host and port.
