@@ -92,7 +92,12 @@ pub(crate) async fn ensure_bridge(
         };
         // The loopback of a fresh network namespace is down, and the kernel's own answers need it.
         for own in [LinkUnspec::new_with_index(link), LinkUnspec::new_with_name("lo")] {
-            handle.link().change(own.up().build()).execute().await.map_err(failed(format!("bring {name} and lo up")))?;
+            handle
+                .link()
+                .change(own.up().build())
+                .execute()
+                .await
+                .map_err(failed(format!("bring {name} and lo up")))?;
         }
         let address = AddressMessageBuilder::<Ipv4Addr>::new().index(link).address(gateway, bits).build();
         let mut request = handle.address().add(link, gateway.into(), bits);

@@ -103,7 +103,8 @@ fn pods_reach_each_other_and_services_reach_pods() {
     assert_eq!(ask((ip_a, 8080).into()).expect("host to pod"), "a");
     assert_eq!(a.inside(move || ask((ip_b, 8080).into())).join().expect("thread").expect("pod to pod"), "b");
 
-    let mut table = knarr_net::proxy::kernel::Table::for_cluster("test", "10.42.0.0/16", "10.43.0.0/16").expect("ranges");
+    let mut table =
+        knarr_net::proxy::kernel::Table::for_cluster("test", "10.42.0.0/16", "10.43.0.0/16").expect("ranges");
     let mut held = Held::default();
     let both = Spread { targets: vec![(ip_a, 8080), (ip_b, 8080)], sticky: false };
     let rules = Rules::from([(front(Some([10, 43, 0, 7]), 80), both.clone()), (front(None, 30080), both)]);

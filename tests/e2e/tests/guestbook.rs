@@ -15,7 +15,16 @@ fn pods(cluster: &Cluster, selector: &str) -> anyhow::Result<Vec<(String, String
     let list = cluster.get(["pods", "-n", "guestbook", "-l", selector])?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let items = list["items"].as_array().context("a list")?;
-    Ok(items.iter().map(|pod| (text(&pod["metadata"]["name"]), text(&pod["status"]["podIP"]), text(&pod["status"]["containerStatuses"][0]["containerID"]))).collect())
+    Ok(items
+        .iter()
+        .map(|pod| {
+            (
+                text(&pod["metadata"]["name"]),
+                text(&pod["status"]["podIP"]),
+                text(&pod["status"]["containerStatuses"][0]["containerID"]),
+            )
+        })
+        .collect())
 }
 
 fn python_processes() -> anyhow::Result<String> {
@@ -36,7 +45,10 @@ fn the_guestbook_answers_over_https_and_keeps_its_entries() -> anyhow::Result<()
     cluster.kubectl(["-n", "guestbook", "delete", "pods", "-l", "app=guestbook"])?;
     cluster.rolled_out("guestbook", "deployment/guestbook")?;
     let after = pods(&cluster, "app=guestbook")?;
-    ensure!(after.len() == 2 && after.iter().all(|pod| !before.contains(pod)), "both web pods are new: {before:?} {after:?}");
+    ensure!(
+        after.len() == 2 && after.iter().all(|pod| !before.contains(pod)),
+        "both web pods are new: {before:?} {after:?}"
+    );
     let answer = eventually("the new pods answer", || cluster.curl([entries.as_str()]))?;
     ensure!(answer.contains("written before"), "the entry is read back: {answer}");
 
@@ -50,7 +62,9 @@ fn killed_and_adopted(cluster: &Cluster, entries: &str) -> anyhow::Result<()> {
     cluster.kubectl(["-n", "guestbook", "create", "configmap", "acknowledged"])?;
     cluster.kill()?;
     for (name, address, _) in &known {
-        let answer = cluster.curl([format!("http://{address}:8080/entries")]).with_context(|| format!("pod {name} answers without Knarr"))?;
+        let answer = cluster
+            .curl([format!("http://{address}:8080/entries")])
+            .with_context(|| format!("pod {name} answers without Knarr"))?;
         ensure!(answer.contains("written before"));
     }
     cluster.up()?;

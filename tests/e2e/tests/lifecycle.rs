@@ -27,12 +27,32 @@ fn traces(namespace: &Namespace, name: &str) -> anyhow::Result<Vec<String>> {
         found.extend(text.lines().filter(|line| line.contains(name)).map(|line| format!("{what}: {line}")));
     };
     note("process", &run(Command::new("ps").args(["-eo", "pid,args"]))?.replace("cargo", ""));
-    note("mount", &std::fs::read_to_string("/proc/self/mountinfo")?.lines().filter(|line| !line.contains("/run/netns/")).collect::<Vec<_>>().join("\n"));
+    note(
+        "mount",
+        &std::fs::read_to_string("/proc/self/mountinfo")?
+            .lines()
+            .filter(|line| !line.contains("/run/netns/"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
     note("link", &run(namespace.command("ip").args(["-o", "link"]))?);
     note("cgroup", &run(Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", &format!("*{name}*")]))?);
-    note("directory", &run(Command::new("find").args(["/run", "/var/lib", "/var/log", "-maxdepth", "1", "-name", &format!("*{name}*")]))?);
+    note(
+        "directory",
+        &run(Command::new("find").args([
+            "/run",
+            "/var/lib",
+            "/var/log",
+            "-maxdepth",
+            "1",
+            "-name",
+            &format!("*{name}*"),
+        ]))?,
+    );
     let links = run(namespace.command("ip").args(["-o", "link"]))?;
-    found.extend(links.lines().filter(|line| line.contains("veth") || line.contains(" kn")).map(|line| format!("link: {line}")));
+    found.extend(
+        links.lines().filter(|line| line.contains("veth") || line.contains(" kn")).map(|line| format!("link: {line}")),
+    );
     Ok(found)
 }
 
@@ -48,15 +68,24 @@ fn two_clusters_run_side_by_side_and_leave_nothing_behind() -> anyhow::Result<()
         cluster.apply(SLEEPER)?;
         running(cluster, "sleeper")?;
     }
-    let again = run(&mut blue.knarr(["up", "--detach"])).expect_err("a second Knarr on the same data is refused").to_string();
+    let again =
+        run(&mut blue.knarr(["up", "--detach"])).expect_err("a second Knarr on the same data is refused").to_string();
     ensure!(again.contains("runs already as process"), "{again}");
 
     run(&mut blue.knarr(["down", "--purge"]))?;
     ensure!(!blue.data().exists(), "the data is gone");
-    let left = traces(&network, "e2e-blue")?.into_iter().filter(|line| !line.contains("e2e-green") && !line.starts_with("link")).collect::<Vec<_>>();
+    let left = traces(&network, "e2e-blue")?
+        .into_iter()
+        .filter(|line| !line.contains("e2e-green") && !line.starts_with("link"))
+        .collect::<Vec<_>>();
     ensure!(left.is_empty(), "blue left {left:#?}");
     running(&green, "sleeper")?;
-    ensure!(green.kubectl(["exec", "sleeper", "--", "nslookup", "kubernetes.default.svc.cluster.local"])?.contains("Address"), "green still resolves");
+    ensure!(
+        green
+            .kubectl(["exec", "sleeper", "--", "nslookup", "kubernetes.default.svc.cluster.local"])?
+            .contains("Address"),
+        "green still resolves"
+    );
 
     run(&mut green.knarr(["down", "--purge"]))?;
     let left = traces(&network, "e2e-green")?;
