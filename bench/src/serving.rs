@@ -52,6 +52,8 @@ pub(crate) fn measure(_: &Cluster, report: &mut Report) -> anyhow::Result<()> {
     stages(&kubectl, "kubectl returned", report);
     report.time("serving.open", "create to serving, open connection", served(&open));
     stages(&open, "all three objects written", report);
+    let starts: Vec<Duration> = open.iter().filter_map(Round::container_start).collect();
+    report.time("serving.container", "of it from bound to running", median(&starts).unwrap_or_default());
     report.time("serving.probed", "create to serving, kubectl, readiness probe", served(&probed));
     Ok(())
 }
@@ -75,6 +77,10 @@ fn stages(rounds: &[Round], written: &str, report: &mut Report) {
 }
 
 impl Round {
+    fn container_start(&self) -> Option<Duration> {
+        Some(self.when(Stage::Started)?.saturating_sub(self.when(Stage::Bound)?))
+    }
+
     fn when(&self, stage: Stage) -> Option<Duration> {
         self.stages.iter().find(|(seen, _)| *seen == stage).map(|(_, time)| *time)
     }
