@@ -106,8 +106,23 @@ pub(super) fn starting(cluster: &Cluster) -> anyhow::Result<()> {
     kubectl(&["wait", "--for=jsonpath={.status.phase}=Running", "pod/one", "--timeout=60s"])?;
     let address = kubectl(&["get", "service", "one", "-o", "jsonpath={.spec.clusterIP}"])?;
     eventually("the service answers on the node", || cluster.curl([format!("http://{address}/passwd")]))?;
-    let said =
-        kubectl(&["run", "once", "--image", IMAGE, "--restart=Never", "--rm", "-i", "--quiet", "--", "echo", "said"])?;
+    // what is said before kubectl has attached is lost, as upstream: so it speaks first
+    let mut once = cluster.command("kubectl");
+    once.args([
+        "-n",
+        "starting",
+        "run",
+        "once",
+        "--image",
+        IMAGE,
+        "--restart=Never",
+        "--rm",
+        "-i",
+        "--quiet",
+        "--",
+        "cat",
+    ]);
+    let said = input(&mut once, "said\n")?;
     ensure!(said.contains("said"), "{said}");
     ensure!(kubectl(&["get", "pod", "once"]).is_err(), "--rm leaves nothing");
     kubectl(&["create", "deployment", "made", "--image", IMAGE, "--replicas=0"])?;
