@@ -91,12 +91,12 @@ pub fn prepare_status_update(kind: &Kind, new: &mut Value, old: &Value) {
     keep_system_metadata(new, old);
     let Some(members) = new.as_object_mut() else { return };
     keep_all_but(members, old, &["status", "metadata"]);
-    // The kubelet patches annotations of nodes and pods together with their status.
-    if !kind.is("", "Pod") && !kind.is("", "Node") {
-        let meta = object(members, "metadata");
-        for name in ["labels", "annotations"] {
-            put_back(meta, at(old, "metadata"), name);
-        }
+    // The kubelet patches labels and annotations of nodes and pods together with their status, and the deployment
+    // controller writes the revision annotation so, for an update of the object would count as a new generation.
+    let by_kubelet = kind.is("", "Pod") || kind.is("", "Node");
+    let kept = [("labels", by_kubelet), ("annotations", by_kubelet || kind.is("apps", "Deployment"))];
+    for (name, _) in kept.iter().filter(|(_, writable)| !writable) {
+        put_back(object(members, "metadata"), at(old, "metadata"), name);
     }
     let meta = object(members, "metadata");
     put_back(meta, at(old, "metadata"), "ownerReferences");

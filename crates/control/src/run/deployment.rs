@@ -189,7 +189,7 @@ impl Shell {
             Action::Revision(number) => {
                 let mut next = (**latest).clone();
                 next.metadata.annotations.get_or_insert_default().insert(REVISION.into(), number);
-                let written = write::replace(&self.client, &next).await.map_err(|error| {
+                let written = write::replace_status(&self.client, &next).await.map_err(|error| {
                     write::failed(&error, format_args!("cannot write the revision of deployment {}", key(&next)))
                 })?;
                 *latest = self.deployments.wrote(written);

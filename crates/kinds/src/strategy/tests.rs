@@ -72,15 +72,19 @@ fn an_update_of_the_status_keeps_everything_else() {
         "metadata": {"name": "a", "resourceVersion": "5", "labels": {"x": "z"}, "annotations": {"a": "b"}},
         "spec": {"replicas": 2}, "status": {"replicas": 2},
     });
-    let mut deployment = new.clone();
-    prepare_status_update(kind("apps", "deployments"), &mut deployment, &old);
+    let mut set = new.clone();
+    prepare_status_update(kind("apps", "replicasets"), &mut set, &old);
     assert_eq!(
-        deployment,
+        set,
         json!({
             "metadata": {"name": "a", "resourceVersion": "5", "labels": {"x": "y"}, "ownerReferences": [1]},
             "spec": {"replicas": 1}, "status": {"replicas": 2},
         })
     );
+    let mut deployment = new.clone();
+    prepare_status_update(kind("apps", "deployments"), &mut deployment, &old);
+    assert_eq!(deployment["metadata"]["annotations"], json!({"a": "b"}), "the revision comes with the status");
+    assert_eq!(deployment["metadata"]["labels"], json!({"x": "y"}));
     let mut node = new;
     prepare_status_update(kind("", "nodes"), &mut node, &old);
     assert_eq!(node["metadata"]["annotations"], json!({"a": "b"}), "the kubelet annotates nodes with their status");
