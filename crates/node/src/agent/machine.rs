@@ -20,8 +20,12 @@ pub(crate) struct Machine {
     data_dir: PathBuf,
 }
 
-/// Upstream's default `evictionHard`: memory.available<100Mi, nodefs.available<10%.
+/// Upstream's default `evictionHard` for memory.
 const MEMORY_KEPT: u64 = 100 << 20;
+
+/// Free space below which a disk is in trouble, if that is less than a tenth of it: a tenth alone (upstream's
+/// threshold) would call a large disk full that has room for thousands of images.
+const TIGHT_DISK: u64 = 5 << 30;
 
 impl Machine {
     pub(crate) fn read(data_dir: &Path) -> Self {
@@ -61,7 +65,7 @@ impl Machine {
         let limit = line("/proc/sys/kernel/pid_max").parse::<u64>().unwrap_or(u64::MAX);
         Pressure {
             memory: memory.total > 0 && memory.available < MEMORY_KEPT,
-            disk: total > 0 && free < total / 10,
+            disk: total > 0 && free < (total / 10).min(TIGHT_DISK),
             pids: pids.is_some_and(|pids| pids > limit / 10 * 9),
         }
     }
