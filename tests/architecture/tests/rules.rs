@@ -10,7 +10,8 @@ use serde_json::Value;
 /// know each other. See ARCHITECTURE.md.
 const LAYERS: &[&[&str]] = &[
     &["base"],
-    &["kinds", "tasks", "pki"],
+    &["expressions", "tasks", "pki"],
+    &["kinds"],
     &["store", "informer"],
     &["api"],
     &["control", "node", "net", "dns", "gateway", "certs"],
