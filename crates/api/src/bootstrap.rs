@@ -99,7 +99,8 @@ fn write(
     let (kind_name, name) = (text(&object, "/kind").to_owned(), text(&object, "/metadata/name").to_owned());
     let version = text(&object, "/apiVersion").to_owned();
     let (group, number) = version.split_once('/').unwrap_or(("", &version));
-    let Some(kind) = core.catalog.by_kind(group, number, &kind_name) else {
+    let catalog = core.catalog();
+    let Some(kind) = catalog.by_kind(group, number, &kind_name) else {
         return Err(Error::UnknownKind { kind: kind_name, name, version });
     };
     let namespace = text(&object, "/metadata/namespace").to_owned();

@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use arc_swap::ArcSwap;
 use kinds::{Catalog, Kind};
 use serde_json::Value;
 use store::{Expect, Range, Record, Store, Write};
@@ -36,7 +37,7 @@ pub enum BuildError {
 
 pub struct Core {
     pub store: Arc<dyn Store>,
-    pub catalog: &'static Catalog,
+    catalog: ArcSwap<Catalog>,
     pub config: Config,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) access: Access,
@@ -49,14 +50,27 @@ pub struct Core {
 impl Core {
     pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, BuildError> {
         let access = Access::new(&config, &store)?;
-        let catalog = Catalog::builtin();
-        let switches = switches(&config.runtime_config, catalog)?;
+        let switches = switches(&config.runtime_config, Catalog::builtin())?;
+        let catalog = ArcSwap::from_pointee(Catalog::builtin().clone());
         let admission = crate::admission::chain();
         Ok(Self { store, catalog, config, admission, access, closing: CancellationToken::new(), switches })
     }
 
+    /// The kinds there are now. What is done for one request is done with one catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// Gives a resource other rows, for everybody who asks from now on.
+    pub fn set_rows(&self, group: &str, plural: &str, rows: &[Arc<Kind>]) {
+        self.catalog.rcu(|catalog| catalog.with(group, plural, rows.to_vec()));
+    }
+
     /// Whether a row has paths: stable versions have, unless switched off; others must be switched on.
     pub fn serves(&self, kind: &Kind) -> bool {
+        if self.switches.is_empty() || kind.custom.is_some() {
+            return kind.served;
+        }
         self.switches.get(&kind.api_version()).copied().unwrap_or(kind.served)
     }
 
@@ -76,11 +90,11 @@ impl Core {
         }
     }
 
-    /// The served row of a resource in its preferred version.
-    pub fn kind(&self, group: &str, plural: &str) -> Option<&Arc<Kind>> {
-        let rows = self.catalog.kinds();
-        let mut named = rows.iter().filter(|kind| kind.group == group && kind.plural == plural && self.serves(kind));
-        named.clone().find(|kind| kind.preferred).or_else(|| named.next())
+    /// The served row of a built-in resource in its preferred version.
+    pub fn kind(&self, group: &str, plural: &str) -> Option<&'static Arc<Kind>> {
+        let mut rows = Catalog::builtin().resources(group, plural).filter(|kind| self.serves(kind)).peekable();
+        let first = rows.peek().copied();
+        rows.find(|kind| kind.preferred).or(first)
     }
 
     /// The newest state, in the version of `kind`. `namespace` is ignored for cluster-scoped kinds.
@@ -112,12 +126,12 @@ impl Core {
     }
 
     /// The row objects of `kind` are stored in, if that is another one.
-    pub(crate) fn foreign_storage(&self, kind: &Kind) -> Option<&Arc<Kind>> {
+    pub(crate) fn foreign_storage(&self, kind: &Kind) -> Option<&'static Arc<Kind>> {
         let (group, version, plural) = &kind.storage;
         if *group == kind.group && *version == kind.version {
             return None;
         }
-        self.catalog.resource(group, version, plural)
+        Catalog::builtin().resource(group, version, plural)
     }
 
     /// Replaces an object if it still has the resourceVersion that `object` carries; without admission.

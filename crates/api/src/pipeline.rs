@@ -142,9 +142,10 @@ where
     }
     let core = &inner.core;
     let kind = core
-        .catalog
+        .catalog()
         .resource(&info.group, &info.version, &info.resource)
         .filter(|kind| core.serves(kind) && is_in_scope(kind, &info))
+        .cloned()
         .ok_or_else(ApiError::no_such_path)?;
     if is_connection(&info) {
         if !kind.has_subresource(&info.subresource) {
@@ -163,7 +164,7 @@ where
     let content_type = negotiate::content_type(&parts.headers);
     let call = Call::new(user, info, options, accepts, content_type, body);
     // boxed: the compiler cannot see through all verbs at once that their futures may change threads
-    let dispatched: BoxFuture<'_, _> = Box::pin(dispatch(core, &call, kind));
+    let dispatched: BoxFuture<'_, _> = Box::pin(dispatch(core, &call, &kind));
     let answer = dispatched.await?;
     Ok(respond::answer(core, &call, answer))
 }

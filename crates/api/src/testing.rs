@@ -57,7 +57,8 @@ pub(crate) async fn put(core: &Core, object: Value) {
     let text = |pointer: &str| crate::core::text(&object, pointer).to_owned();
     let (version, kind) = (text("/apiVersion"), text("/kind"));
     let (group, number) = version.split_once('/').unwrap_or(("", &version));
-    let kind = core.catalog.by_kind(group, number, &kind).unwrap_or_else(|| panic!("no kind {version} {kind}"));
+    let catalog = core.catalog();
+    let kind = catalog.by_kind(group, number, &kind).unwrap_or_else(|| panic!("no kind {version} {kind}"));
     let key = crate::core::key(kind, &text("/metadata/namespace"), &text("/metadata/name"));
     let value = crate::encode::stored(&object);
     let write = store::Write::Put { key, value, expect: store::Expect::Any };

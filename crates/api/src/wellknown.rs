@@ -91,10 +91,10 @@ pub(crate) fn answer(inner: &Arc<Inner>, parts: &Parts, info: &Info) -> Result<R
                 return Ok(respond::plain(200, OPENAPI_V2_PROTOBUF_ANSWER, NO_DEFINITIONS));
             }
             negotiate::accepts(&parts.headers)?;
-            let document = kinds::openapi::v2_of(&|kind| core.serves(kind));
+            let document = kinds::openapi::v2_of(&core.catalog(), &|kind| core.serves(kind));
             Ok(cached(parts, document.bytes.into(), &document.hash, ""))
         }
-        ["openapi", "v3"] => served(kinds::openapi::v3_index_of(&|kind| core.serves(kind))),
+        ["openapi", "v3"] => served(kinds::openapi::v3_index_of(&core.catalog(), &|kind| core.serves(kind))),
         ["openapi", "v3", "api", version] => openapi(inner, parts, "", version, query),
         ["openapi", "v3", "apis", group, version] => openapi(inner, parts, group, version, query),
         _ => Err(ApiError::no_such_path()),
@@ -194,8 +194,8 @@ fn openapi(inner: &Inner, parts: &Parts, group: &str, version: &str, query: &str
     if !discovery::served_versions(&inner.core).into_iter().any(|(held, served)| held == group && served == version) {
         return Err(ApiError::no_such_path());
     }
-    let document =
-        kinds::openapi::v3_of(&|kind| inner.core.serves(kind), group, version).ok_or_else(ApiError::no_such_path)?;
+    let document = kinds::openapi::v3_of(&inner.core.catalog(), &|kind| inner.core.serves(kind), group, version);
+    let document = document.ok_or_else(ApiError::no_such_path)?;
     let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "hash");
     let asked = asked.map(|(_, hash)| hash.into_owned()).unwrap_or_default();
     Ok(cached(parts, document.bytes.into(), &document.hash, &asked))

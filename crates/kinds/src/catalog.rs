@@ -1,14 +1,20 @@
 //! Every kind as a row: names, scope, verbs, subresources, storage and schema.
 //!
 //! Invariant: routes, discovery, OpenAPI, tables, RBAC and tests read these rows; nothing else lists kinds. The built-in
-//! rows come from facts/resources.tsv. Why owned strings and `Arc`: a custom resource is a row made at run time.
+//! rows come from facts/resources.tsv. Why owned strings and `Arc`: a custom resource is a row made at run time. A catalog
+//! never changes: a new definition makes a new catalog that shares everything else with the old one (see `layer`).
 
+mod layer;
+
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::rules::Rules;
 use crate::schema::{self, TypeId};
+use crate::structural::Custom;
+use layer::Layer;
 
 /// A kind in one version.
 #[derive(Clone)]
@@ -32,7 +38,10 @@ pub struct Kind {
     pub preferred: bool,
     /// Group, version and plural under which objects are stored.
     pub storage: (String, String, String),
+    /// The type in the built-in schema; for a custom resource that of its metadata alone.
     pub schema: TypeId,
+    /// What a custom resource has instead of a built-in type.
+    pub custom: Option<Arc<Custom>>,
     pub(crate) rules: &'static Rules,
 }
 
@@ -127,22 +136,25 @@ impl Version {
     }
 }
 
-/// All kinds that exist.
-#[derive(Debug)]
+/// All kinds that exist at one moment.
+#[derive(Clone, Debug)]
 pub struct Catalog {
+    builtin: &'static Tables,
+    custom: Layer,
+    /// Made when first asked for, because most catalogs are replaced before anybody lists their groups.
+    groups: OnceLock<Vec<Group>>,
+    revision: u64,
+}
+
+/// The rows of Kubernetes itself.
+#[derive(Debug)]
+struct Tables {
     kinds: Vec<Arc<Kind>>,
-    groups: Vec<Group>,
     by_resource: HashMap<String, Vec<Arc<Kind>>>,
     by_kind: HashMap<String, Vec<Arc<Kind>>>,
 }
 
-impl Catalog {
-    /// The kinds of Kubernetes itself.
-    pub fn builtin() -> &'static Catalog {
-        static CATALOG: OnceLock<Catalog> = OnceLock::new();
-        CATALOG.get_or_init(|| Catalog::new(include_str!("../facts/resources.tsv").lines().filter_map(row).collect()))
-    }
-
+impl Tables {
     fn new(kinds: Vec<Arc<Kind>>) -> Self {
         let mut by_resource: HashMap<String, Vec<Arc<Kind>>> = HashMap::new();
         let mut by_kind: HashMap<String, Vec<Arc<Kind>>> = HashMap::new();
@@ -150,28 +162,75 @@ impl Catalog {
             by_resource.entry(kind.plural.clone()).or_default().push(kind.clone());
             by_kind.entry(kind.kind.clone()).or_default().push(kind.clone());
         }
-        Self { groups: groups(&kinds), kinds, by_resource, by_kind }
+        Self { kinds, by_resource, by_kind }
+    }
+}
+
+impl Catalog {
+    /// The kinds of Kubernetes itself.
+    pub fn builtin() -> &'static Catalog {
+        static TABLES: OnceLock<Tables> = OnceLock::new();
+        static CATALOG: OnceLock<Catalog> = OnceLock::new();
+        CATALOG.get_or_init(|| {
+            let rows = || include_str!("../facts/resources.tsv").lines().filter_map(row).collect();
+            Catalog {
+                builtin: TABLES.get_or_init(|| Tables::new(rows())),
+                custom: Layer::default(),
+                groups: OnceLock::new(),
+                revision: 0,
+            }
+        })
     }
 
+    /// The same catalog, where a resource has these rows and no others; with no rows it does not exist any more. Built-in
+    /// rows stay, and are found first.
+    pub fn with(&self, group: &str, plural: &str, rows: Vec<Arc<Kind>>) -> Catalog {
+        Catalog {
+            builtin: self.builtin,
+            custom: self.custom.with(group, plural, rows),
+            groups: OnceLock::new(),
+            revision: self.revision + 1,
+        }
+    }
+
+    /// Grows with each change, for whoever keeps something that was made of a catalog.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The built-in rows.
     pub fn kinds(&self) -> &[Arc<Kind>] {
-        &self.kinds
+        &self.builtin.kinds
+    }
+
+    /// The rows that definitions of custom resources made, in no order.
+    pub fn customs(&self) -> impl Iterator<Item = &Arc<Kind>> {
+        self.custom.rows()
     }
 
     /// Groups in upstream's order of discovery; within a group the preferred version first.
     pub fn groups(&self) -> &[Group] {
-        &self.groups
+        self.groups.get_or_init(|| groups(self.builtin.kinds.iter().chain(self.custom.rows())))
     }
 
     pub fn group(&self, name: &str) -> Option<&Group> {
-        self.groups.iter().find(|group| group.name == name)
+        self.groups().iter().find(|group| group.name == name)
     }
 
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        self.by_resource.get(plural)?.iter().find(|kind| kind.version == version && kind.group == group)
+        self.resources(group, plural).find(|kind| kind.version == version)
+    }
+
+    /// The rows of a resource in all its versions.
+    pub fn resources(&self, group: &str, plural: &str) -> impl Iterator<Item = &Arc<Kind>> {
+        let builtin = self.builtin.by_resource.get(plural).into_iter().flatten();
+        builtin.filter(move |kind| kind.group == group).chain(self.custom.resource(group, plural))
     }
 
     pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Kind>> {
-        self.by_kind.get(kind)?.iter().find(|row| row.version == version && row.group == group)
+        let builtin = self.builtin.by_kind.get(kind).into_iter().flatten();
+        let mut rows = builtin.filter(|row| row.group == group).chain(self.custom.kind(group, kind));
+        rows.find(|row| row.version == version)
     }
 
     /// The row for `apiVersion` and `kind` as they stand in an object.
@@ -210,10 +269,11 @@ const GROUP_ORDER: &[&str] = &[
     "flowcontrol.apiserver.k8s.io",
 ];
 
-fn groups(kinds: &[Arc<Kind>]) -> Vec<Group> {
+fn groups<'k>(kinds: impl Iterator<Item = &'k Arc<Kind>>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
+    let mut places: HashMap<&'k str, usize> = HashMap::new();
     for kind in kinds {
-        let index = groups.iter().position(|group| group.name == kind.group).unwrap_or_else(|| {
+        let index = *places.entry(&kind.group).or_insert_with(|| {
             groups.push(Group { name: kind.group.clone(), versions: Vec::new() });
             groups.len() - 1
         });
@@ -226,9 +286,9 @@ fn groups(kinds: &[Arc<Kind>]) -> Vec<Group> {
     let place = |name: &str| GROUP_ORDER.iter().position(|group| *group == name).unwrap_or(GROUP_ORDER.len());
     groups.sort_by(|a, b| place(&a.name).cmp(&place(&b.name)).then_with(|| a.name.cmp(&b.name)));
     for group in &mut groups {
-        group.versions.sort_by_key(|version| {
-            let preferred = version.kinds.iter().any(|kind| kind.preferred);
-            (!preferred, std::cmp::Reverse(maturity(&version.name)))
+        group.versions.sort_by(|a, b| {
+            let preferred = |version: &Version| version.kinds.iter().any(|kind| kind.preferred);
+            preferred(b).cmp(&preferred(a)).then_with(|| compare_versions(&a.name, &b.name))
         });
         for version in &mut group.versions {
             version.kinds.sort_by(|a, b| a.plural.cmp(&b.plural));
@@ -237,19 +297,35 @@ fn groups(kinds: &[Arc<Kind>]) -> Vec<Group> {
     groups
 }
 
-/// Orders versions as upstream: stable before beta before alpha, then the higher number.
-fn maturity(version: &str) -> (u32, u32, u32) {
-    let digits = |text: &str| -> u32 {
-        text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or_default()
+/// Orders versions as upstream, the most stable first: stable before beta before alpha, then the higher number; names of
+/// another form follow in alphabetical order.
+pub fn compare_versions(a: &str, b: &str) -> Ordering {
+    match (maturity(a), maturity(b)) {
+        (Some(a), Some(b)) => b.cmp(&a),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => a.cmp(b),
+    }
+}
+
+/// Stage, major and minor of `v1`, `v2beta3`.
+fn maturity(version: &str) -> Option<(u32, u64, u64)> {
+    fn number(text: &str) -> Option<(u64, &str)> {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, rest) = text.split_at(end);
+        let number = digits.parse().ok().filter(|_| !digits.starts_with('0'))?;
+        Some((number, rest))
+    }
+    let (major, rest) = number(version.strip_prefix('v')?)?;
+    if rest.is_empty() {
+        return Some((2, major, 0));
+    }
+    let (stage, rest) = match (rest.strip_prefix("beta"), rest.strip_prefix("alpha")) {
+        (Some(rest), _) => (1, rest),
+        (_, Some(rest)) => (0, rest),
+        _ => return None,
     };
-    let rest = version.trim_start_matches('v');
-    let major = digits(rest);
-    let (stage, minor) = match (rest.split_once("beta"), rest.split_once("alpha")) {
-        (Some((_, minor)), _) => (1, digits(minor)),
-        (_, Some((_, minor))) => (0, digits(minor)),
-        _ => (2, 0),
-    };
-    (stage, major, minor)
+    number(rest).filter(|(_, rest)| rest.is_empty()).map(|(minor, _)| (stage, major, minor))
 }
 
 /// Reads a line of facts/resources.tsv.
@@ -282,6 +358,7 @@ fn row(line: &str) -> Option<Arc<Kind>> {
         preferred: preferred == "1",
         storage: (storage_group.to_owned(), storage_version.to_owned(), plural.to_owned()),
         schema: schema::find(&definition).expect("invariant: every row of resources.tsv has a type in types.json"),
+        custom: None,
         rules: crate::rules::of(group, kind),
     }))
 }
@@ -364,5 +441,15 @@ mod tests {
         assert_eq!(versions("autoscaling"), ["v2", "v1"]);
         assert_eq!(versions("resource.k8s.io"), ["v1", "v1beta2", "v1beta1", "v1alpha3"]);
         assert_eq!(versions("certificates.k8s.io"), ["v1", "v1beta1", "v1alpha1"]);
+    }
+
+    #[test]
+    fn versions_are_ordered_as_upstream_does() {
+        let mut versions = ["foo10", "v1alpha1", "v11beta2", "v2", "v10", "foo1", "v1", "v3beta1", "v12alpha1", "v01"];
+        versions.sort_by(|a, b| compare_versions(a, b));
+        assert_eq!(
+            versions,
+            ["v10", "v2", "v1", "v11beta2", "v3beta1", "v12alpha1", "v1alpha1", "foo1", "foo10", "v01"]
+        );
     }
 }

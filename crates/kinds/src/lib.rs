@@ -12,6 +12,7 @@ pub mod openapi;
 pub mod patch;
 pub mod schema;
 pub mod strategy;
+pub mod structural;
 pub mod table;
 
 mod base64;

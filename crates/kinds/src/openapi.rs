@@ -56,15 +56,15 @@ pub struct Document {
 
 /// `/openapi/v3`: where the document of each version is that is served by default.
 pub fn v3_index() -> Value {
-    v3_index_of(&|kind| kind.served)
+    v3_index_of(Catalog::builtin(), &|kind| kind.served)
 }
 
 /// `/openapi/v3` of a server that serves these kinds.
-pub fn v3_index_of(served: Served<'_>) -> Value {
+pub fn v3_index_of(catalog: &Catalog, served: Served<'_>) -> Value {
     let mut paths = Map::new();
-    for (group, version) in discovery::versions(Catalog::builtin(), served) {
+    for (group, version) in discovery::versions(catalog, served) {
         let path = document_path(group, version);
-        let address = format!("/openapi/v3/{path}?hash={}", digest(&kinds_of(group, version, served)));
+        let address = format!("/openapi/v3/{path}?hash={}", digest(&kinds_of(catalog, group, version, served)));
         paths.insert(path, serde_json::json!({"serverRelativeURL": address}));
     }
     serde_json::json!({"paths": paths})
@@ -72,12 +72,12 @@ pub fn v3_index_of(served: Served<'_>) -> Value {
 
 /// The document of a version; none if it is not served by default.
 pub fn v3(group: &str, version: &str) -> Option<Document> {
-    v3_of(&|kind| kind.served, group, version)
+    v3_of(Catalog::builtin(), &|kind| kind.served, group, version)
 }
 
 /// The document of a version of a server that serves these kinds.
-pub fn v3_of(served: Served<'_>, group: &str, version: &str) -> Option<Document> {
-    let kinds = kinds_of(group, version, served);
+pub fn v3_of(catalog: &Catalog, served: Served<'_>, group: &str, version: &str) -> Option<Document> {
+    let kinds = kinds_of(catalog, group, version, served);
     if kinds.is_empty() {
         return None;
     }
@@ -105,13 +105,13 @@ pub fn v3_of(served: Served<'_>, group: &str, version: &str) -> Option<Document>
 
 /// `/openapi/v2`: everything that is served by default.
 pub fn v2() -> Document {
-    v2_of(&|kind| kind.served)
+    v2_of(Catalog::builtin(), &|kind| kind.served)
 }
 
 /// `/openapi/v2` of a server that serves these kinds.
-pub fn v2_of(served: Served<'_>) -> Document {
-    let versions = || discovery::versions(Catalog::builtin(), served);
-    let kinds: Vec<&Kind> = versions().flat_map(|(group, version)| kinds_of(group, version, served)).collect();
+pub fn v2_of(catalog: &Catalog, served: Served<'_>) -> Document {
+    let versions = || discovery::versions(catalog, served);
+    let kinds: Vec<&Kind> = versions().flat_map(|(group, version)| kinds_of(catalog, group, version, served)).collect();
     let flavour = Flavour::V2;
     let paths = Paths { schema: schema::schema(), flavour };
     let types = schemas::closure(schema::schema(), paths.roots(kinds.iter().copied()));
@@ -152,8 +152,8 @@ pub fn document_path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-fn kinds_of(group: &str, version: &str, served: Served<'_>) -> Vec<&'static Kind> {
-    let versions = Catalog::builtin().group(group).into_iter().flat_map(|group| &group.versions);
+fn kinds_of<'c>(catalog: &'c Catalog, group: &str, version: &str, served: Served<'_>) -> Vec<&'c Kind> {
+    let versions = catalog.group(group).into_iter().flat_map(|group| &group.versions);
     let kinds = versions.filter(|candidate| candidate.name == version).flat_map(|version| &version.kinds);
     kinds.map(AsRef::as_ref).filter(|kind| served(kind)).collect()
 }

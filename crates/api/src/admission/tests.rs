@@ -31,7 +31,8 @@ async fn admit(core: &Core, user: &User, object: &mut Value, old: Option<&Value>
     let text = |pointer: &str| crate::core::text(object, pointer).to_owned();
     let (version, kind) = (text("/apiVersion"), text("/kind"));
     let (group, number) = version.split_once('/').unwrap_or(("", &version));
-    let kind = core.catalog.by_kind(group, number, &kind).unwrap();
+    let catalog = core.catalog();
+    let kind = catalog.by_kind(group, number, &kind).unwrap();
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
     let mut taken = Vec::new();
     let mut admit = Admit {
