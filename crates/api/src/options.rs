@@ -19,12 +19,24 @@ pub(crate) struct Options {
     pub(crate) watch: bool,
     pub(crate) allow_watch_bookmarks: bool,
     pub(crate) timeout_seconds: Option<u64>,
-    pub(crate) send_initial_events: Option<bool>,
+    send_initial_events: Option<bool>,
+    /// A create, update or patch is not stored.
     pub(crate) dry_run: bool,
+    dry_runs: Vec<String>,
     pub(crate) field_validation: FieldValidation,
+    unknown_validation: Option<String>,
     pub(crate) pretty: bool,
     pub(crate) include_object: String,
-    pub(crate) delete: DeleteOptions,
+    delete: DeleteOptions,
+    /// Parameters that are no numbers, each with who reads it. They are told only by who does: a request that is
+    /// relayed to an application may have parameters of the same name.
+    unreadable: Vec<(Reader, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    List,
+    Delete,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,86 +58,149 @@ pub(crate) struct DeleteOptions {
 }
 
 impl Options {
-    pub(crate) fn parse(query: &str) -> Result<Self, ApiError> {
+    /// Never fails: what is wrong is told by the check of the verb that reads it.
+    pub(crate) fn parse(query: &str) -> Self {
         let mut options = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.as_ref();
+            let text = || value.to_owned();
             match name.as_ref() {
-                "labelSelector" => value.clone_into(&mut options.label_selector),
-                "fieldSelector" => value.clone_into(&mut options.field_selector),
-                "limit" => options.limit = integer::<i64>("limit", value)?.try_into().unwrap_or(0),
-                "continue" => value.clone_into(&mut options.continue_token),
-                "resourceVersion" => value.clone_into(&mut options.resource_version),
-                "resourceVersionMatch" => value.clone_into(&mut options.resource_version_match),
+                "labelSelector" => options.label_selector = text(),
+                "fieldSelector" => options.field_selector = text(),
+                "limit" => {
+                    let limit = options.integer(Reader::List, value);
+                    options.limit = limit.and_then(|limit| limit.try_into().ok()).unwrap_or(0);
+                }
+                "continue" => options.continue_token = text(),
+                "resourceVersion" => {
+                    options.resource_version = text();
+                    options.delete.resource_version = Some(text()).filter(|version| !version.is_empty());
+                }
+                "resourceVersionMatch" => options.resource_version_match = text(),
                 "watch" => options.watch = flag(value),
                 "allowWatchBookmarks" => options.allow_watch_bookmarks = flag(value),
                 "timeoutSeconds" => {
-                    options.timeout_seconds = u64::try_from(integer::<i64>("timeoutSeconds", value)?).ok()
+                    let seconds = options.integer(Reader::List, value);
+                    options.timeout_seconds = seconds.and_then(|seconds| seconds.try_into().ok());
                 }
                 "sendInitialEvents" => options.send_initial_events = Some(flag(value)),
-                "dryRun" => options.dry_run = dry_run(value)?,
-                "fieldValidation" => options.field_validation = field_validation(value)?,
+                "dryRun" => options.dry_runs.push(text()),
+                "fieldValidation" => match value {
+                    "Ignore" => options.field_validation = FieldValidation::Ignore,
+                    "" | "Warn" => options.field_validation = FieldValidation::Warn,
+                    "Strict" => options.field_validation = FieldValidation::Strict,
+                    other => options.unknown_validation = Some(other.to_owned()),
+                },
                 "pretty" => options.pretty = flag(value),
-                "includeObject" => value.clone_into(&mut options.include_object),
+                "includeObject" => options.include_object = text(),
                 "gracePeriodSeconds" => {
-                    options.delete.grace_period_seconds = Some(integer("gracePeriodSeconds", value)?);
+                    options.delete.grace_period_seconds = options.integer(Reader::Delete, value);
                 }
-                "propagationPolicy" => options.delete.propagation = Some(value.to_owned()),
+                "propagationPolicy" => options.delete.propagation = Some(text()),
                 "orphanDependents" => options.delete.orphan_dependents = Some(flag(value)),
+                "uid" => options.delete.uid = Some(text()).filter(|uid| !uid.is_empty()),
                 _ => {}
             }
         }
+        options.dry_run = options.dry_runs.iter().any(|run| run == ALL);
         options.delete.dry_run = options.dry_run;
-        options.delete.check()?;
-        Ok(options)
+        options
+    }
+
+    fn integer(&mut self, reader: Reader, value: &str) -> Option<i64> {
+        let number = value.parse().ok();
+        if number.is_none() {
+            let why = format!("strconv.ParseInt: parsing {value:?}: invalid syntax");
+            self.unreadable.push((reader, why));
+        }
+        number
+    }
+
+    fn readable(&self, reader: Reader) -> Result<(), ApiError> {
+        match self.unreadable.iter().find(|(by, _)| *by == reader) {
+            Some((_, why)) => Err(ApiError::bad_request(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a watch begins with what exists. A watch from nowhere does, unless it says otherwise.
+    pub(crate) fn initial_events(&self) -> bool {
+        let legacy = self.resource_version_match.is_empty() && matches!(self.resource_version.as_str(), "" | "0");
+        self.send_initial_events.unwrap_or(legacy)
     }
 
     /// The rules between list options; `watch` says which of the two sets applies.
     pub(crate) fn check_list(&self, watch: bool) -> Result<(), ApiError> {
+        self.readable(Reader::List)?;
+        let errors = if watch { self.watch_faults() } else { self.list_faults() };
+        refuse("ListOptions", &errors)
+    }
+
+    fn list_faults(&self) -> Vec<FieldError> {
+        const MATCH: &str = "resourceVersionMatch";
         let mut errors = Vec::new();
         let matching = self.resource_version_match.as_str();
-        let mut forbid = |path: &str, detail: &str| errors.push(fault(path, Cause::Forbidden, detail));
-        if watch {
-            match (self.send_initial_events, matching) {
-                (Some(_), "") => forbid(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                ),
-                (Some(_), "NotOlderThan") | (None, "") => {}
-                (Some(_), _) => forbid(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                ),
-                (None, _) => forbid(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                ),
+        if !matching.is_empty() {
+            if self.resource_version.is_empty() {
+                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+                errors.push(FieldError::forbidden(MATCH, why));
             }
-        } else {
-            if self.send_initial_events.is_some() {
-                forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+            if !self.continue_token.is_empty() {
+                errors.push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
             }
-            match matching {
-                "" => {}
-                "Exact" | "NotOlderThan" if self.resource_version.is_empty() => forbid(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
-                ),
-                "Exact" | "NotOlderThan" if !self.continue_token.is_empty() => {
-                    forbid("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
-                }
-                "Exact" if self.resource_version == "0" => forbid(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-                ),
-                "Exact" | "NotOlderThan" => {}
-                other => errors.push(unsupported("resourceVersionMatch", other, &["Exact", "NotOlderThan"])),
+            if !matches!(matching, "Exact" | "NotOlderThan") {
+                errors.push(unsupported(MATCH, matching, &["Exact", "NotOlderThan", ""]));
+            }
+            if matching == "Exact" && self.resource_version == "0" {
+                let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                errors.push(FieldError::forbidden(MATCH, why));
             }
         }
-        if errors.is_empty() {
-            return Ok(());
+        if self.send_initial_events.is_some() {
+            errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
-        Err(ApiError::invalid_kind("meta.k8s.io", "ListOptions", "", &errors))
+        errors
+    }
+
+    fn watch_faults(&self) -> Vec<FieldError> {
+        const MATCH: &str = "resourceVersionMatch";
+        let mut errors = Vec::new();
+        let matching = self.resource_version_match.as_str();
+        if self.send_initial_events.is_some() && matching != "NotOlderThan" {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            errors.push(FieldError::forbidden(MATCH, why));
+        }
+        if matching.is_empty() {
+            return errors;
+        }
+        if self.send_initial_events.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(FieldError::forbidden(MATCH, why));
+        }
+        if matching != "NotOlderThan" {
+            errors.push(unsupported(MATCH, matching, &["NotOlderThan"]));
+        }
+        if !self.continue_token.is_empty() {
+            errors.push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
+        }
+        errors
+    }
+
+    /// The options of a create, update or patch; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+    pub(crate) fn check_write(&self, kind: &str) -> Result<(), ApiError> {
+        let mut errors = Vec::new();
+        check_dry_run(&self.dry_runs, &mut errors);
+        if let Some(unknown) = &self.unknown_validation {
+            errors.push(unsupported("fieldValidation", unknown.as_str(), &["", "Ignore", "Strict", "Warn"]));
+        }
+        refuse(kind, &errors)
+    }
+
+    /// The delete options of the query; looked at only if the body has none.
+    pub(crate) fn delete_options(&self) -> Result<DeleteOptions, ApiError> {
+        self.readable(Reader::Delete)?;
+        self.delete.check(&self.dry_runs)?;
+        Ok(self.delete.clone())
     }
 }
 
@@ -134,57 +209,57 @@ impl DeleteOptions {
     pub(crate) fn from_body(body: &Value) -> Result<Self, ApiError> {
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let runs = body.get("dryRun").and_then(Value::as_array);
-        let mut dry = false;
-        for run in runs.into_iter().flatten() {
-            dry |= dry_run(run.as_str().unwrap_or_default())?;
-        }
+        let runs: Vec<String> =
+            runs.into_iter().flatten().map(|run| run.as_str().unwrap_or_default().to_owned()).collect();
         let options = Self {
             grace_period_seconds: body.get("gracePeriodSeconds").and_then(Value::as_i64),
             propagation: text("/propagationPolicy"),
             orphan_dependents: body.get("orphanDependents").and_then(Value::as_bool),
             uid: text("/preconditions/uid"),
             resource_version: text("/preconditions/resourceVersion"),
-            dry_run: dry,
+            dry_run: runs.iter().any(|run| run == ALL),
         };
-        options.check()?;
+        options.check(&runs)?;
         Ok(options)
     }
 
-    fn check(&self) -> Result<(), ApiError> {
+    fn check(&self, dry_runs: &[String]) -> Result<(), ApiError> {
         let mut errors = Vec::new();
         if self.propagation.is_some() && self.orphan_dependents.is_some() {
-            errors.push(FieldError {
-                path: "propagationPolicy".to_owned(),
-                kind: Cause::Invalid,
-                detail: "orphanDependents and deletionPropagation cannot be both set".to_owned(),
-                value: self.propagation.clone().map(Value::String),
-            });
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(FieldError::invalid("propagationPolicy", self.propagation.clone(), why));
         }
         match self.propagation.as_deref() {
             None | Some("Foreground" | "Background" | "Orphan") => {}
             Some(other) => {
-                errors.push(unsupported("propagationPolicy", other, &["Foreground", "Background", "Orphan"]))
+                errors.push(unsupported("propagationPolicy", other, &["Foreground", "Background", "Orphan", "nil"]));
             }
         }
-        if errors.is_empty() {
-            return Ok(());
-        }
-        Err(ApiError::invalid_kind("meta.k8s.io", "DeleteOptions", "", &errors))
+        check_dry_run(dry_runs, &mut errors);
+        refuse("DeleteOptions", &errors)
     }
 }
 
-fn fault(path: &str, kind: Cause, detail: &str) -> FieldError {
-    FieldError { path: path.to_owned(), kind, detail: detail.to_owned(), value: None }
+const ALL: &str = "All";
+
+fn check_dry_run(runs: &[String], errors: &mut Vec<FieldError>) {
+    if runs.iter().any(|run| run != ALL) {
+        errors.push(unsupported("dryRun", runs, &[ALL]));
+    }
 }
 
-fn unsupported(path: &str, value: &str, supported: &[&str]) -> FieldError {
+fn refuse(kind: &str, errors: &[FieldError]) -> Result<(), ApiError> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid_kind("meta.k8s.io", kind, "", errors))
+}
+
+/// The supported values in upstream's order, which is not always the alphabet's.
+fn unsupported(path: &str, value: impl Into<Value>, supported: &[&str]) -> FieldError {
     let listed: Vec<String> = supported.iter().map(|one| format!("\"{one}\"")).collect();
-    FieldError {
-        path: path.to_owned(),
-        kind: Cause::NotSupported,
-        detail: format!("supported values: {}", listed.join(", ")),
-        value: Some(Value::String(value.to_owned())),
-    }
+    let detail = format!("supported values: {}", listed.join(", "));
+    FieldError::new(Cause::NotSupported, path, detail, Some(value.into()))
 }
 
 /// Upstream's conversion: everything but "false" and "0" is true, also an empty value.
@@ -192,41 +267,12 @@ fn flag(value: &str) -> bool {
     !matches!(value.to_ascii_lowercase().as_str(), "false" | "0")
 }
 
-fn integer<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, ApiError> {
-    value
-        .parse()
-        .map_err(|_| ApiError::bad_request(format!("cannot read {name}={value:?}: strconv.ParseInt: invalid syntax")))
-}
-
-fn dry_run(value: &str) -> Result<bool, ApiError> {
-    match value {
-        "" => Ok(false),
-        "All" => Ok(true),
-        other => {
-            let error = unsupported("dryRun", other, &["All"]);
-            Err(ApiError::invalid_kind("meta.k8s.io", "CreateOptions", "", &[error]))
-        }
-    }
-}
-
-fn field_validation(value: &str) -> Result<FieldValidation, ApiError> {
-    match value {
-        "Ignore" => Ok(FieldValidation::Ignore),
-        "" | "Warn" => Ok(FieldValidation::Warn),
-        "Strict" => Ok(FieldValidation::Strict),
-        other => {
-            let error = unsupported("fieldValidation", other, &["Ignore", "Strict", "Warn"]);
-            Err(ApiError::invalid_kind("meta.k8s.io", "CreateOptions", "", &[error]))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn message(query: &str, watch: bool) -> String {
-        match Options::parse(query).and_then(|options| options.check_list(watch)) {
+        match Options::parse(query).check_list(watch) {
             Ok(()) => "ok".to_owned(),
             Err(error) => format!("{} {}", error.code, error.message),
         }
@@ -240,15 +286,59 @@ mod tests {
             message("resourceVersionMatch=Exact", false).contains("is forbidden unless resourceVersion is provided")
         );
         assert!(message("resourceVersion=0&resourceVersionMatch=Exact", false).starts_with("422 "));
-        assert!(message("resourceVersion=5&resourceVersionMatch=Newest", false).contains("Unsupported value"));
-        assert!(message("sendInitialEvents=true", true).contains("NotOlderThan"));
-        assert!(message("limit=many", false).starts_with("400 "));
+        assert_eq!(
+            message("resourceVersion=5&resourceVersionMatch=Newest", false),
+            "422 ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value: \"Newest\": \
+             supported values: \"Exact\", \"NotOlderThan\", \"\""
+        );
+        assert_eq!(
+            message("sendInitialEvents=true&resourceVersionMatch=Exact", true),
+            "422 ListOptions.meta.k8s.io \"\" is invalid: [resourceVersionMatch: Forbidden: sendInitialEvents requires \
+             setting resourceVersionMatch to NotOlderThan, resourceVersionMatch: Unsupported value: \"Exact\": \
+             supported values: \"NotOlderThan\"]"
+        );
+        assert_eq!(message("limit=many", false), "400 strconv.ParseInt: parsing \"many\": invalid syntax");
+        assert!(message("sendInitialEvents=true", false).contains("sendInitialEvents is forbidden for list"));
+    }
+
+    #[test]
+    fn a_watch_from_nowhere_begins_with_what_exists() {
+        for (query, initial) in [
+            ("", true),
+            ("resourceVersion=0", true),
+            ("resourceVersion=5", false),
+            ("sendInitialEvents=false&resourceVersionMatch=NotOlderThan", false),
+            ("resourceVersion=5&sendInitialEvents=true&resourceVersionMatch=NotOlderThan", true),
+        ] {
+            assert_eq!(Options::parse(query).initial_events(), initial, "{query}");
+        }
     }
 
     #[test]
     fn a_flag_is_false_only_when_it_says_so() {
-        let options = Options::parse("watch&allowWatchBookmarks=0&dryRun=All").expect("options");
+        let options = Options::parse("watch&allowWatchBookmarks=0&dryRun=All");
         assert!(options.watch && !options.allow_watch_bookmarks && options.dry_run);
-        assert_eq!(Options::parse("dryRun=Some").expect_err("refused").code, 422);
+    }
+
+    #[test]
+    fn options_of_a_write_are_refused_under_the_name_of_its_verb() {
+        let told = |query: &str| Options::parse(query).check_write("PatchOptions").unwrap_err().message;
+        assert_eq!(
+            told("dryRun=Some"),
+            "PatchOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""
+        );
+        assert!(told("fieldValidation=No").ends_with("supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""));
+    }
+
+    #[test]
+    fn delete_options_come_from_the_query_too() {
+        let options = Options::parse("uid=u&resourceVersion=7&gracePeriodSeconds=0&propagationPolicy=Orphan");
+        let delete = options.delete_options().expect("options");
+        assert_eq!((delete.uid.as_deref(), delete.resource_version.as_deref()), (Some("u"), Some("7")));
+        assert_eq!((delete.grace_period_seconds, delete.propagation.as_deref()), (Some(0), Some("Orphan")));
+        let told = |query: &str| Options::parse(query).delete_options().unwrap_err().message;
+        assert_eq!(told("gracePeriodSeconds=x"), "strconv.ParseInt: parsing \"x\": invalid syntax");
+        assert!(told("propagationPolicy=x").ends_with("\"Foreground\", \"Background\", \"Orphan\", \"nil\""));
+        assert!(told("propagationPolicy=Orphan&orphanDependents=true").contains("cannot be both set"));
     }
 }

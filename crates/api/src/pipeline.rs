@@ -53,10 +53,7 @@ where
     let (parts, body) = request.into_parts();
     let mut sample = Sample::start(&inner.metrics);
     let options = Options::parse(parts.uri.query().unwrap_or_default());
-    let hints = options.as_ref().map_or_else(
-        |_| Hints::default(),
-        |options| Hints { watch: options.watch, field_selector: &options.field_selector },
-    );
+    let hints = Hints { watch: options.watch, field_selector: &options.field_selector };
     let info = Info::parse(&parts.method, parts.uri.path(), hints);
     sample.describe(&info, parts.method.as_str());
     let response = match admit_sender(&inner.core, &parts, &info) {
@@ -70,11 +67,11 @@ where
     response
 }
 
-/// A request whose sender may make it. Options are looked at only now, so that strangers learn nothing from them.
+/// A request whose sender may make it. Options are judged later, by the verb, so that strangers learn nothing from them.
 struct Prepared {
     user: User,
     info: Info,
-    options: Result<Options, ApiError>,
+    options: Options,
 }
 
 fn admit_sender(core: &Core, parts: &Parts, info: &Info) -> Result<User, ApiError> {
@@ -135,8 +132,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let Prepared { user, info, options } = prepared;
-    let mut options = options?;
+    let Prepared { user, info, mut options } = prepared;
     if !info.is_resource {
         return wellknown::answer(inner, &parts, &info);
     }
@@ -188,6 +184,12 @@ fn is_connection(info: &Info) -> bool {
 
 async fn dispatch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let info = &call.info;
+    match info.verb.as_str() {
+        "create" => call.options.check_write("CreateOptions")?,
+        "update" => call.options.check_write("UpdateOptions")?,
+        "patch" => call.options.check_write("PatchOptions")?,
+        _ => {}
+    }
     if !info.subresource.is_empty() {
         return below(core, call, kind).await;
     }

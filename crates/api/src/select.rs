@@ -57,40 +57,21 @@ pub(crate) struct Selection {
 impl Selection {
     /// `name` is the one object the request was authorized for, if it was for one.
     pub(crate) fn parse(kind: &Kind, options: &Options, name: &str) -> Result<Self, ApiError> {
-        let labels =
-            LabelSelector::parse(&options.label_selector).map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let fields = match name {
-            "" => FieldSelector::parse(&options.field_selector),
-            // what was authorized by name is shown by name, whatever else the selector says
-            name => FieldSelector::parse(&format!("{NAME}={name},{}", options.field_selector)),
-        };
-        let fields = fields.map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let mut selection = Self { labels, fields, deep: false };
-        selection.check(kind, options)?;
+        let refuse = |why: String| ApiError::bad_request(why);
+        let labels = LabelSelector::parse(&options.label_selector).map_err(|error| refuse(error.to_string()))?;
+        let asked = FieldSelector::parse(&options.field_selector).map_err(|error| refuse(error.to_string()))?;
+        let mut fields =
+            asked.renamed(|label| kinds::field_label(kind, label).map(str::to_owned)).map_err(refuse)?;
+        if !name.is_empty() && fields.is_empty() {
+            fields = FieldSelector::equal(NAME, name);
+        } else if !name.is_empty() && fields.required(NAME) != Some(name) {
+            // what was authorized by name is shown by name
+            return Err(refuse("fieldSelector metadata.name doesn't match requested name".to_owned()));
+        }
         let beyond_key = |field: &str| field != NAME && field != NAMESPACE;
-        selection.deep = !selection.labels.is_everything()
-            || selection.fields.requirements().iter().any(|requirement| beyond_key(&requirement.field));
-        Ok(selection)
-    }
-
-    fn check(&self, kind: &Kind, options: &Options) -> Result<(), ApiError> {
-        if self.fields.is_empty() {
-            return Ok(());
-        }
-        let known = kinds::selectable_fields(kind, &Value::Object(serde_json::Map::new()));
-        for requirement in self.fields.requirements() {
-            let field = requirement.field.as_str();
-            if field == NAME || field == NAMESPACE || known.iter().any(|(name, _)| *name == field) {
-                continue;
-            }
-            let resource = format!("{}/{}, Resource={}", kind.group, kind.version, kind.plural);
-            let Options { label_selector, field_selector, .. } = options;
-            return Err(ApiError::bad_request(format!(
-                "Unable to find \"{resource}\" that match label selector \"{label_selector}\", field selector \
-                 \"{field_selector}\": field label not supported: {field}"
-            )));
-        }
-        Ok(())
+        let deep = !labels.is_everything()
+            || fields.requirements().iter().any(|requirement| beyond_key(&requirement.field));
+        Ok(Self { labels, fields, deep })
     }
 
     pub(crate) fn is_everything(&self) -> bool {

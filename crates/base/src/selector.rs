@@ -14,6 +14,8 @@ pub use label::{LabelSelector, Operator, Requirement};
 pub enum SelectorError {
     #[error("unable to parse requirement: {0}")]
     Requirement(String),
+    #[error("{0}")]
+    Syntax(String),
     #[error("invalid selector: '{selector}'; can't understand '{part}'")]
     Field { selector: String, part: String },
     #[error("invalid label selector: {0}")]

@@ -23,6 +23,8 @@ static FIELDS: &[(&str, &str, &[Row])] = &[
             ("spec.hostNetwork", &["spec", "hostNetwork"]),
             ("status.phase", &["status", "phase"]),
             ("status.podIP", &["status", "podIP"]),
+            // accepted and always empty, as upstream
+            ("status.podIPs", &["status", "podIPs"]),
             ("status.nominatedNodeName", &["status", "nominatedNodeName"]),
         ],
     ),
@@ -64,7 +66,6 @@ static FIELDS: &[(&str, &str, &[Row])] = &[
     ("", "Node", &[("spec.unschedulable", &["spec", "unschedulable"])]),
     ("", "ReplicationController", &[("status.replicas", &["status", "replicas"])]),
     ("", "Service", &[("spec.clusterIP", &["spec", "clusterIP"]), ("spec.type", &["spec", "type"])]),
-    ("apps", "ReplicaSet", &[("status.replicas", &["status", "replicas"])]),
     ("batch", "Job", &[("status.successful", &["status", "succeeded"])]),
     ("certificates.k8s.io", "CertificateSigningRequest", &[("spec.signerName", &["spec", "signerName"])]),
     ("certificates.k8s.io", "ClusterTrustBundle", &[("spec.signerName", &["spec", "signerName"])]),
@@ -84,6 +85,38 @@ fn zero(name: &str) -> &'static str {
     }
 }
 
+/// Kinds that refuse `metadata.namespace`; others take it even where nothing has a namespace.
+const WITHOUT_NAMESPACE: &[(&str, &str)] = &[
+    ("", "Node"),
+    ("", "Namespace"),
+    ("certificates.k8s.io", "CertificateSigningRequest"),
+    ("certificates.k8s.io", "ClusterTrustBundle"),
+    ("resource.k8s.io", "ResourceSlice"),
+];
+
+/// The name under which a kind knows the field that a selector asks for, or why it does not know it, in the words
+/// upstream's kinds use (`AddFieldLabelConversionFunc`).
+pub fn field_label<'a>(kind: &Kind, label: &'a str) -> Result<&'a str, String> {
+    let row = FIELDS.iter().find(|(group, name, _)| *name == kind.kind && *group == kind.group);
+    let bare = WITHOUT_NAMESPACE.contains(&(kind.group.as_str(), kind.kind.as_str()));
+    match (label, row) {
+        ("metadata.name", _) => return Ok(label),
+        ("metadata.namespace", _) if !bare => return Ok(label),
+        // clients older than v1 send it
+        ("spec.host", Some(("", "Pod", _))) => return Ok("spec.nodeName"),
+        (_, Some((_, _, rows))) if rows.iter().any(|(name, _)| *name == label) => return Ok(label),
+        _ => {}
+    }
+    Err(match row {
+        None => format!("{label:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+        Some(("batch", "Job", _)) => format!("field label {label:?} not supported for Job"),
+        Some(("resource.k8s.io", name, _)) => {
+            format!("field label not supported for {}/{}, Kind={name}: {label}", kind.group, kind.version)
+        }
+        Some(_) => format!("field label not supported: {label}"),
+    })
+}
+
 /// Names and values of all fields that the object can be selected by.
 pub fn selectable_fields(kind: &Kind, value: &Value) -> Vec<(&'static str, String)> {
     let meta = dig(value, &["metadata"]);
@@ -94,9 +127,11 @@ pub fn selectable_fields(kind: &Kind, value: &Value) -> Vec<(&'static str, Strin
     let row = FIELDS.iter().find(|(group, name, _)| *name == kind.kind && *group == kind.group);
     for (name, path) in row.map_or(&[][..], |(_, _, rows)| rows) {
         let text = match dig(value, path) {
-            Value::String(text) => text.clone(),
+            Value::String(text) if !(*name == "source" && text.is_empty()) => text.clone(),
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
+            // an event without a source is known by who reported it
+            _ if *name == "source" => text(value, "reportingComponent").to_owned(),
             _ => zero(name).to_owned(),
         };
         fields.push((*name, text));
@@ -121,6 +156,26 @@ mod tests {
         assert_eq!(value("status.phase"), Some(""));
         assert_eq!(value("spec.hostNetwork"), Some("false"));
         assert_eq!(value("spec.nope"), None);
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_in_each_kinds_words() {
+        let told = |group: &str, version: &str, plural: &str, label: &str| {
+            let kind = Catalog::builtin().resource(group, version, plural).unwrap();
+            field_label(kind, label).unwrap_or_else(|error| panic!("{error}")).to_owned()
+        };
+        assert_eq!(told("", "v1", "pods", "spec.host"), "spec.nodeName");
+        assert_eq!(told("", "v1", "persistentvolumes", "metadata.namespace"), "metadata.namespace");
+        let refused = |group: &str, version: &str, plural: &str, label: &str| {
+            field_label(Catalog::builtin().resource(group, version, plural).unwrap(), label).unwrap_err()
+        };
+        assert_eq!(refused("", "v1", "pods", "spec.x"), "field label not supported: spec.x");
+        assert_eq!(refused("", "v1", "nodes", "metadata.namespace"), "field label not supported: metadata.namespace");
+        assert_eq!(
+            refused("apps", "v1", "replicasets", "status.replicas"),
+            r#""status.replicas" is not a known field selector: only "metadata.name", "metadata.namespace""#
+        );
+        assert_eq!(refused("batch", "v1", "jobs", "x"), r#"field label "x" not supported for Job"#);
     }
 
     #[test]

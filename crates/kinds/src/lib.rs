@@ -32,7 +32,7 @@ pub use convert::convert;
 pub use decode::DecodeError;
 pub use default::{default, default_type};
 pub use error::{Cause, FieldError};
-pub use fields::selectable_fields;
+pub use fields::{field_label, selectable_fields};
 pub use prune::{Unknown, prune, prune_type};
 pub use schema::TypeId;
 pub use validate::{validate_create, validate_ephemeral_containers, validate_update};

@@ -41,19 +41,25 @@ pub(crate) async fn insert(core: &Core, call: &Call, kind: &Arc<Kind>, mut objec
     let generate = text(&object, "/metadata/generateName").to_owned();
     let generated = text(&object, "/metadata/name").is_empty() && !generate.is_empty();
     let tries = if generated { NAMES } else { 1 };
+    let mut taken = String::new();
     for _ in 0..tries {
         let mut candidate = object.clone();
         if generated {
             candidate["metadata"]["name"] = Value::String(base::names::generate(&generate));
         }
+        text(&candidate, "/metadata/name").clone_into(&mut taken);
         if let Some(written) = try_insert(core, call, kind, candidate).await? {
             return Ok(written);
         }
     }
-    let mut error = ApiError::already_exists(kind, text(&object, "/metadata/name"));
-    if generated {
-        error = ApiError::already_exists(kind, &generate);
+    let mut error = ApiError::already_exists(kind, &taken);
+    if !generate.is_empty() {
+        error = error.with_retry_after(1);
         error.message.push_str(", the server was not able to generate a unique name for the object");
+    }
+    let held = core.get(kind, &call.info.namespace, &taken);
+    if held.is_some_and(|held| !text(&held, "/metadata/deletionTimestamp").is_empty()) {
+        error.message.insert_str(0, "object is being deleted: ");
     }
     Err(error)
 }

@@ -58,7 +58,7 @@ pub(crate) async fn delete(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result
 /// The options in the body, or else in the query.
 pub(crate) fn options(call: &Call) -> Result<DeleteOptions, ApiError> {
     if call.body.is_empty() {
-        return Ok(call.options.delete.clone());
+        return call.options.delete_options();
     }
     let mut options = DeleteOptions::from_body(&decode::loose(call, "DeleteOptions")?)?;
     options.dry_run |= call.options.dry_run;
@@ -105,17 +105,22 @@ pub(crate) async fn remove(core: &Core, target: Target<'_>, options: &DeleteOpti
 }
 
 fn check_preconditions(target: Target<'_>, options: &DeleteOptions, old: &Value) -> Result<(), ApiError> {
-    let refuse = |what: &str, wanted: &str, held: &str| {
+    let refuse = |what: &str, wanted: &str, held: &str, guess: &str| {
         let why = format!(
             "the {what} in the precondition ({wanted}) does not match the {what} in record ({held}). The object might \
-             have been deleted and then recreated"
+             have been {guess}"
         );
-        Err(ApiError::conflict(target.kind, target.name, &why))
+        // upstream names the kind here where it names the resource elsewhere
+        let mut error = ApiError::conflict(target.kind, target.name, &why);
+        error.details.kind.clone_from(&target.kind.kind);
+        let resource = group_resource(target.kind);
+        error.message = error.message.replacen(&resource, &resource.replacen(&target.kind.plural, &target.kind.kind, 1), 1);
+        Err(error)
     };
     let (uid, version) = (text(old, "/metadata/uid"), text(old, "/metadata/resourceVersion"));
     match (&options.uid, &options.resource_version) {
-        (Some(wanted), _) if wanted != uid => refuse("UID", wanted, uid),
-        (_, Some(wanted)) if wanted != version => refuse("ResourceVersion", wanted, version),
+        (Some(wanted), _) if wanted != uid => refuse("UID", wanted, uid, "deleted and then recreated"),
+        (_, Some(wanted)) if wanted != version => refuse("ResourceVersion", wanted, version, "modified"),
         _ => Ok(()),
     }
 }
@@ -156,28 +161,35 @@ async fn try_remove(
     }
 }
 
-/// Puts the deletion into the object: deadline, grace, finalizers. A second delete may only shorten the grace period.
+/// Puts the deletion into the object: deadline, grace, finalizers. A second delete may only shorten the grace period,
+/// and changes the finalizers only if no grace period is running.
 fn mark(kind: &Kind, object: &mut Value, options: &DeleteOptions) {
-    let grace = grace(kind, object, options);
+    let mut grace = grace(kind, object, options);
     let now = base::time::now();
     let finalizers = finalizers(kind, object, options);
     let spec_changes = object.pointer("/metadata/generation").and_then(Value::as_i64);
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    let running = metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
+    let marked = metadata.get("deletionTimestamp").and_then(Value::as_str).map(str::to_owned);
+    if marked.is_some() && running > 0 && (options.grace_period_seconds.is_none() || grace >= running) {
+        return;
+    }
     if finalizers.is_empty() {
         metadata.remove("finalizers");
     } else {
         metadata.insert("finalizers".to_owned(), json!(finalizers));
     }
-    let running = metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64);
-    let marked = metadata.get("deletionTimestamp").and_then(Value::as_str).map(str::to_owned);
-    let deadline = match (&marked, running) {
-        (Some(_), Some(running)) if options.grace_period_seconds.is_none() || grace >= running => return,
-        (Some(_), None) => return,
-        // the new deadline counts from when the first delete was asked
-        (Some(deadline), Some(running)) => base::time::parse(deadline)
-            .map(|at| at - base::time::SignedDuration::from_secs(running - grace))
-            .unwrap_or(now),
-        (None, _) => now + base::time::SignedDuration::from_secs(grace),
+    let deadline = match &marked {
+        Some(_) if running == 0 => return,
+        // the new deadline counts from when the first delete was asked, but never lies in the past
+        Some(deadline) => {
+            let moved = base::time::parse(deadline).map(|at| at - base::time::SignedDuration::from_secs(running - grace));
+            moved.ok().filter(|moved| *moved >= now).unwrap_or_else(|| {
+                grace = grace.min(1);
+                now
+            })
+        }
+        None => now + base::time::SignedDuration::from_secs(grace),
     };
     metadata.insert("deletionTimestamp".to_owned(), json!(base::time::rfc3339(deadline)));
     metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
@@ -245,8 +257,9 @@ pub(crate) fn is_over(kind: &Kind, object: &Value) -> bool {
 }
 
 pub(crate) async fn collection(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
-    let options = options(call)?;
+    call.options.check_list(call.options.watch)?;
     let selection = Selection::parse(kind, &call.options, &call.info.name)?;
+    let options = options(call)?;
     let list = list::select(core, call, kind, &selection)?;
     for record in &list.records {
         let (namespace, name) = select::place(kind, &record.key);

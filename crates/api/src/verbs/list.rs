@@ -10,7 +10,7 @@ use kinds::Kind;
 use serde::{Deserialize, Serialize};
 use store::{Page, Range, RangeError, Record};
 
-use super::read::parse_revision;
+use super::read::revision;
 use crate::{
     call::{Answer, Call, List},
     core::{self, Core},
@@ -27,7 +27,8 @@ const TOO_OLD: &str = "The resourceVersion for the provided list is too old.";
 const STEP: usize = 512;
 
 /// Upstream's token: where the next page begins and at which revision (-1: the newest).
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
 struct Token {
     v: String,
     rv: i64,
@@ -149,22 +150,23 @@ fn place(core: &Core, call: &Call, prefix: &str) -> Result<Place, ApiError> {
     let options = &call.options;
     let version = options.resource_version.as_str();
     if !options.continue_token.is_empty() {
+        let (after, rv) = decode(&options.continue_token, prefix)
+            .map_err(|why| ApiError::bad_request(format!("invalid continue token: {why}")))?;
         if !version.is_empty() && version != "0" {
             let message = "specifying resource version is not allowed when using continue";
             return Err(ApiError::bad_request(message));
         }
-        let (after, rv) = decode(&options.continue_token, prefix)
-            .ok_or_else(|| ApiError::bad_request("continue key is not valid: cannot be decoded"))?;
-        return Ok(Place { after: Some(after), at: u64::try_from(rv).ok().filter(|rv| *rv > 0), continued: true });
+        return Ok(Place { after: Some(after), at: u64::try_from(rv).ok(), continued: true });
     }
     let newest = Place { after: None, at: None, continued: false };
     if version.is_empty() || version == "0" {
         return Ok(newest);
     }
-    let asked = parse_revision(version)?;
+    let asked =
+        revision(version).map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))?;
     let exact = match options.resource_version_match.as_str() {
         "Exact" => true,
-        "" => options.limit > 0,
+        "" => options.limit > 0 && asked > 0,
         _ => false,
     };
     let current = core.store.revision();
@@ -184,11 +186,26 @@ fn encode(rv: i64, prefix: &str, last: Option<&str>) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("invariant: a token encodes into memory"))
 }
 
-fn decode(token: &str, prefix: &str) -> Option<(String, i64)> {
-    let token: Token = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).ok()?).ok()?;
-    let last = token.start.strip_suffix('\0')?;
-    let climbs = last.split('/').any(|part| part == "..");
-    (token.v == "meta.k8s.io/v1" && !climbs).then(|| (format!("{prefix}{last}"), token.rv))
+/// Where a token continues: the last key shown and the revision, or what upstream says of a token that is none.
+fn decode(token: &str, prefix: &str) -> Result<(String, i64), String> {
+    const INVALID: &str = "continue key is not valid";
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| format!("{INVALID}: {error}"))?;
+    let token: Token = serde_json::from_slice(&bytes).map_err(|error| format!("{INVALID}: {error}"))?;
+    if token.v != "meta.k8s.io/v1" {
+        return Err(format!("{INVALID}: server does not recognize this encoded version {}", token.v));
+    }
+    if token.rv == 0 {
+        return Err(format!("{INVALID}: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+    }
+    if token.start.is_empty() {
+        return Err(format!("{INVALID}: encoded start key empty (version meta.k8s.io/v1)"));
+    }
+    // a key that climbs must not reach what the request is not for
+    let parts = token.start.strip_prefix('/').unwrap_or(&token.start);
+    let plain = |part: &str| !matches!(part, "" | "." | "..");
+    let last = parts.strip_suffix('\0').filter(|last| last.split('/').all(plain));
+    let last = last.ok_or_else(|| format!("{INVALID}: {}", token.start))?;
+    Ok((format!("{prefix}{last}"), token.rv))
 }
 
 #[cfg(test)]
@@ -198,8 +215,15 @@ mod tests {
     #[test]
     fn a_token_reads_back_and_a_foreign_one_does_not() {
         let token = token("/core/pods/", 42, Some("/core/pods/default/web"));
-        assert_eq!(decode(&token, "/core/pods/"), Some(("/core/pods/default/web".to_owned(), 42)));
-        assert_eq!(decode("nonsense!", "/core/pods/"), None);
-        assert_eq!(decode(&URL_SAFE_NO_PAD.encode(r#"{"v":"x","rv":1,"start":"a\u0000"}"#), "/core/pods/"), None);
+        assert_eq!(decode(&token, "/core/pods/"), Ok(("/core/pods/default/web".to_owned(), 42)));
+        let told = |token: &str| decode(&URL_SAFE_NO_PAD.encode(token), "/core/pods/").expect_err("refused");
+        assert!(decode("nonsense!", "/core/pods/").expect_err("refused").starts_with("continue key is not valid: "));
+        assert!(told(r#"{"v":"x","rv":1,"start":"a\u0000"}"#).ends_with("this encoded version x"));
+        assert!(told(r#"{"v":"meta.k8s.io/v1","rv":0,"start":"a\u0000"}"#).contains("incorrect encoded start"));
+        assert!(told(r#"{"v":"meta.k8s.io/v1","rv":1,"start":""}"#).contains("encoded start key empty"));
+        for start in ["../secrets/a", "a/../b", "a//b", "./a", "a"] {
+            let token = format!(r#"{{"v":"meta.k8s.io/v1","rv":1,"start":"{start}"}}"#);
+            assert!(told(&token).starts_with("continue key is not valid: "), "{start}");
+        }
     }
 }

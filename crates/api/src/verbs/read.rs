@@ -27,13 +27,14 @@ pub(crate) fn get(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, 
 }
 
 pub(crate) fn parse_revision(text: &str) -> Result<u64, ApiError> {
+    // upstream forgets to make a 4xx of it
+    revision(text).map_err(|why| ApiError::new(500, "", why))
+}
+
+/// A revision, or upstream's words for one that is none.
+pub(crate) fn revision(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| {
-        let fault = kinds::FieldError {
-            path: "resourceVersion".to_owned(),
-            kind: kinds::Cause::Invalid,
-            detail: format!("strconv.ParseUint: parsing \"{text}\": invalid syntax"),
-            value: Some(text.into()),
-        };
-        ApiError::invalid_kind("meta.k8s.io", "ListOptions", "", &[fault])
+        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+        kinds::FieldError::invalid("resourceVersion", text, why).to_string()
     })
 }

@@ -70,13 +70,17 @@ pub(crate) fn watch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<A
 impl Feed {
     fn start(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>, selection: Selection) -> Result<Self, ApiError> {
         let options = &call.options;
-        let prefix = core::prefix(kind, &call.info.namespace);
+        let namespace = match (call.info.namespace.as_str(), selection.namespace()) {
+            ("", Some(namespace)) => namespace,
+            (namespace, _) => namespace,
+        };
+        let prefix = core::prefix(kind, namespace);
         let asked = match options.resource_version.as_str() {
             "" => 0,
             version => parse_revision(version)?,
         };
         let newest = core.store.revision();
-        let replay = options.send_initial_events.unwrap_or(asked == 0);
+        let replay = options.initial_events();
         let (mut initial, mut after, mut failed) = (Vec::new(), asked, None);
         if replay && asked > newest {
             failed = Some(ApiError::too_large_resource_version(asked, newest));
@@ -91,7 +95,7 @@ impl Feed {
             Some(error) => Err(error),
             None => core.store.watch(&prefix, after).map_err(|error| refusal(error, after)),
         };
-        let tells_end = options.send_initial_events == Some(true) && options.allow_watch_bookmarks;
+        let tells_end = replay && options.allow_watch_bookmarks;
         let now = Instant::now();
         let lasts = match options.timeout_seconds {
             None | Some(0) => SHORTEST + base::names::random() % SHORTEST,

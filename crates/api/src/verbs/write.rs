@@ -184,7 +184,7 @@ async fn try_change(
     if !given.is_empty() && given != text(old, "/metadata/resourceVersion") {
         return Err(ApiError::modified(kind, target.name));
     }
-    carry(kind, target.name, &mut new, old)?;
+    carry(target, &mut new, old)?;
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
     kinds::default(kind, &mut new);
 
@@ -227,13 +227,24 @@ async fn try_change(
     }
 }
 
+/// The object is not the one that was meant; the words are those of upstream's storage.
+pub(crate) fn other_uid(target: Target<'_>, wanted: &str, held: &str) -> ApiError {
+    let Target { kind, namespace, name, .. } = target;
+    let place = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}{name}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {held}",
+        kind.plural
+    );
+    ApiError::conflict(kind, name, &why)
+}
+
 /// What the server owns of the metadata stays; an object that was deleted and created anew is another one.
-fn carry(kind: &Kind, name: &str, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+fn carry(target: Target<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
     let uid = text(new, "/metadata/uid");
     let held = text(old, "/metadata/uid");
     if !uid.is_empty() && uid != held {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}");
-        return Err(ApiError::conflict(kind, name, &why));
+        return Err(other_uid(target, uid, held));
     }
     let Some(held) = old.get("metadata").and_then(Value::as_object) else { return Ok(()) };
     if !new["metadata"].is_object() {

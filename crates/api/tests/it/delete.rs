@@ -124,6 +124,60 @@ async fn a_collection_goes_by_selector() {
 }
 
 #[tokio::test]
+async fn a_collection_may_be_limited_rehearsed_and_held_to_its_options() {
+    let server = server().await;
+    for name in ["a", "b", "c"] {
+        server.post(MAPS, config_map(name)).await.expect(201);
+    }
+    let count = async || server.get(MAPS).await.expect(200).body["items"].as_array().map_or(0, Vec::len);
+    server.delete(&format!("{MAPS}?dryRun=All"), Value::Null).await.expect(200);
+    server.delete(MAPS, json!({ "dryRun": ["All"] })).await.expect(200);
+    assert_eq!(count().await, 3, "a rehearsal deletes nothing");
+    let gone = server.delete(&format!("{MAPS}?limit=2"), Value::Null).await.expect(200);
+    assert_eq!(gone.body["items"].as_array().map(Vec::len), Some(2));
+    assert_eq!(count().await, 1);
+    server.delete(&format!("{MAPS}?resourceVersionMatch=Exact"), Value::Null).await.expect(422);
+    server.delete(&format!("{MAPS}?limit=x"), Value::Null).await.expect(400);
+    let held = server.delete(MAPS, json!({ "propagationPolicy": "Foreground" })).await.expect(200);
+    assert_eq!(held.body["items"].as_array().map(Vec::len), Some(1));
+    let held = server.get(&format!("{MAPS}/c")).await.expect(200);
+    assert_eq!(held.at("/metadata/finalizers/0"), "foregroundDeletion");
+}
+
+#[tokio::test]
+async fn preconditions_come_in_the_query_too() {
+    let server = server().await;
+    let made = server.post(MAPS, config_map("a")).await.expect(201);
+    let path = format!("{MAPS}/a");
+    let refused = server.delete(&format!("{path}?resourceVersion=1"), Value::Null).await.expect(409);
+    let why = format!(
+        "Operation cannot be fulfilled on ConfigMap \"a\": the ResourceVersion in the precondition (1) does not match \
+         the ResourceVersion in record ({}). The object might have been modified",
+        made.version()
+    );
+    assert_eq!(refused.at("/message"), why);
+    server.delete(&format!("{path}?uid=x"), Value::Null).await.expect(409);
+    let mut other = config_map("a");
+    other["metadata"]["uid"] = json!("x");
+    let refused = server.put(&path, other).await.expect(409);
+    assert!(refused.at("/message").contains("Precondition failed: UID in precondition: x"), "{}", refused.text);
+    let query = format!("uid={}&resourceVersion={}", made.at("/metadata/uid"), made.version());
+    server.delete(&format!("{path}?{query}"), Value::Null).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_running_grace_period_keeps_the_finalizers() {
+    let server = server().await;
+    pod(&server, "p", "n1").await;
+    let path = format!("{PODS}/p");
+    server.delete(&path, Value::Null).await.expect(200);
+    let again = server.delete(&path, json!({ "propagationPolicy": "Foreground" })).await.expect(200);
+    assert!(again.body.pointer("/metadata/finalizers").is_none(), "{}", again.text);
+    let negative = server.delete(&path, json!({ "gracePeriodSeconds": -3 })).await.expect(200);
+    assert_eq!(negative.body.pointer("/metadata/deletionGracePeriodSeconds"), Some(&json!(1)));
+}
+
+#[tokio::test]
 async fn an_eviction_asks_the_disruption_budget() {
     let server = server().await;
     pod(&server, "p", "n1").await;

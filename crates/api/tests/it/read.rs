@@ -35,8 +35,17 @@ async fn selectors_narrow_a_list() {
     let pods = server.get("/api/v1/pods?fieldSelector=spec.nodeName%3Da,status.phase%3DRunning").await.expect(200);
     assert!(names(&pods).is_empty());
     let wrong = server.get(&format!("{MAPS}?fieldSelector=data.a%3D1")).await.expect(400);
-    assert!(wrong.at("/message").contains("field label not supported: data.a"), "{}", wrong.text);
-    server.get(&format!("{MAPS}?labelSelector=a%20b%20c")).await.expect(400);
+    let known = "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
+    assert_eq!(wrong.at("/message"), known);
+    let refused = async |path: &str, code: u16, message: &str| {
+        assert_eq!(server.get(path).await.expect(code).at("/message"), message, "{path}");
+    };
+    let operators = "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt";
+    refused(&format!("{MAPS}?labelSelector=a%20b%20c"), 400, operators).await;
+    refused("/api/v1/pods?fieldSelector=spec.x%3D1", 400, "field label not supported: spec.x").await;
+    refused("/api/v1/pods?fieldSelector=a", 400, "invalid selector: 'a'; can't understand 'a'").await;
+    let other = "/api/v1/watch/namespaces/default/configmaps/m1?fieldSelector=metadata.namespace%3Ddefault";
+    refused(other, 400, "fieldSelector metadata.name doesn't match requested name").await;
 }
 
 #[tokio::test]
@@ -102,7 +111,10 @@ async fn a_list_may_ask_for_a_revision() {
     let future =
         server.get(&format!("{MAPS}?resourceVersion=999999&resourceVersionMatch=NotOlderThan")).await.expect(504);
     assert_eq!(future.at("/details/causes/0/reason"), "ResourceVersionTooLarge");
-    server.get(&format!("{MAPS}?resourceVersion=abc")).await.expect(422);
+    let none = server.get(&format!("{MAPS}?resourceVersion=abc")).await.expect(400);
+    let why = "resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax";
+    assert_eq!(none.at("/message"), format!("invalid resource version: {why}"));
+    assert_eq!(server.get(&format!("{MAPS}/one?resourceVersion=abc")).await.expect(500).at("/message"), why);
     server.get(&format!("{MAPS}?resourceVersionMatch=Exact")).await.expect(422);
 }
 

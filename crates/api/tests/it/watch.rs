@@ -22,8 +22,11 @@ async fn a_watch_begins_with_what_exists_or_after_a_revision() {
     let mut legacy = server.watch("/api/v1/watch/namespaces/default/configmaps/one").await;
     assert_eq!(legacy.names(1).await, ["ADDED one"]);
     server.post(MAPS, config_map("three")).await.expect(201);
-    let path = "/api/v1/watch/namespaces/default/configmaps/three?fieldSelector=metadata.namespace%3Ddefault";
+    let path = "/api/v1/watch/namespaces/default/configmaps/three";
     assert_eq!(server.watch(path).await.names(1).await, ["ADDED three"], "the name in the path holds");
+    let mut everywhere =
+        server.watch("/api/v1/configmaps?watch=true&fieldSelector=metadata.namespace%3Ddefault").await;
+    assert_eq!(everywhere.names(2).await, ["ADDED one", "ADDED three"]);
 }
 
 #[tokio::test]
@@ -59,6 +62,18 @@ async fn a_streaming_list_says_where_it_ends() {
     assert_eq!(end.pointer("/object/kind"), Some(&json!("ConfigMap")));
     assert_eq!(end.pointer("/object/metadata/annotations"), Some(&json!({ "k8s.io/initial-events-end": "true" })));
     server.get(&format!("{MAPS}?watch=true&sendInitialEvents=true")).await.expect(422);
+    // a watch from nowhere is one too, and tells its end to those who take bookmarks
+    for query in ["watch=true&allowWatchBookmarks=true", "watch=true&allowWatchBookmarks=true&resourceVersion=0"] {
+        let mut events = server.watch(&format!("{MAPS}?{query}")).await;
+        assert_eq!(events.names(1).await, ["ADDED a"]);
+        let end = events.next().await.expect("a bookmark");
+        assert_eq!(end.pointer("/object/metadata/annotations/k8s.io~1initial-events-end"), Some(&json!("true")));
+    }
+    // without initial events there is no end to tell: the next thing is a change
+    let query = "watch=true&sendInitialEvents=false&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut events = server.watch(&format!("{MAPS}?{query}")).await;
+    server.post(MAPS, config_map("b")).await.expect(201);
+    assert_eq!(events.names(1).await, ["ADDED b"]);
 }
 
 #[tokio::test]

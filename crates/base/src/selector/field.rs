@@ -41,6 +41,20 @@ impl FieldSelector {
         &self.requirements
     }
 
+    /// The one requirement that `field` has this value.
+    pub fn equal(field: &str, value: &str) -> Self {
+        let (field, value) = (field.to_owned(), value.to_owned());
+        Self { requirements: vec![FieldRequirement { field, value, equal: true }] }
+    }
+
+    /// Renames fields, or refuses the first that `rename` does not know.
+    pub fn renamed<E>(mut self, rename: impl Fn(&str) -> Result<String, E>) -> Result<Self, E> {
+        for requirement in &mut self.requirements {
+            requirement.field = rename(&requirement.field)?;
+        }
+        Ok(self)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.requirements.is_empty()
     }

@@ -50,8 +50,12 @@ impl Requirement {
             Operator::Equals | Operator::NotEquals if values.len() != 1 => {
                 return refuse("values: Invalid value: exact-match compatibility requires one single value".into());
             }
-            Operator::GreaterThan | Operator::LessThan if values.len() != 1 || values[0].parse::<i64>().is_err() => {
-                return refuse("values: Invalid value: for 'Gt', 'Lt' operators, the value must be an integer".into());
+            Operator::GreaterThan | Operator::LessThan if values.len() != 1 => {
+                return refuse("values: Invalid value: for 'Gt', 'Lt' operators, exactly one value is required".into());
+            }
+            Operator::GreaterThan | Operator::LessThan if values[0].parse::<i64>().is_err() => {
+                let why = "for 'Gt', 'Lt' operators, the value must be an integer";
+                return refuse(format!("values[0]: Invalid value: {:?}: {why}", values[0]));
             }
             _ => {}
         }
@@ -121,19 +125,18 @@ impl LabelSelector {
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut parser = Parser { tokens: tokens(text), next: 0 };
         let mut requirements = Vec::new();
-        if parser.peek() == &Token::End {
-            return Ok(Self::everything());
+        match parser.peek() {
+            Token::End => return Ok(Self::everything()),
+            Token::Word(_) | Token::Not => {}
+            other => return Err(syntax(other, "!, identifier, or 'end of string'")),
         }
         loop {
             requirements.push(parser.requirement()?);
             match parser.take() {
                 Token::End => return Ok(Self::sorted(requirements)),
                 Token::Comma if matches!(parser.peek(), Token::Word(_) | Token::Not) => {}
-                Token::Comma => {
-                    let found = parser.peek().to_string();
-                    return Err(unexpected(&found, "identifier after ','"));
-                }
-                other => return Err(unexpected(&other.to_string(), "',' or 'end of string'")),
+                Token::Comma => return Err(syntax(parser.peek(), "identifier after ','")),
+                other => return Err(syntax(&other, "',' or 'end of string'")),
             }
         }
     }
@@ -266,6 +269,11 @@ impl fmt::Display for Token {
     }
 }
 
+/// A fault between requirements, which has no requirement to blame.
+fn syntax(found: &Token, expected: &str) -> SelectorError {
+    SelectorError::Syntax(format!("found '{found}', expected: {expected}"))
+}
+
 fn unexpected(found: &str, expected: &str) -> SelectorError {
     SelectorError::Requirement(format!("found '{found}', expected: {expected}"))
 }
@@ -317,10 +325,10 @@ impl Parser {
     fn requirement(&mut self) -> Result<Requirement, SelectorError> {
         if self.peek() == &Token::Not {
             self.take();
-            let key = self.word("identifier")?;
+            let key = self.key()?;
             return Requirement::new(key, Operator::DoesNotExist, Vec::new());
         }
-        let key = self.word("!, identifier, or ''")?;
+        let key = self.key()?;
         let operator = match self.peek().clone() {
             Token::Comma | Token::End => return Requirement::new(key, Operator::Exists, Vec::new()),
             Token::Word(word) if word == "in" => Operator::In,
@@ -337,6 +345,17 @@ impl Parser {
             _ => vec![self.value()?],
         };
         Requirement::new(key, operator, values)
+    }
+
+    /// Upstream judges a key before it knows the path to it, and prints the missing path as Go does.
+    fn key(&mut self) -> Result<String, SelectorError> {
+        let key = self.word("identifier")?;
+        match name::qualified_name(&key) {
+            Ok(()) => Ok(key),
+            Err(reason) => {
+                Err(SelectorError::Requirement(format!("<nil>: Invalid value: {key:?}: {reason}")))
+            }
+        }
     }
 
     fn word(&mut self, expected: &str) -> Result<String, SelectorError> {
@@ -424,6 +443,12 @@ mod tests {
             LabelSelector::parse("a b").unwrap_err().to_string(),
             "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"
         );
+        let told = |text| LabelSelector::parse(text).unwrap_err().to_string();
+        assert_eq!(told("a=b,"), "found '', expected: identifier after ','");
+        assert_eq!(told("a=b=c"), "found '=', expected: ',' or 'end of string'");
+        assert_eq!(told(",a"), "found ',', expected: !, identifier, or 'end of string'");
+        assert!(told("-a=b").starts_with("unable to parse requirement: <nil>: Invalid value: \"-a\": name part must"));
+        assert!(told("a=-b").starts_with("unable to parse requirement: values[0][a]: Invalid value: \"-b\": a valid"));
     }
 
     #[test]
