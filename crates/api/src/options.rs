@@ -146,7 +146,8 @@ impl Options {
                 errors.push(FieldError::forbidden(MATCH, why));
             }
             if !self.continue_token.is_empty() {
-                errors.push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
+                errors
+                    .push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
             }
             if !matches!(matching, "Exact" | "NotOlderThan") {
                 errors.push(unsupported(MATCH, matching, &["Exact", "NotOlderThan", ""]));

@@ -60,8 +60,7 @@ impl Selection {
         let refuse = |why: String| ApiError::bad_request(why);
         let labels = LabelSelector::parse(&options.label_selector).map_err(|error| refuse(error.to_string()))?;
         let asked = FieldSelector::parse(&options.field_selector).map_err(|error| refuse(error.to_string()))?;
-        let mut fields =
-            asked.renamed(|label| kinds::field_label(kind, label).map(str::to_owned)).map_err(refuse)?;
+        let mut fields = asked.renamed(|label| kinds::field_label(kind, label).map(str::to_owned)).map_err(refuse)?;
         if !name.is_empty() && fields.is_empty() {
             fields = FieldSelector::equal(NAME, name);
         } else if !name.is_empty() && fields.required(NAME) != Some(name) {
@@ -69,8 +68,8 @@ impl Selection {
             return Err(refuse("fieldSelector metadata.name doesn't match requested name".to_owned()));
         }
         let beyond_key = |field: &str| field != NAME && field != NAMESPACE;
-        let deep = !labels.is_everything()
-            || fields.requirements().iter().any(|requirement| beyond_key(&requirement.field));
+        let deep =
+            !labels.is_everything() || fields.requirements().iter().any(|requirement| beyond_key(&requirement.field));
         Ok(Self { labels, fields, deep })
     }
 

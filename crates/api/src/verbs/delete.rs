@@ -114,7 +114,8 @@ fn check_preconditions(target: Target<'_>, options: &DeleteOptions, old: &Value)
         let mut error = ApiError::conflict(target.kind, target.name, &why);
         error.details.kind.clone_from(&target.kind.kind);
         let resource = group_resource(target.kind);
-        error.message = error.message.replacen(&resource, &resource.replacen(&target.kind.plural, &target.kind.kind, 1), 1);
+        error.message =
+            error.message.replacen(&resource, &resource.replacen(&target.kind.plural, &target.kind.kind, 1), 1);
         Err(error)
     };
     let (uid, version) = (text(old, "/metadata/uid"), text(old, "/metadata/resourceVersion"));
@@ -183,7 +184,8 @@ fn mark(kind: &Kind, object: &mut Value, options: &DeleteOptions) {
         Some(_) if running == 0 => return,
         // the new deadline counts from when the first delete was asked, but never lies in the past
         Some(deadline) => {
-            let moved = base::time::parse(deadline).map(|at| at - base::time::SignedDuration::from_secs(running - grace));
+            let moved =
+                base::time::parse(deadline).map(|at| at - base::time::SignedDuration::from_secs(running - grace));
             moved.ok().filter(|moved| *moved >= now).unwrap_or_else(|| {
                 grace = grace.min(1);
                 now

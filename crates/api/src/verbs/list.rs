@@ -162,8 +162,7 @@ fn place(core: &Core, call: &Call, prefix: &str) -> Result<Place, ApiError> {
     if version.is_empty() || version == "0" {
         return Ok(newest);
     }
-    let asked =
-        revision(version).map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))?;
+    let asked = revision(version).map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))?;
     let exact = match options.resource_version_match.as_str() {
         "Exact" => true,
         "" => options.limit > 0 && asked > 0,

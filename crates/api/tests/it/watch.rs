@@ -24,8 +24,7 @@ async fn a_watch_begins_with_what_exists_or_after_a_revision() {
     server.post(MAPS, config_map("three")).await.expect(201);
     let path = "/api/v1/watch/namespaces/default/configmaps/three";
     assert_eq!(server.watch(path).await.names(1).await, ["ADDED three"], "the name in the path holds");
-    let mut everywhere =
-        server.watch("/api/v1/configmaps?watch=true&fieldSelector=metadata.namespace%3Ddefault").await;
+    let mut everywhere = server.watch("/api/v1/configmaps?watch=true&fieldSelector=metadata.namespace%3Ddefault").await;
     assert_eq!(everywhere.names(2).await, ["ADDED one", "ADDED three"]);
 }
 

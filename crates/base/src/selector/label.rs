@@ -352,9 +352,7 @@ impl Parser {
         let key = self.word("identifier")?;
         match name::qualified_name(&key) {
             Ok(()) => Ok(key),
-            Err(reason) => {
-                Err(SelectorError::Requirement(format!("<nil>: Invalid value: {key:?}: {reason}")))
-            }
+            Err(reason) => Err(SelectorError::Requirement(format!("<nil>: Invalid value: {key:?}: {reason}"))),
         }
     }
 
