@@ -10,7 +10,7 @@ mod roots;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -20,7 +20,11 @@ fn main() {
         serde_json::from_slice(&std::fs::read("facts/types.json").expect("facts/types.json is readable"))
             .expect("facts/types.json is JSON");
     let types = facts["types"].as_object().expect("types is an object");
-    let definitions: BTreeMap<&str, &Value> = types.iter().map(|(name, facts)| (name.as_str(), facts)).collect();
+    let messages = messages(&facts["pbonly"]);
+    let mut definitions: BTreeMap<&str, &Value> = types.iter().map(|(name, facts)| (name.as_str(), facts)).collect();
+    for (name, facts) in &messages {
+        definitions.entry(name).or_insert(facts);
+    }
 
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     write(&out, "graph.zst", &Graph::encode(&definitions));
@@ -217,6 +221,61 @@ impl Graph {
             number(out, index);
         }
     }
+}
+
+/// Messages that clients may send or read although no OpenAPI document has them.
+const MESSAGES: &[&str] =
+    &["api.apidiscovery.", "apimachinery.pkg.apis.meta.v1.", "apimachinery.pkg.apis.meta.v1beta1."];
+/// Of those, the ones that are objects of their own.
+const OBJECTS: &[&str] = &["APIGroupDiscoveryList", "PartialObjectMetadata", "PartialObjectMetadataList"];
+/// Fields that are Go pointers in these messages.
+const POINTERS: &[&str] = &["responseKind", "force", "timeoutSeconds", "sendInitialEvents"];
+
+/// The facts of those messages in the form of the other types.
+fn messages(only: &Value) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    for (name, fields) in only.as_object().expect("pbonly is an object") {
+        if !MESSAGES.iter().any(|package| name.starts_with(package)) {
+            continue;
+        }
+        let (package, kind) = name.rsplit_once('.').expect("a package and a name");
+        let type_of = |wire: &str, message: &Value| {
+            let target = message.as_str().map(|target| match target.strip_prefix(".k8s.io.") {
+                Some(absolute) => absolute.to_owned(),
+                None => format!("{package}.{target}"),
+            });
+            match (wire, target) {
+                ("message", Some(target)) => json!({ "ref": target }),
+                ("bool", _) => json!({"t": "boolean"}),
+                ("int32" | "int64", _) => json!({"t": "integer", "fmt": wire}),
+                _ => json!({"t": "string"}),
+            }
+        };
+        let mut facts = serde_json::Map::new();
+        for (field, shape) in fields.as_object().expect("fields by name") {
+            let wire = shape[1].as_str().expect("a wire type");
+            let mut fact = match wire.strip_prefix("rep ") {
+                Some(item) => json!({"t": "array", "items": type_of(item, &shape[2])}),
+                None => type_of(wire, &shape[2]),
+            };
+            fact["pb"] = json!([shape[0]]);
+            if POINTERS.contains(&field.as_str()) {
+                fact["ptr"] = json!(1);
+            }
+            facts.insert(field.clone(), fact);
+        }
+        let mut definition = json!({ "f": facts });
+        if OBJECTS.contains(&kind) || kind.ends_with("Options") {
+            for field in ["apiVersion", "kind"] {
+                definition["f"][field] = json!({"t": "string"});
+            }
+            let (_, version) = package.rsplit_once('.').expect("a version");
+            let group = if package.starts_with("api.apidiscovery") { "apidiscovery.k8s.io" } else { "meta.k8s.io" };
+            definition["gvk"] = json!([[group, version, kind]]);
+        }
+        found.insert(name.clone(), definition);
+    }
+    found
 }
 
 fn special(name: &str, facts: &Value) -> u8 {

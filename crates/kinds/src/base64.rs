@@ -25,6 +25,27 @@ pub(crate) fn length(text: &str) -> usize {
     count / 4 * 3 + [0, 0, 1, 2][count % 4]
 }
 
+/// Appends what a text stands for; what does not belong is skipped, for [`fault`] has told of it before.
+pub(crate) fn decode_into(text: &[u8], out: &mut Vec<u8>) {
+    let (mut word, mut bits) = (0u32, 0u32);
+    for byte in text {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => continue,
+        };
+        word = word << 6 | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            out.push((word >> bits & 0xff) as u8);
+        }
+    }
+}
+
 pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
@@ -46,6 +67,9 @@ mod tests {
         for (bytes, text) in [("", ""), ("h", "aA=="), ("he", "aGU="), ("hel", "aGVs"), ("hello", "aGVsbG8=")] {
             assert_eq!(encode(bytes.as_bytes()), text);
             assert_eq!((fault(text), length(text)), (None, bytes.len()));
+            let mut read = Vec::new();
+            decode_into(text.as_bytes(), &mut read);
+            assert_eq!(read, bytes.as_bytes());
         }
     }
 

@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod error;
 pub mod openapi;
 pub mod patch;
+pub mod protobuf;
 pub mod schema;
 pub mod strategy;
 pub mod structural;
