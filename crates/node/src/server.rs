@@ -22,7 +22,10 @@ use tokio_rustls::TlsAcceptor;
 mod auth;
 mod exec;
 pub(crate) mod logs;
+mod portforward;
+mod spdy;
 mod stats;
+mod upgrade;
 mod websocket;
 
 use crate::runtime::{Container, Runtime, State};
@@ -140,8 +143,8 @@ impl Server {
                 let found = self.running(namespace, pod, container)?;
                 exec::attach(self, &found, &query, request)
             }
-            (_, ["portForward", ..]) => {
-                Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "port forwarding is not supported by this node yet"))
+            (&Method::GET | &Method::POST, ["portForward", namespace, pod]) => {
+                portforward::forward(self, namespace, pod, &query, request)
             }
             _ => Err(Refusal::new(StatusCode::NOT_FOUND, "404 page not found")),
         }

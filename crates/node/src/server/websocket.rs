@@ -1,27 +1,21 @@
-//! `v5.channel.k8s.io` and `v4.channel.k8s.io`: streams of a command, multiplexed over a WebSocket.
+//! The channel protocols: streams of a command, multiplexed over a WebSocket.
 //!
-//! Invariant: every binary message begins with its channel's number. The command's result is the
-//! one message on the error channel, sent after all output. When the caller goes away the session
+//! Invariant: every message begins with its channel's number (a byte, or a digit before base64 text). The command's
+//! result is the one message on the error channel, sent after all output. When the caller goes away the session
 //! is dropped, which ends an exec's command.
 
-use std::time::Duration;
-
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{SinkExt as _, StreamExt as _};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::{Body, Refusal};
+use super::exec::{LINGER, Outcome, Purpose, Resize};
 use crate::runtime::{ExecError, Reader, Session, Size, Writer};
 
 const STDIN: u8 = 0;
@@ -33,74 +27,40 @@ const CLOSE: u8 = 255;
 
 const CHUNK: usize = 32 << 10;
 const QUEUE: usize = 16;
-/// How long output may keep coming after the command has ended (a child may hold the pipe).
-const LINGER: Duration = Duration::from_secs(5);
 
-/// The dialects, in our order of preference.
+/// What differs between the channel protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
-    V5,
-    V4,
+pub(super) struct Dialect {
+    /// The caller may close single channels.
+    closes: bool,
+    /// The result is a Status; older ones get its message, and only of a failure.
+    status: bool,
+    /// Messages are text.
+    text: bool,
 }
 
 impl Dialect {
-    fn name(self) -> &'static str {
-        match self {
-            Self::V5 => "v5.channel.k8s.io",
-            Self::V4 => "v4.channel.k8s.io",
-        }
+    /// Best first, as they are offered to callers.
+    pub(super) const NAMES: &'static [&'static str] = &[
+        "v5.channel.k8s.io",
+        "v4.channel.k8s.io",
+        "v4.base64.channel.k8s.io",
+        "channel.k8s.io",
+        "base64.channel.k8s.io",
+    ];
+
+    /// The dialect of a protocol; a caller that names none speaks the oldest.
+    pub(super) fn of(protocol: &str) -> Self {
+        let versioned = protocol.starts_with('v');
+        Self { closes: protocol.starts_with("v5"), status: versioned, text: protocol.contains("base64") }
     }
 }
 
-/// Answers the upgrade request; the connection itself comes later from `hyper::upgrade::on`.
-pub(super) fn accept(request: &Request<Incoming>) -> Result<(Dialect, Response<Body>), Refusal> {
-    let headers = request.headers();
-    let (dialect, key) = negotiate(headers)?;
-    let mut response = Response::new(Empty::new().boxed_unsync());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let out = response.headers_mut();
-    out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    out.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    out.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(dialect.name()));
-    let accept = HeaderValue::from_str(&derive_accept_key(&key)).map_err(|error| Refusal::bad(error.to_string()))?;
-    out.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    Ok((dialect, response))
-}
-
-fn negotiate(headers: &HeaderMap) -> Result<(Dialect, Vec<u8>), Refusal> {
-    let has = |name: header::HeaderName, word: &str| {
-        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
-    };
-    if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
-        let remedy =
-            "unable to upgrade: this node speaks WebSocket, not SPDY; use a client of Kubernetes 1.31 or newer";
-        return Err(Refusal::bad(remedy));
-    }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or_else(|| Refusal::bad("Sec-WebSocket-Key is missing"))?;
-    let offered = |dialect: Dialect| has(header::SEC_WEBSOCKET_PROTOCOL, dialect.name());
-    let dialect = [Dialect::V5, Dialect::V4].into_iter().find(|dialect| offered(*dialect));
-    let dialect = dialect.ok_or_else(|| {
-        Refusal::bad("unable to upgrade: none of the offered protocols is v5.channel.k8s.io or v4.channel.k8s.io")
-    })?;
-    Ok((dialect, key.as_bytes().to_vec()))
-}
-
-#[derive(Deserialize)]
-struct Resize {
-    #[serde(rename = "Width", alias = "width")]
-    width: u16,
-    #[serde(rename = "Height", alias = "height")]
-    height: u16,
-}
-
-/// What the end of the process means to the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// The exit code is the answer.
-    Exec,
-    /// Only the watching has ended; the container's status tells how.
-    Attach,
+/// Where messages go.
+#[derive(Clone)]
+struct Out {
+    queue: mpsc::Sender<Message>,
+    text: bool,
 }
 
 /// Carries `session` over `socket` until one side is done.
@@ -114,6 +74,7 @@ pub(super) async fn carry<S>(
 {
     let (mut sink, mut stream) = socket.split();
     let (out, mut queue) = mpsc::channel::<Message>(QUEUE);
+    let out = Out { queue: out, text: dialect.text };
     let writing = async move {
         while let Some(message) = queue.recv().await {
             if let Err(error) = sink.send(message).await {
@@ -126,16 +87,18 @@ pub(super) async fn carry<S>(
         }
     };
     let serving = async move {
-        let status = match session {
+        let ended = match session {
             Ok(session) => match converse(session, &mut stream, dialect, &out).await {
-                Some(Ok(code)) if code == 0 || purpose == Purpose::Attach => success(),
-                Some(Ok(code)) => exited(code),
-                Some(Err(error)) => failure(&error),
+                Some(ended) => ended,
                 None => return, // the caller left: nobody to tell
             },
-            Err(error) => failure(&error),
+            Err(error) => Err(error),
         };
-        send(&out, ERROR, status.to_string().as_bytes()).await;
+        let outcome = Outcome::of(&ended, purpose);
+        let told = if dialect.status { Some(outcome.status().to_string()) } else { outcome.complaint() };
+        if let Some(told) = told {
+            send(&out, ERROR, told.as_bytes()).await;
+        }
         drop(out);
         // reading on lets the caller's close arrive and pings be answered
         while let Some(Ok(message)) = stream.next().await {
@@ -156,7 +119,7 @@ async fn converse<R>(
     mut session: Session,
     stream: &mut R,
     dialect: Dialect,
-    out: &mpsc::Sender<Message>,
+    out: &Out,
 ) -> Option<Result<i32, ExecError>>
 where
     R: futures::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
@@ -197,18 +160,6 @@ where
     Some(code)
 }
 
-fn success() -> Value {
-    json!({"metadata": {}, "status": "Success"})
-}
-
-fn exited(code: i32) -> Value {
-    json!({
-        "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
-        "message": format!("command terminated with non-zero exit code: exit status {code}"),
-        "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
-    })
-}
-
 /// An empty message on the first open channel tells clients that the connection stands.
 fn first_channel(session: &Session) -> u8 {
     match (&session.stdout, &session.stderr) {
@@ -218,35 +169,40 @@ fn first_channel(session: &Session) -> u8 {
     }
 }
 
-fn failure(error: &ExecError) -> Value {
-    let message = base::error::chain(error);
-    json!({
-        "metadata": {}, "status": "Failure", "code": 500, "reason": "InternalError",
-        "message": format!("Internal error occurred: error executing command in container: {message}"),
-        "details": {"causes": [{"message": format!("error executing command in container: {message}")}]},
-    })
-}
-
-async fn send(out: &mpsc::Sender<Message>, channel: u8, data: &[u8]) {
-    let mut message = BytesMut::with_capacity(data.len() + 1);
-    message.put_u8(channel);
-    message.put_slice(data);
-    if out.send(Message::Binary(message.freeze())).await.is_err() {
+async fn send(out: &Out, channel: u8, data: &[u8]) {
+    if out.queue.send(message(channel, data, out.text)).await.is_err() {
         tracing::debug!("a session's caller is gone");
     }
 }
 
-async fn pump(source: Option<Reader>, channel: u8, out: &mpsc::Sender<Message>) {
+fn message(channel: u8, data: &[u8], text: bool) -> Message {
+    if text {
+        return Message::text(format!("{}{}", char::from(b'0'.saturating_add(channel)), STANDARD.encode(data)));
+    }
+    let mut message = BytesMut::with_capacity(data.len() + 1);
+    message.put_u8(channel);
+    message.put_slice(data);
+    Message::Binary(message.freeze())
+}
+
+/// Channel and data of a message that came.
+fn read(data: &Bytes, text: bool) -> Option<(u8, Bytes)> {
+    let (channel, rest) = data.split_first()?;
+    if !text {
+        return Some((*channel, data.slice(1..)));
+    }
+    Some((channel.checked_sub(b'0')?, STANDARD.decode(rest).ok()?.into()))
+}
+
+async fn pump(source: Option<Reader>, channel: u8, out: &Out) {
     let Some(mut source) = source else { return };
-    let mut buffer = BytesMut::with_capacity(CHUNK + 1);
+    let mut buffer = BytesMut::with_capacity(CHUNK);
     loop {
         buffer.clear();
-        buffer.reserve(CHUNK + 1);
-        buffer.put_u8(channel);
         match source.read_buf(&mut buffer).await {
             Ok(0) => return,
             Ok(_) => {
-                if out.send(Message::Binary(buffer.split().freeze())).await.is_err() {
+                if out.queue.send(message(channel, &buffer, out.text)).await.is_err() {
                     return;
                 }
             }
@@ -271,13 +227,14 @@ async fn listen<R>(
             Ok(Message::Close(_)) | Err(_) => return,
             Ok(_) => continue, // pings are answered by the library
         };
-        match data.split_first() {
-            Some((&STDIN, data)) => feed(stdin, data).await,
-            Some((&RESIZE, data)) => match serde_json::from_slice::<Resize>(data) {
-                Ok(size) => drop(sizes.send_replace(Some(Size { columns: size.width, rows: size.height }))),
+        let Some((channel, data)) = read(&data, dialect.text) else { continue };
+        match (channel, &data[..]) {
+            (STDIN, data) => feed(stdin, data).await,
+            (RESIZE, data) => match serde_json::from_slice::<Resize>(data) {
+                Ok(size) => drop(sizes.send_replace(Some(size.into()))),
                 Err(error) => tracing::debug!("a terminal size that is none: {error}"),
             },
-            Some((&CLOSE, [STDIN])) if dialect == Dialect::V5 => {
+            (CLOSE, [STDIN]) if dialect.closes => {
                 if let Some(mut writer) = stdin.take()
                     && let Err(error) = writer.shutdown().await
                 {

@@ -1,38 +1,22 @@
 //! The channel protocol over an in-memory connection, without a runtime behind it.
 
+use serde_json::Value;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
-
-fn headers(protocols: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in [
-        (header::UPGRADE, "websocket"),
-        (header::CONNECTION, "keep-alive, Upgrade"),
-        (header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
-        (header::SEC_WEBSOCKET_PROTOCOL, protocols),
-    ] {
-        headers.insert(name, HeaderValue::from_str(value).unwrap());
-    }
-    headers
-}
-
-#[test]
-fn the_newest_common_dialect_is_taken() {
-    assert_eq!(negotiate(&headers("v4.channel.k8s.io, v5.channel.k8s.io")).unwrap().0, Dialect::V5);
-    assert_eq!(negotiate(&headers("v4.channel.k8s.io")).unwrap().0, Dialect::V4);
-    assert!(negotiate(&headers("channel.k8s.io")).is_err());
-    let mut spdy = headers("");
-    spdy.insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));
-    assert!(negotiate(&spdy).unwrap_err().message.contains("WebSocket"));
-}
 
 #[tokio::test]
 async fn a_command_that_cannot_run_is_told_on_the_error_channel() {
     let (ours, theirs) = tokio::io::duplex(4096);
     let server = async {
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
-        carry(socket, Dialect::V5, Purpose::Exec, Err(ExecError::NotFound("exec: \"nope\": not found".into()))).await;
+        carry(
+            socket,
+            Dialect::of("v5.channel.k8s.io"),
+            Purpose::Exec,
+            Err(ExecError::NotFound("exec: \"nope\": not found".into())),
+        )
+        .await;
     };
     let client = async {
         let mut socket = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
@@ -60,7 +44,7 @@ async fn input_resizes_and_the_close_signal_reach_the_command() {
     let messages =
         [vec![0, b'h', b'i'], [&[4][..], br#"{"Width":80,"Height":24}"#].concat(), vec![255, 0], vec![0, b'x']];
     let mut stream = futures::stream::iter(messages.map(|data| Ok(Message::Binary(data.into()))));
-    listen(&mut stream, Dialect::V5, &mut stdin, &sizes).await;
+    listen(&mut stream, Dialect::of("v5.channel.k8s.io"), &mut stdin, &sizes).await;
     let mut heard = String::new();
     drop(stdin);
     command.read_to_string(&mut heard).await.unwrap();
@@ -70,12 +54,13 @@ async fn input_resizes_and_the_close_signal_reach_the_command() {
 
 #[tokio::test]
 async fn output_is_cut_into_messages_of_its_channel() {
-    let (out, mut queue) = mpsc::channel(QUEUE);
+    let (queue, mut sent) = mpsc::channel(QUEUE);
+    let out = Out { queue, text: false };
     let source: Reader = Box::new(std::io::Cursor::new(vec![7_u8; CHUNK + 10]));
     let sending = async move { pump(Some(source), STDERR, &out).await };
     let collecting = async {
         let mut total = 0;
-        while let Some(Message::Binary(data)) = queue.recv().await {
+        while let Some(Message::Binary(data)) = sent.recv().await {
             assert_eq!(data[0], STDERR);
             total += data.len() - 1;
         }
