@@ -7,13 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{SinkExt as _, StreamExt as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::dial::Place;
-use crate::server::upgrade::Socket;
 
 const CHUNK: usize = 32 << 10;
 const QUEUE: usize = 16;
@@ -71,7 +70,10 @@ fn read(message: Message, text: bool) -> Option<(u8, Bytes)> {
 }
 
 /// Until all connections have ended or the client is gone.
-pub(super) async fn carry(socket: WebSocketStream<Socket>, ports: &[u16], text: bool, place: &Place) {
+pub(super) async fn carry<S>(socket: WebSocketStream<S>, ports: &[u16], text: bool, place: &Place)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (mut sink, mut stream) = socket.split();
     let (out, mut queue) = mpsc::channel::<Message>(QUEUE);
     let mut inputs = Vec::new();
@@ -161,6 +163,8 @@ async fn forward(
 
 #[cfg(test)]
 mod tests {
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
     use super::*;
 
     #[test]
@@ -170,6 +174,42 @@ mod tests {
         assert_eq!(ports("port=0"), Err("port \"0\" must be > 0".to_owned()));
         assert_eq!(ports("port=x"), Err("unable to parse \"x\" as a port".to_owned()));
         assert!(ports(&format!("port={}", vec!["1"; 200].join(","))).is_err());
+    }
+
+    #[tokio::test]
+    async fn each_port_has_a_channel_of_bytes_and_one_of_errors() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap().port();
+        let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = other.local_addr().unwrap().port();
+        drop(other);
+        let place = Place { pod: "p_ns".into(), uid: "u".into(), netns: None };
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let server = async {
+            let socket = WebSocketStream::from_raw_socket(near, Role::Server, None).await;
+            carry(socket, &[open, closed], false, &place).await;
+        };
+        let echo = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut heard = [0; 5];
+            socket.read_exact(&mut heard).await.unwrap();
+            socket.write_all(&heard).await.unwrap();
+        };
+        let client = async {
+            let mut socket = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+            socket.send(message(0, b"hello", false)).await.unwrap();
+            let mut seen = vec![Vec::new(); 4];
+            while let Some(Ok(Message::Binary(data))) = socket.next().await {
+                seen[usize::from(data[0])].extend_from_slice(&data[1..]);
+            }
+            seen
+        };
+        let ((), (), seen) = tokio::join!(server, echo, client);
+        assert_eq!(seen[0], [&open.to_le_bytes()[..], b"hello"].concat());
+        assert_eq!(seen[1], open.to_le_bytes());
+        assert_eq!(seen[2], closed.to_le_bytes());
+        let told = String::from_utf8_lossy(&seen[3][2..]).into_owned();
+        assert!(told.starts_with(&format!("error forwarding port {closed} to pod p_ns")), "{told}");
     }
 
     #[test]
