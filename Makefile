@@ -7,7 +7,11 @@ RELEASE := target/release/knarr
 BUILD := cargo rustc --release --locked -p knarr-app --bin knarr -- -C relocation-model=static
 ARGS ?=
 
-.PHONY: help up down test check bench images tools clean
+# Of each fuzz target; and which: `make fuzz FUZZ="json crd"`.
+FUZZ_SECONDS ?= 60
+FUZZ ?=
+
+.PHONY: help up down test check fuzz bench images clients tools clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,12 +23,15 @@ up: tools images ## Start a cluster, deploy the example, print its URL
 down: ## Stop the cluster; `make down ARGS=--purge` deletes its data too
 	$(RELEASE) down $(ARGS)
 
-test: tools images ## Lints, unit, property, architecture and end-to-end tests
+test: tools clients images ## Lints, unit, property, architecture and end-to-end tests
 	scripts/test
 
 check: ## Formatting and lints only
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+fuzz: tools ## Fuzz what strangers can send, FUZZ_SECONDS for each target (60)
+	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ)
 
 bench: tools images ## Measure speed and size; prints a table
 	$(BUILD)
@@ -33,6 +40,9 @@ bench: tools images ## Measure speed and size; prints a table
 images: ## Build the example images from Debian packages into target/images
 	@scripts/install python3 mmdebstrap
 	@python3 images/build.py target/images
+
+clients: ## Install the client libraries that tests tour with into target/clients
+	@scripts/clients
 
 tools: ## Install what building and testing need
 	@scripts/install build-essential ca-certificates curl iproute2 dnsutils util-linux procps busybox-static python3

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["api"],
     &["control", "node", "net", "dns", "gateway", "certs"],
     &["app"],
-    &["e2e", "bench", "architecture"],
+    &["e2e", "hostile", "bench", "architecture"],
 ];
 
 /// Crates that talk to a cluster only through its API: what makes them run on any cluster.

@@ -1,0 +1,226 @@
+//! The targets: what each reads from the bytes, and the rule that must hold.
+//!
+//! Inputs are lines where they have parts (kind, object, patch), so that the corpus can be read and written by hand.
+
+use base::selector::{FieldSelector, LabelSelector};
+use http::Method;
+use kinds::{Catalog, Kind, patch};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::server::{Reply, server};
+
+/// A name for the command line and the corpus, and the function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("json", json),
+    ("object", object),
+    ("protobuf", protobuf),
+    ("jsonpatch", json_patch),
+    ("mergepatch", merge_patch),
+    ("strategic", strategic_patch),
+    ("apply", apply),
+    ("labels", labels),
+    ("fields", fields),
+    ("crd", definition),
+    ("continue", continue_token),
+    ("request", request),
+];
+
+/// Runs the target called `name`.
+///
+/// # Panics
+/// When there is none, or when it finds something.
+pub fn run(name: &str, bytes: &[u8]) {
+    let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("a target");
+    target(bytes);
+}
+
+/// JSON bodies: what was read is written and read again as the same.
+fn json(bytes: &[u8]) {
+    let Ok((value, _)) = kinds::decode::json(bytes, kinds::decode::MAX_DEPTH) else { return };
+    let text = value.to_string();
+    let (again, duplicates) = kinds::decode::json(text.as_bytes(), kinds::decode::MAX_DEPTH).expect("what was read");
+    assert!(duplicates.is_empty(), "{duplicates:?} in {text}");
+    // a fraction may lose its last digit
+    assert!(again == value || text.contains(['.', 'e']), "{text} became {again}");
+}
+
+fn parsed(bytes: &[u8]) -> Option<Value> {
+    Some(kinds::decode::json(bytes, kinds::decode::MAX_DEPTH).ok()?.0)
+}
+
+/// A row by number or by `apiVersion/Kind`.
+fn kind(text: &[u8]) -> Option<&'static Kind> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (version, kind) = text.rsplit_once('/')?;
+    Catalog::builtin().by_api_version(version, kind).map(|kind| &**kind)
+}
+
+/// The first line, and the rest.
+fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (&bytes[..end], &bytes[end + 1..]),
+        None => (bytes, b""),
+    }
+}
+
+/// The way of an object through the schema; filling in defaults twice changes nothing.
+fn object(bytes: &[u8]) {
+    let (row, text) = line(bytes);
+    let (Some(kind), Some(mut value)) = (kind(row), parsed(text)) else { return };
+    if kinds::coerce(kind, &value).is_err() || !value.is_object() {
+        return;
+    }
+    drop(kinds::prune(kind, &mut value));
+    kinds::default(kind, &mut value);
+    let once = value.clone();
+    kinds::default(kind, &mut value);
+    assert_eq!(value, once, "defaults of defaults");
+    kinds::strategy::prepare_create(kind, &mut value);
+    let mut newer = value.clone();
+    kinds::strategy::prepare_update(kind, &mut newer, &value);
+    assert_eq!(newer, value, "an update without a change");
+    if kinds::validate_create(kind, &value).is_empty() {
+        drop(kinds::validate_update(kind, &newer, &value));
+    }
+    drop(kinds::selectable_fields(kind, &value));
+}
+
+/// Protobuf bodies, by the way every client sends them.
+fn protobuf(bytes: &[u8]) {
+    const PATHS: &[&str] = &[
+        "/api/v1/namespaces/default/configmaps",
+        "/api/v1/namespaces/default/pods",
+        "/apis/apps/v1/namespaces/default/deployments",
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    ];
+    let (first, body) = match bytes.split_first() {
+        Some((first, body)) => (usize::from(*first), body),
+        None => return,
+    };
+    let path = format!("{}?dryRun=All", PATHS[first % PATHS.len()]);
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    let body = [b"k8s\0", body].concat();
+    let headers = [("content-type", protobuf), ("accept", "application/vnd.kubernetes.protobuf, application/json")];
+    answered(&Method::POST, &path, &headers, body);
+}
+
+/// A line each: object, patch. A patch of nothing changes nothing.
+fn json_patch(bytes: &[u8]) {
+    let (object, changes) = line(bytes);
+    let (Some(object), Some(changes)) = (parsed(object), parsed(changes)) else { return };
+    drop(patch::json(&object, &changes));
+    assert_eq!(patch::json(&object, &Value::Array(vec![])).as_ref(), Ok(&object));
+}
+
+/// A line each: object, patch. Patching twice is patching once.
+fn merge_patch(bytes: &[u8]) {
+    let (object, changes) = line(bytes);
+    let (Some(object), Some(changes)) = (parsed(object), parsed(changes)) else { return };
+    let once = patch::merge(&object, &changes);
+    assert_eq!(patch::merge(&once, &changes), once);
+}
+
+/// A line each: kind, object, patch. A patch of nothing changes nothing.
+fn strategic_patch(bytes: &[u8]) {
+    let (row, rest) = line(bytes);
+    let (object, changes) = line(rest);
+    let (Some(kind), Some(object), Some(changes)) = (kind(row), parsed(object), parsed(changes)) else { return };
+    drop(patch::strategic(kind.schema, &object, &changes));
+    if object.is_object() && kinds::coerce(kind, &object).is_ok() {
+        let same = patch::strategic(kind.schema, &object, &Value::Object(serde_json::Map::new()));
+        assert_eq!(same.as_ref(), Ok(&object));
+    }
+}
+
+/// Server-side apply onto an object that is there and onto one that is not.
+fn apply(bytes: &[u8]) {
+    let (row, body) = line(bytes);
+    for name in ["web", "absent"] {
+        let path = match row {
+            b"pods" | b"services" | b"configmaps" | b"secrets" => {
+                format!("/api/v1/namespaces/default/{}/{name}", String::from_utf8_lossy(row))
+            }
+            _ => format!("/apis/apps/v1/namespaces/default/deployments/{name}"),
+        };
+        let path = format!("{path}?dryRun=All&fieldManager=fuzz&force=true");
+        answered(&Method::PATCH, &path, &[("content-type", "application/apply-patch+yaml")], body.to_vec());
+    }
+}
+
+/// Label selectors: what is printed reads back as the same.
+fn labels(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(selector) = LabelSelector::parse(text) else { return };
+    let printed = selector.to_string();
+    let again = LabelSelector::parse(&printed).unwrap_or_else(|error| panic!("{printed:?} of {text:?}: {error}"));
+    assert_eq!(again.to_string(), printed);
+    assert_eq!(again.matches(|key| (key == "a").then_some("b")), selector.matches(|key| (key == "a").then_some("b")));
+    if let Some(structured) = parsed(bytes) {
+        drop(LabelSelector::from_json(&structured));
+    }
+}
+
+/// Field selectors: what is printed reads back as the same.
+fn fields(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(selector) = FieldSelector::parse(text) else { return };
+    let again = FieldSelector::parse(&selector.to_string());
+    assert_eq!(again.as_ref(), Ok(&selector), "{text:?}");
+    let picks = |selector: &FieldSelector| selector.matches(|field| (field == "a").then_some("b"));
+    assert_eq!(again.as_ref().map(picks), Ok(picks(&selector)));
+}
+
+/// Definitions of custom resources, as JSON.
+fn definition(bytes: &[u8]) {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?dryRun=All&fieldValidation=Strict";
+    answered(&Method::POST, path, &[("content-type", "application/json")], bytes.to_vec());
+}
+
+/// Tokens of the next page: whatever they say, nothing of another namespace is shown.
+fn continue_token(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let token = utf8_percent_encode(&text, NON_ALPHANUMERIC);
+    let path = format!("/api/v1/namespaces/default/configmaps?limit=2&continue={token}");
+    let Some(reply) = answered(&Method::GET, &path, &[], vec![]) else { return };
+    assert!([200, 400, 410, 504].contains(&reply.code), "{} {}", reply.code, reply.text);
+    if reply.code == 200 {
+        let items = reply.body["items"].as_array().expect("a list");
+        assert!(items.iter().all(|item| item["metadata"]["namespace"] == "default"), "shows nothing else: {items:?}");
+    }
+}
+
+/// A whole request. Lines: `METHOD path`, content type, accepted types, then the body.
+fn request(bytes: &[u8]) {
+    let (head, rest) = line(bytes);
+    let (content_type, rest) = line(rest);
+    let (accept, body) = line(rest);
+    let (Ok(head), Ok(content_type), Ok(accept)) =
+        (std::str::from_utf8(head), std::str::from_utf8(content_type), std::str::from_utf8(accept))
+    else {
+        return;
+    };
+    let Some((method, path)) = head.split_once(' ') else { return };
+    let Ok(method) = method.parse::<Method>() else { return };
+    // what reaches for a kubelet is not about reading requests, and there is none
+    if ["proxy", "exec", "attach", "log", "portforward"].iter().any(|word| path.contains(word)) {
+        return;
+    }
+    let sign = if path.contains('?') { '&' } else { '?' };
+    let path = format!("{path}{sign}dryRun=All");
+    answered(&method, &path, &[("content-type", content_type), ("accept", accept)], body.to_vec());
+}
+
+/// Sends it. A failure is told as a Status with the same code; none of them is the server's.
+fn answered(method: &Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Option<Reply> {
+    let reply = server().ask(method, path, headers, body)?;
+    assert!(reply.code < 500 || reply.code == 504, "{method} {path}: {} {}", reply.code, reply.text);
+    if reply.code >= 400 && reply.body["kind"] == "Status" {
+        assert_eq!(reply.body["code"], reply.code, "{}", reply.text);
+        assert!(reply.body["message"].as_str().is_some_and(|message| !message.is_empty()), "{}", reply.text);
+    }
+    Some(reply)
+}
