@@ -1,4 +1,4 @@
-"""A tour with the Python client: what people's programs do, step by step. The first step that fails is named.
+"""A tour with the Python client: what people's programs do, step by step. Each step that fails is named.
 
 Everything happens in a namespace of its own. IMAGE is an image with a shell and httpd, OLD_VERSION a
 resourceVersion of ConfigMaps that the server has forgotten, BOATS the file of a definition.
@@ -228,6 +228,7 @@ def a_deployment_is_made_and_scaled():
     apps.create_namespaced_deployment(NAMESPACE, client.V1Deployment(metadata=client.V1ObjectMeta(name="web"), spec=spec))
     scale = apps.read_namespaced_deployment_scale("web", NAMESPACE)
     scale.spec.replicas = 1
+    scale.metadata.resource_version = None  # the controller may have written its status since
     apps.replace_namespaced_deployment_scale("web", NAMESPACE, scale)
     eventually("it is there", lambda: apps.read_namespaced_deployment_status("web", NAMESPACE).status.ready_replicas == 1)
 
@@ -243,7 +244,12 @@ def logs_exec_and_a_forwarded_port():
     }
     utils.create_from_dict(api, pod)
     eventually("it runs", lambda: core.read_namespaced_pod("talker", NAMESPACE).status.phase == "Running")
-    eventually("it has spoken", lambda: core.read_namespaced_pod_log("talker", NAMESPACE) == "one\ntwo\n")
+
+    def spoken():
+        # as text this client shows the bytes' Python notation
+        return core.read_namespaced_pod_log("talker", NAMESPACE, _preload_content=False).data
+
+    eventually("it has spoken", lambda: spoken() == b"one\ntwo\n")
     followed = watch.Watch()
     for line in followed.stream(core.read_namespaced_pod_log, "talker", NAMESPACE, follow=True):
         if line == "two":
@@ -331,14 +337,16 @@ def custom_objects_by_the_dynamic_client():
 
 
 def main():
+    failed = []
     for function in steps:
         name = function.__name__.replace("_", " ")
         print(f"- {name}", flush=True)
         try:
             function()
         except Exception:
+            failed.append(name)
             print(f"the step {name!r} failed:\n{traceback.format_exc()}", flush=True)
-            sys.exit(1)
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 main()

@@ -1,4 +1,4 @@
-// A tour with @kubernetes/client-node: what people's programs do, step by step. The first step that fails is named.
+// A tour with @kubernetes/client-node: what people's programs do, step by step. Each step that fails is named.
 //
 // Everything happens in a namespace of its own. IMAGE is an image with a shell and httpd, OLD_VERSION a
 // resourceVersion of ConfigMaps that the server has forgotten, BOATS the file of a definition.
@@ -192,6 +192,7 @@ const steps = {
         await apps.createNamespacedDeployment({ namespace, body });
         const scale = await apps.readNamespacedDeploymentScale({ namespace, name: 'web' });
         scale.spec.replicas = 1;
+        delete scale.metadata.resourceVersion; // the controller may have written its status since
         await apps.replaceNamespacedDeploymentScale({ namespace, name: 'web', body: scale });
         const ready = async () => (await apps.readNamespacedDeploymentStatus({ namespace, name: 'web' })).status.readyReplicas;
         await eventually('it is there', async () => (await ready()) === 1);
@@ -206,9 +207,8 @@ const steps = {
         const log = () => core.readNamespacedPodLog({ namespace, name: 'talker' });
         await eventually('it has spoken', async () => (await log()) === 'one\ntwo\n');
         const [followed, followedText] = collected();
-        const request = await new k8s.Log(kc).log(namespace, 'talker', 'c', followed, { follow: true, tailLines: 1 });
+        await new k8s.Log(kc).log(namespace, 'talker', 'c', followed, { follow: true, tailLines: 1 });
         await eventually('the followed log', () => followedText() === 'two\n');
-        request.abort();
 
         const [out, outText] = collected();
         const [err, errText] = collected();
@@ -272,13 +272,15 @@ const steps = {
     },
 };
 
+const failed = [];
 for (const [name, step] of Object.entries(steps)) {
     console.log(`- ${name}`);
     try {
         await step();
     } catch (error) {
+        failed.push(name);
         console.log(`the step '${name}' failed:`, error);
-        process.exit(1);
     }
 }
-process.exit(0);
+if (failed.length > 0) console.error(`failed: ${failed.join(', ')}`);
+process.exit(failed.length > 0 ? 1 : 0);

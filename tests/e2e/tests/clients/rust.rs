@@ -33,9 +33,7 @@ pub(super) fn visit(cluster: &Cluster, old: &str) -> anyhow::Result<()> {
             let network = std::fs::File::open(format!("/run/netns/{}", cluster.name))?;
             move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                tokio::time::timeout(2 * PATIENCE, tour(cluster, old)).await.context("the tour takes too long")?
-            })
+            runtime.block_on(tour(cluster, old))
         });
         tour.join().map_err(|_| anyhow::anyhow!("the tour panicked"))?
     })
@@ -46,14 +44,28 @@ async fn tour(cluster: &Cluster, old: &str) -> anyhow::Result<()> {
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?;
     let client = Client::try_from(config.clone())?;
     ensure!(client.apiserver_version().await?.minor.starts_with("36"));
-    objects(client.clone()).await.context("objects")?;
-    applying(client.clone()).await.context("server-side apply")?;
-    dynamic(client.clone()).await.context("dynamic objects")?;
-    watching(client.clone()).await.context("watching")?;
-    late(client.clone(), config, old).await.context("a watch that is too late")?;
-    controlling(client.clone()).await.context("a controller")?;
-    defining(client.clone()).await.context("a definition and its objects")?;
-    pods(client).await.context("pods")
+    let failed = [
+        step("objects", objects(client.clone())).await,
+        step("server-side apply", applying(client.clone())).await,
+        step("dynamic objects", dynamic(client.clone())).await,
+        step("watching", watching(client.clone())).await,
+        step("a watch that is too late", late(client.clone(), config, old)).await,
+        step("a controller", controlling(client.clone())).await,
+        step("a definition and its objects", defining(client.clone())).await,
+        step("pods", pods(client)).await,
+    ];
+    let failed: Vec<String> = failed.into_iter().flatten().collect();
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    Ok(())
+}
+
+/// What went wrong in a step.
+async fn step(name: &str, step: impl Future<Output = anyhow::Result<()>>) -> Option<String> {
+    match tokio::time::timeout(PATIENCE, step).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("the step {name:?} failed: {error:?}")),
+        Err(_) => Some(format!("the step {name:?} takes too long")),
+    }
 }
 
 fn map(name: &str, text: &str) -> ConfigMap {

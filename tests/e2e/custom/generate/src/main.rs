@@ -1,23 +1,27 @@
-//! The Gateway API's definitions as one List of JSON: the standard kinds, then those that are experiments.
+//! The Gateway API's definitions as one List of JSON, a line each: the standard kinds, then those that are experiments.
 
 use gateway_api::apis::{experimental, standard};
 use kube::CustomResourceExt as _;
 
 fn main() {
     let items = [
-        standard::backendtlspolicies::BackendTLSPolicy::crd(),
+        standard::backendtlspolicies::BackendTlsPolicy::crd(),
         standard::gatewayclasses::GatewayClass::crd(),
         standard::gateways::Gateway::crd(),
-        standard::grpcroutes::GRPCRoute::crd(),
-        standard::httproutes::HTTPRoute::crd(),
+        standard::grpcroutes::GrpcRoute::crd(),
+        standard::httproutes::HttpRoute::crd(),
         standard::listenersets::ListenerSet::crd(),
         standard::referencegrants::ReferenceGrant::crd(),
-        standard::tlsroutes::TLSRoute::crd(),
-        experimental::tcproutes::TCPRoute::crd(),
-        experimental::udproutes::UDPRoute::crd(),
+        standard::tlsroutes::TlsRoute::crd(),
+        experimental::tcproutes::TcpRoute::crd(),
+        experimental::udproutes::UdpRoute::crd(),
         experimental::xbackendtrafficpolicies::XBackendTrafficPolicy::crd(),
         experimental::xmeshes::XMesh::crd(),
     ];
-    let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": items });
-    println!("{}", serde_json::to_string_pretty(&list).expect("JSON"));
+    println!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[");
+    for (number, item) in items.iter().enumerate() {
+        let comma = if number + 1 < items.len() { "," } else { "" };
+        println!("{}{comma}", serde_json::to_string(item).expect("JSON"));
+    }
+    println!("]}}");
 }
