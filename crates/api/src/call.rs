@@ -7,13 +7,21 @@ use kinds::Kind;
 use parking_lot::Mutex;
 use store::Record;
 
-use crate::{body::Body, identity::User, negotiate::Accepts, options::Options, request::Info};
+use crate::{
+    body::Body,
+    identity::User,
+    negotiate::{self, Accepts},
+    options::Options,
+    request::Info,
+};
 
 pub(crate) struct Call {
     pub(crate) user: User,
     pub(crate) info: Info,
     pub(crate) options: Options,
     pub(crate) accepts: Accepts,
+    /// A large answer may be compressed.
+    pub(crate) takes_gzip: bool,
     pub(crate) content_type: String,
     pub(crate) body: Bytes,
     warnings: Mutex<Vec<String>>,
@@ -25,11 +33,12 @@ impl Call {
         info: Info,
         options: Options,
         accepts: Accepts,
-        content_type: &str,
+        headers: &http::HeaderMap,
         body: Bytes,
     ) -> Self {
-        let content_type = content_type.to_owned();
-        Self { user, info, options, accepts, content_type, body, warnings: Mutex::default() }
+        let takes_gzip = negotiate::takes_gzip(headers);
+        let content_type = negotiate::content_type(headers).to_owned();
+        Self { user, info, options, accepts, takes_gzip, content_type, body, warnings: Mutex::default() }
     }
 
     /// Shown to the person at the keyboard, as a `Warning` header of the answer.

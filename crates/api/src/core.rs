@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     encode,
     error::ApiError,
+    frames::Frames,
     identity::User,
 };
 
@@ -41,6 +42,8 @@ pub struct Core {
     pub config: Config,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) access: Access,
+    /// Objects as watchers get them.
+    pub(crate) frames: Frames,
     /// Cancelled when the server stops: every watch ends.
     pub(crate) closing: CancellationToken,
     /// `--runtime-config`: group/version to on or off.
@@ -53,7 +56,8 @@ impl Core {
         let switches = switches(&config.runtime_config, Catalog::builtin())?;
         let catalog = ArcSwap::from_pointee(Catalog::builtin().clone());
         let admission = crate::admission::chain();
-        Ok(Self { store, catalog, config, admission, access, closing: CancellationToken::new(), switches })
+        let frames = Frames::default();
+        Ok(Self { store, catalog, config, admission, access, frames, closing: CancellationToken::new(), switches })
     }
 
     /// The kinds there are now. What is done for one request is done with one catalog.

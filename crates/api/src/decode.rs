@@ -9,11 +9,9 @@ use serde_json::Value;
 use crate::{
     call::Call,
     error::ApiError,
-    negotiate::{self, BodyFormat},
+    negotiate::{self, Format},
     options::FieldValidation,
 };
-
-mod protobuf;
 
 #[derive(Debug)]
 pub(crate) struct Parsed {
@@ -39,42 +37,101 @@ fn yaml(text: &[u8]) -> Result<Parsed, String> {
 
 /// The object in the body, of `kind`, pruned.
 pub(crate) fn object(call: &Call, kind: &Kind) -> Result<Value, ApiError> {
-    let parsed = parse(call, &kind.kind)?;
+    if kind.custom.is_some() && negotiate::body_format(&call.content_type)? == Format::Protobuf {
+        let (name, version) = (&kind.kind, &kind.version);
+        return Err(ApiError::bad_request(format!(
+            "{name} in version \"{version}\" cannot be handled as a {name}: object *unstructured.Unstructured does not \
+             implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
+        )));
+    }
+    let parsed = parse(call, &kind.api_version(), &kind.kind)?;
     let mut value = parsed.value;
     identify(&mut value, kind)?;
     checked(call, kind, &mut value, &parsed.duplicates)?;
     Ok(value)
 }
 
-/// The JSON or YAML in the body, whatever it is.
-pub(crate) fn parse(call: &Call, expected: &str) -> Result<Parsed, ApiError> {
-    let parsed = match negotiate::body_format(&call.content_type)? {
-        BodyFormat::Json => json(&call.body),
-        BodyFormat::Yaml => yaml(&call.body),
-        BodyFormat::Protobuf => protobuf::decode(&call.body).map(|value| Parsed { value, duplicates: Vec::new() }),
-    };
-    let fault = match parsed {
-        Ok(parsed) if parsed.value.is_object() => return Ok(parsed),
-        Ok(parsed) => {
-            let found = json_type(&parsed.value);
-            format!(
-                "json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string; Kind string }}"
-            )
-        }
-        Err(fault) => fault,
-    };
-    Err(ApiError::bad_request(format!(
-        "the object provided is unrecognized (must be of type {expected}): couldn't get version/kind; {fault} ({})",
-        summary(&call.body)
-    )))
+/// The object in the body of a subresource, of a type that is no row, pruned.
+pub(crate) fn typed(call: &Call, api_version: &str, kind: &str) -> Result<Value, ApiError> {
+    let Parsed { mut value, duplicates } = parse(call, api_version, kind)?;
+    let given = text(&value, "kind");
+    if !given.is_empty() && given != kind {
+        let (_, version) = kinds::catalog::split_api_version(text(&value, "apiVersion"));
+        return Err(unhandled(given, version, kind, "unknown conversion"));
+    }
+    let mut faults: Vec<String> = shape_of(&mut value, api_version, kind)?;
+    faults.extend(duplicates.iter().map(|path| format!("duplicate field \"{path}\"")));
+    let (_, version) = kinds::catalog::split_api_version(api_version);
+    complain(call, faults).map_err(|why| unhandled(kind, version, kind, &why))?;
+    Ok(value)
 }
 
-/// The body of options, reviews and other objects that are no rows; an empty body is an empty object.
-pub(crate) fn loose(call: &Call, expected: &str) -> Result<Value, ApiError> {
+/// The options in the body of a delete. No body is no options, and what they do not know they ignore.
+pub(crate) fn delete_options(call: &Call) -> Result<Value, ApiError> {
+    const KIND: &str = "DeleteOptions";
     if call.body.is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));
     }
-    Ok(parse(call, expected)?.value)
+    let mut value = parse(call, "v1", KIND)?.value;
+    let given = text(&value, "kind");
+    if !given.is_empty() && given != KIND {
+        return Err(ApiError::bad_request("decoded object cannot be converted to DeleteOptions"));
+    }
+    shape_of(&mut value, "v1", KIND)?;
+    Ok(value)
+}
+
+/// Refuses wrong types and removes what the type does not have; what that was.
+fn shape_of(value: &mut Value, api_version: &str, kind: &str) -> Result<Vec<String>, ApiError> {
+    let ty = kinds::protobuf::type_of(api_version, kind)
+        .ok_or_else(|| ApiError::internal(format!("the schema knows no {kind}")))?;
+    let (_, version) = kinds::catalog::split_api_version(api_version);
+    kinds::coerce_type(ty, value).map_err(|error| unhandled(kind, version, kind, &error.to_string()))?;
+    Ok(kinds::prune_type(ty, value).into_iter().map(|unknown| unknown.to_string()).collect())
+}
+
+fn unhandled(kind: &str, version: &str, expected: &str, why: &str) -> ApiError {
+    ApiError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {expected}: {why}"))
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The object in the body, in whatever form; of the given kind if it does not say.
+fn parse(call: &Call, api_version: &str, expected: &str) -> Result<Parsed, ApiError> {
+    let parsed = match negotiate::body_format(&call.content_type)? {
+        Format::Json => json(&call.body),
+        Format::Yaml => yaml(&call.body),
+        Format::Protobuf => {
+            return match kinds::protobuf::decode_as(&call.body, api_version, expected) {
+                Ok(value) => Ok(Parsed { value, duplicates: Vec::new() }),
+                Err(error) => Err(match &error.object {
+                    Some((version, kind)) => unhandled(kind, version, expected, &error.text),
+                    None => unrecognized(call, expected, &error.text),
+                }),
+            };
+        }
+    };
+    match parsed {
+        Ok(parsed) if parsed.value.is_object() => Ok(parsed),
+        Ok(parsed) => {
+            let found = json_type(&parsed.value);
+            let why = format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type \
+                 struct {{ APIVersion string; Kind string }}"
+            );
+            Err(unrecognized(call, expected, &why))
+        }
+        Err(fault) => Err(unrecognized(call, expected, &format!("couldn't get version/kind; {fault}"))),
+    }
+}
+
+fn unrecognized(call: &Call, expected: &str, why: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {expected}): {why} ({})",
+        summary(&call.body)
+    ))
 }
 
 /// Fills in apiVersion and kind where the client left them out, refuses others.

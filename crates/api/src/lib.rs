@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`api`] is the whole; `serve` and `tls` are the network; `pipeline` is the way of a request, with
 //! `request`, `options`, `negotiate`, `decode` reading it, `authn`, `authz`, `admission` judging it, `verbs` doing it and
-//! `respond` answering it; `core` and `encode` are how the store is seen.
+//! `respond` and `view` answering it; `core` and `encode` are how the store is seen.
 
 mod access;
 mod admission;
@@ -23,6 +23,7 @@ mod decode;
 mod discovery;
 mod encode;
 mod error;
+mod frames;
 mod identity;
 mod metrics;
 mod names;
@@ -42,6 +43,7 @@ mod testing;
 mod tls;
 mod tokens;
 mod verbs;
+mod view;
 mod wellknown;
 
 pub use self::{

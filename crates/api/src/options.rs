@@ -25,7 +25,8 @@ pub(crate) struct Options {
     dry_runs: Vec<String>,
     pub(crate) field_validation: FieldValidation,
     unknown_validation: Option<String>,
-    pub(crate) pretty: bool,
+    /// Indented or not, if the query says so.
+    pub(crate) pretty: Option<bool>,
     pub(crate) include_object: String,
     delete: DeleteOptions,
     /// Parameters that are no numbers, each with who reads it. They are told only by who does: a request that is
@@ -91,7 +92,7 @@ impl Options {
                     "Strict" => options.field_validation = FieldValidation::Strict,
                     other => options.unknown_validation = Some(other.to_owned()),
                 },
-                "pretty" => options.pretty = flag(value),
+                "pretty" if !value.is_empty() => options.pretty = Some(flag(value)),
                 "includeObject" => options.include_object = text(),
                 "gracePeriodSeconds" => {
                     options.delete.grace_period_seconds = options.integer(Reader::Delete, value);

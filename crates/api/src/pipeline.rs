@@ -21,7 +21,7 @@ use crate::{
     error::ApiError,
     identity::User,
     metrics::Sample,
-    negotiate,
+    negotiate::{self, Endpoint, Format},
     options::Options,
     request::{Hints, Info},
     respond, review, streaming, tokens,
@@ -60,7 +60,7 @@ where
         Ok(user) => serve(inner, parts, body, Prepared { user, info, options }).await,
         Err(error) => {
             drain(&parts.headers, body).await;
-            respond::failure(&error)
+            respond::failure(&error, negotiate::for_errors(&parts.headers))
         }
     };
     sample.finish(response.status().as_u16());
@@ -102,10 +102,11 @@ where
 {
     let long = prepared.info.is_long_running();
     let head = parts.method == http::Method::HEAD;
+    let in_errors = negotiate::for_errors(&parts.headers);
     let work = async {
         match read_and_dispatch(inner, parts, body, prepared).await {
             Ok(response) => response,
-            Err(error) => respond::failure(&error),
+            Err(error) => respond::failure(&error, in_errors),
         }
     };
     let response = if long {
@@ -115,7 +116,7 @@ where
             Ok(response) => response,
             Err(_) => {
                 let message = "request did not complete within the allotted timeout";
-                respond::failure(&ApiError::timeout(message))
+                respond::failure(&ApiError::timeout(message), in_errors)
             }
         }
     };
@@ -132,7 +133,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let Prepared { user, info, mut options } = prepared;
+    let Prepared { user, info, options } = prepared;
     if !info.is_resource {
         return wellknown::answer(inner, &parts, &info);
     }
@@ -154,15 +155,19 @@ where
         http::Method::GET | http::Method::HEAD => Bytes::new(),
         _ => collect(&parts.headers, body).await?,
     };
-    let accepts = negotiate::accepts(&parts.headers)?;
-    options.pretty |= accepts.pretty;
-    let accepts = negotiate::Accepts { pretty: options.pretty, ..accepts };
-    let content_type = negotiate::content_type(&parts.headers);
-    let call = Call::new(user, info, options, accepts, content_type, body);
+    let accepts = negotiate::accepts(&parts.headers, endpoint(&kind, &info))?;
+    let pretty = accepts.pretty || options.pretty.unwrap_or_else(|| negotiate::is_person(&parts.headers));
+    let pretty = pretty && accepts.format == Format::Json;
+    let call = Call::new(user, info, options, negotiate::Accepts { pretty, ..accepts }, &parts.headers, body);
     // boxed: the compiler cannot see through all verbs at once that their futures may change threads
     let dispatched: BoxFuture<'_, _> = Box::pin(dispatch(core, &call, &kind));
     let answer = dispatched.await?;
-    Ok(respond::answer(core, &call, answer))
+    respond::answer(core, &call, answer)
+}
+
+/// What can be served at a path; a Scale is a Scale also below a custom resource.
+fn endpoint(kind: &Kind, info: &Info) -> Endpoint {
+    if kind.custom.is_some() && info.subresource != "scale" { Endpoint::Custom } else { Endpoint::Kind }
 }
 
 /// Whether the path has the form of its kind. Permission was given for the namespace in the path, so a kind without
@@ -242,7 +247,7 @@ async fn below(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer
         ("pods", "binding", "create") => binding::bind(core, call, kind).await,
         ("pods", "eviction", "create") => eviction::evict(core, call, kind).await,
         ("serviceaccounts", "token", "create") => {
-            let body = crate::decode::parse(call, "TokenRequest")?.value;
+            let body = crate::decode::typed(call, "authentication.k8s.io/v1", "TokenRequest")?;
             let value = tokens::create(core, &call.user, &info.namespace, &info.name, body)?;
             Ok(Answer::Object { code: 201, value })
         }

@@ -1,40 +1,53 @@
 //! From an answer to bytes, in the form and shape the client asked for.
 //!
-//! Stored objects go out as the bytes the store holds whenever the client speaks their version; a list is those bytes
-//! between commas, handed to the connection in chunks, so that a large list is never one large buffer.
+//! Stored objects go out as the bytes the store holds whenever the client speaks their version; a list is made while it
+//! is sent, so that a large one is never in memory as a whole. What is large is compressed for whoever asks.
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use kinds::Kind;
 use serde_json::{Value, json};
-use store::Record;
 
 use crate::{
-    body::{self, Body, BoxError},
+    body::{self, Body},
     call::{Answer, Call, List},
     core::Core,
     error::ApiError,
-    negotiate::{Accepts, Format, JSON, Shape, YAML},
-    shape,
+    negotiate::{Accepts, Format, Shape},
+    view::{self, View, meta_version},
 };
 
-const CHUNK: usize = 64 * 1024;
+mod gzip;
+mod listing;
 
-pub(crate) fn answer(core: &Core, call: &Call, answer: Answer) -> Response<Body> {
+use listing::Listing;
+
+pub(crate) fn answer(core: &Arc<Core>, call: &Call, answer: Answer) -> Result<Response<Body>, ApiError> {
+    let view = |kind: &Arc<Kind>| View::new(core, kind, call.accepts, &call.options.include_object);
     let mut response = match answer {
         Answer::Response(response) => response,
-        Answer::Object { code, value } => value_response(code, &value, &call.accepts),
-        Answer::Unstored { code, kind, value } => value_response(code, &shaped(call, &kind, value), &call.accepts),
+        Answer::Object { code, value } => written(code, &value, call)?,
+        Answer::Unstored { code, kind, value } => {
+            one(&kind, call.accepts.shape)?;
+            written(code, &view(&kind).shaped(value), call)?
+        }
         Answer::Record { code, kind, record } => {
-            if call.accepts.is_plain() && core.foreign_storage(&kind).is_none() {
-                plain(code, JSON, record.value.clone())
+            one(&kind, call.accepts.shape)?;
+            let mut view = view(&kind);
+            if view.is_verbatim() {
+                finish(code, Format::Json, record.value.clone(), call)
             } else {
-                value_response(code, &shaped(call, &kind, core.decode(&kind, &record)), &call.accepts)
+                let mut out = Vec::with_capacity(record.value.len());
+                view.object(&record, &mut out);
+                if call.accepts.format == Format::Json {
+                    out.push(b'\n');
+                }
+                finish(code, call.accepts.format, out, call)
             }
         }
-        Answer::List(listed) => list(core, call, listed),
+        Answer::List(listed) => list(view(&listed.kind), call, listed)?,
     };
     for warning in call.take_warnings() {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
@@ -42,25 +55,40 @@ pub(crate) fn answer(core: &Core, call: &Call, answer: Answer) -> Response<Body>
             response.headers_mut().append(header::WARNING, value);
         }
     }
-    response
+    Ok(response)
 }
 
-fn shaped(call: &Call, kind: &Kind, value: Value) -> Value {
-    match call.accepts.shape {
-        Shape::Object => value,
-        Shape::Metadata => shape::metadata(&value),
-        Shape::Table => {
-            let version = value["metadata"]["resourceVersion"].clone();
-            let mut table = shape::table(kind, &[value], &call.options.include_object, call.accepts.meta_version);
-            if version.is_string() {
-                table["metadata"]["resourceVersion"] = version;
-            }
-            table
-        }
+/// A single object has no list of metadata.
+fn one(kind: &Kind, shape: Shape) -> Result<(), ApiError> {
+    if shape != Shape::MetadataList {
+        return Ok(());
     }
+    let ty = go_type(kind, "");
+    let message = format!("you requested PartialObjectMetadataList, but the requested object is not a list ({ty})");
+    Err(ApiError::new(406, "NotAcceptable", message))
 }
 
-fn list(core: &Core, call: &Call, list: List) -> Response<Body> {
+/// The Go type of an object, as upstream names it in messages.
+fn go_type(kind: &Kind, suffix: &str) -> String {
+    if kind.custom.is_some() {
+        return format!("*unstructured.Unstructured{suffix}");
+    }
+    let package = match kind.group.split('.').next().unwrap_or_default() {
+        "" | "events" => "core",
+        "internal" => "apiserverinternal",
+        other => other,
+    };
+    format!("*{package}.{}{suffix}", kind.kind)
+}
+
+fn list(view: View, call: &Call, list: List) -> Result<Response<Body>, ApiError> {
+    let kind = view.kind.clone();
+    let accepts = call.accepts;
+    if accepts.shape == Shape::Metadata {
+        let ty = go_type(&kind, "List");
+        let message = format!("you requested PartialObjectMetadata, but the requested object is a list ({ty})");
+        return Err(ApiError::new(406, "NotAcceptable", message));
+    }
     let mut metadata = json!({ "resourceVersion": list.revision.to_string() });
     if !list.continue_token.is_empty() {
         metadata["continue"] = json!(list.continue_token);
@@ -68,113 +96,92 @@ fn list(core: &Core, call: &Call, list: List) -> Response<Body> {
     if let Some(remaining) = list.remaining {
         metadata["remainingItemCount"] = json!(remaining);
     }
-    let kind = &list.kind;
-    if call.accepts.is_plain() && core.foreign_storage(kind).is_none() {
-        return stored_list(kind, &metadata, list.records);
+    // the fields of the older list of metadata have other numbers; nobody asks for it any more
+    let odd = accepts.format == Format::Protobuf && accepts.meta_version == "v1beta1";
+    if accepts.pretty || accepts.format == Format::Yaml || odd {
+        return written(200, &whole_list(&view, metadata, &list), call);
     }
-    let objects: Vec<Value> = list.records.iter().map(|record| core.decode(kind, record)).collect();
-    let value = match call.accepts.shape {
+    let stored: usize = list.records.iter().map(|record| record.value.len()).sum();
+    let listing = Listing::new(view, metadata, list.records);
+    if stored < listing::CHUNK {
+        return Ok(finish(200, accepts.format, listing.whole(), call));
+    }
+    let gzip = call.takes_gzip && stored > gzip::LARGE;
+    let chunks = listing.stream();
+    let body = if gzip { body::stream(gzip::stream(chunks)) } else { body::stream(chunks) };
+    Ok(headed(200, accepts.format.media_type(), body, gzip))
+}
+
+fn whole_list(view: &View, metadata: Value, list: &List) -> Value {
+    let kind = &view.kind;
+    let objects = list.records.iter().map(|record| view.core.decode(kind, record));
+    match view.accepts.shape {
         Shape::Object => json!({
             "kind": kind.list_kind(),
             "apiVersion": kind.api_version(),
             "metadata": metadata,
-            "items": objects,
+            "items": objects.collect::<Vec<_>>(),
         }),
-        Shape::Metadata => json!({
+        Shape::Metadata | Shape::MetadataList => json!({
             "kind": "PartialObjectMetadataList",
-            "apiVersion": "meta.k8s.io/v1",
+            "apiVersion": meta_version(view.accepts.meta_version),
             "metadata": metadata,
-            "items": objects.iter().map(shape::metadata).collect::<Vec<_>>(),
+            "items": objects.map(|object| view.partial(&object)).collect::<Vec<_>>(),
         }),
-        Shape::Table => {
-            let mut table = shape::table(kind, &objects, &call.options.include_object, call.accepts.meta_version);
-            table["metadata"] = metadata;
-            table
-        }
-    };
-    value_response(200, &value, &call.accepts)
-}
-
-/// Stored bytes between commas.
-fn stored_list(kind: &Kind, metadata: &Value, records: Vec<Arc<Record>>) -> Response<Body> {
-    let (list_kind, version) = (kind.list_kind(), kind.api_version());
-    let head = format!("{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":[");
-    let total: usize = records.iter().map(|record| record.value.len() + 1).sum();
-    let mut listing =
-        Listing { head: Some(head), records: records.into_iter(), room: CHUNK, first: true, ended: false };
-    if total + 1024 < CHUNK {
-        listing.room = total + 1024;
-        let bytes = listing.next().unwrap_or_default();
-        return plain(200, JSON, bytes);
-    }
-    let chunks = futures::stream::iter(listing.map(Ok::<Bytes, BoxError>));
-    let mut response = Response::new(body::stream(chunks));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-    response
-}
-
-struct Listing {
-    head: Option<String>,
-    records: std::vec::IntoIter<Arc<Record>>,
-    room: usize,
-    first: bool,
-    ended: bool,
-}
-
-impl Iterator for Listing {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.ended {
-            return None;
-        }
-        let mut out = BytesMut::with_capacity(self.room);
-        if let Some(head) = self.head.take() {
-            out.put_slice(head.as_bytes());
-        }
-        while out.len() < CHUNK {
-            let Some(record) = self.records.next() else {
-                self.ended = true;
-                out.put_slice(b"]}\n");
-                break;
-            };
-            if !std::mem::replace(&mut self.first, false) {
-                out.put_u8(b',');
-            }
-            out.put_slice(&record.value);
-        }
-        Some(out.freeze())
+        Shape::Table => view.table(&objects.collect::<Vec<_>>(), metadata, true),
     }
 }
 
-pub(crate) fn value_response(code: u16, value: &Value, accepts: &Accepts) -> Response<Body> {
-    if accepts.format == Format::Yaml {
-        return match serde_saphyr::to_string(value) {
-            Ok(text) => plain(code, YAML, text),
-            Err(error) => {
-                tracing::error!(%error, "an object cannot be written as YAML");
-                failure(&ApiError::internal("the answer cannot be written as YAML"))
-            }
-        };
+fn written(code: u16, value: &Value, call: &Call) -> Result<Response<Body>, ApiError> {
+    let bytes = printed(value, call.accepts)?;
+    Ok(finish(code, call.accepts.format, bytes, call))
+}
+
+fn printed(value: &Value, accepts: Accepts) -> Result<Vec<u8>, ApiError> {
+    let mut out = Vec::with_capacity(1024);
+    view::write(accepts, value, &mut out)?;
+    if accepts.format == Format::Json {
+        out.push(b'\n');
     }
-    let printed = if accepts.pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
-    let mut bytes = printed.expect("invariant: a JSON value encodes into memory");
-    bytes.push(b'\n');
-    plain(code, JSON, bytes)
+    Ok(out)
+}
+
+/// The answer as a whole, compressed if it is large and the client can read that.
+fn finish(code: u16, format: Format, bytes: impl Into<Bytes>, call: &Call) -> Response<Body> {
+    let bytes = bytes.into();
+    if call.takes_gzip && bytes.len() > gzip::LARGE {
+        return headed(code, format.media_type(), body::full(gzip::whole(&bytes)), true);
+    }
+    plain(code, format.media_type(), bytes)
+}
+
+pub(crate) fn value_response(code: u16, value: &Value, accepts: Accepts) -> Response<Body> {
+    match printed(value, accepts) {
+        Ok(bytes) => plain(code, accepts.format.media_type(), bytes),
+        Err(error) => failure(&error, Accepts::default()),
+    }
 }
 
 pub(crate) fn plain(code: u16, content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(body::full(bytes));
+    headed(code, content_type, body::full(bytes), false)
+}
+
+fn headed(code: u16, content_type: &'static str, body: Body, gzip: bool) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    if gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
     response
 }
 
-/// A Status, always as JSON: also a client that asked for something we cannot write must be able to read why.
-pub(crate) fn failure(error: &ApiError) -> Response<Body> {
-    let mut response = value_response(error.code, &error.status(), &Accepts::default());
+/// A Status, in the form the client reads.
+pub(crate) fn failure(error: &ApiError, accepts: Accepts) -> Response<Body> {
+    let mut response = value_response(error.code, &error.status(), accepts);
     if let Some(seconds) = error.details.retry_after_seconds {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -10,9 +10,16 @@ pub(crate) fn metadata(object: &Value) -> Value {
 }
 
 /// A `Table` with a row per object. `include` is None, Metadata (also if empty) or Object.
-pub(crate) fn table(kind: &Kind, objects: &[Value], include: &str, meta_version: &str) -> Value {
+pub(crate) fn table(
+    kind: &Kind,
+    objects: &[Value],
+    include: &str,
+    meta_version: &str,
+    metadata: Value,
+    columns: bool,
+) -> Value {
     let include = Include::parse(include).unwrap_or(Include::Metadata);
-    let mut table = kinds::table::table(kind, objects, base::time::now(), include, json!({}), true);
+    let mut table = kinds::table::table(kind, objects, base::time::now(), include, metadata, columns);
     if !meta_version.is_empty() {
         table["apiVersion"] = json!(format!("meta.k8s.io/{meta_version}"));
     }

@@ -11,9 +11,9 @@ use crate::{
     body::{self, Body},
     discovery,
     error::ApiError,
-    negotiate::{self, Accepts, JSON},
+    negotiate::{self, Accepts, Endpoint, Format, JSON},
     request::Info,
-    respond, tokens,
+    respond, tokens, view,
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -39,10 +39,9 @@ const PATHS: [&str; 13] = [
     "/version",
 ];
 
-const OPENAPI_V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-
-/// As asked for, but with a dot: an at sign has no place in the media type of an answer (kube-openapi does the same).
-const OPENAPI_V2_PROTOBUF_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// JSON, and protobuf by its name and by an older one: an at sign has no place in the media type of an answer.
+const OPENAPI_V2: [&str; 3] = [JSON, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", OPENAPI_V2_PROTOBUF];
+const OPENAPI_V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// An OpenAPI v2 document without definitions, in protobuf: `swagger: "2.0"`, `info`, no paths.
 ///
@@ -58,13 +57,15 @@ pub(crate) fn answer(inner: &Arc<Inner>, parts: &Parts, info: &Info) -> Result<R
     let query = parts.uri.query().unwrap_or_default();
     let path = if info.path.len() > 1 { info.path.trim_end_matches('/') } else { &info.path };
     let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let pretty = negotiate::is_person(&parts.headers);
+    let plain = |value: Value| Ok(respond::value_response(200, &value, Accepts { pretty, ..Accepts::default() }));
     let served = |value: Value| {
-        let accepts = negotiate::accepts(&parts.headers).unwrap_or_default();
-        Ok(respond::value_response(200, &value, &Accepts { shape: negotiate::Shape::Object, ..accepts }))
+        let accepts = negotiate::accepts(&parts.headers, Endpoint::Fixed)?;
+        Ok(respond::value_response(200, &value, Accepts { pretty: accepts.pretty || pretty, ..accepts }))
     };
     match segments.as_slice() {
-        [""] => served(json!({ "paths": paths(inner) })),
-        ["version"] => served(version()),
+        [""] => plain(json!({ "paths": paths(inner) })),
+        ["version"] => plain(version()),
         ["livez" | "readyz" | "healthz", ..] => Ok(health(inner, &segments, query)),
         ["metrics"] => {
             let text = inner.metrics.render(core.store.revision());
@@ -74,7 +75,7 @@ pub(crate) fn answer(inner: &Arc<Inner>, parts: &Parts, info: &Info) -> Result<R
             let keys = tokens::key_set(core).to_string();
             Ok(respond::plain(200, "application/jwk-set+json", keys))
         }
-        [".well-known", "openid-configuration"] => served(tokens::openid_configuration(core)),
+        [".well-known", "openid-configuration"] => plain(tokens::openid_configuration(core)),
         ["api"] => aggregated(inner, parts, true).map_or_else(|| served(discovery::legacy_versions(core)), Ok),
         ["apis"] => aggregated(inner, parts, false).map_or_else(|| served(discovery::groups(core)), Ok),
         ["api", version] => served(discovery::resources(core, "", version).ok_or_else(ApiError::no_such_path)?),
@@ -83,18 +84,15 @@ pub(crate) fn answer(inner: &Arc<Inner>, parts: &Parts, info: &Info) -> Result<R
             served(discovery::resources(core, group, version).ok_or_else(ApiError::no_such_path)?)
         }
         ["openapi", "v2"] => {
-            if parts
-                .headers
-                .get(header::ACCEPT)
-                .is_some_and(|accept| accept.as_bytes() == OPENAPI_V2_PROTOBUF.as_bytes())
-            {
-                return Ok(respond::plain(200, OPENAPI_V2_PROTOBUF_ANSWER, NO_DEFINITIONS));
+            let form = negotiate::document_type(&parts.headers, &OPENAPI_V2)
+                .ok_or_else(|| ApiError::not_acceptable(&OPENAPI_V2))?;
+            if form != JSON {
+                return Ok(respond::plain(200, OPENAPI_V2_PROTOBUF, NO_DEFINITIONS));
             }
-            negotiate::accepts(&parts.headers)?;
             let document = kinds::openapi::v2_of(&core.catalog(), &|kind| core.serves(kind));
             Ok(cached(parts, document.bytes.into(), &document.hash, ""))
         }
-        ["openapi", "v3"] => served(kinds::openapi::v3_index_of(&core.catalog(), &|kind| core.serves(kind))),
+        ["openapi", "v3"] => plain(kinds::openapi::v3_index_of(&core.catalog(), &|kind| core.serves(kind))),
         ["openapi", "v3", "api", version] => openapi(inner, parts, "", version, query),
         ["openapi", "v3", "apis", group, version] => openapi(inner, parts, group, version, query),
         _ => Err(ApiError::no_such_path()),
@@ -157,7 +155,7 @@ fn health(inner: &Inner, segments: &[&str], query: &str) -> Response<Body> {
         return match checks.iter().find(|(name, _)| *name == one) {
             Some((_, true)) => respond::plain(200, TEXT, "ok"),
             Some((name, false)) => respond::plain(500, TEXT, format!("internal server error: {name} is not ready\n")),
-            None => respond::failure(&ApiError::no_such_path()),
+            None => respond::failure(&ApiError::no_such_path(), Accepts::default()),
         };
     }
     let well = checks.iter().all(|(name, well)| *well || excluded(name));
@@ -178,14 +176,17 @@ fn health(inner: &Inner, segments: &[&str], query: &str) -> Response<Body> {
 }
 
 fn aggregated(inner: &Inner, parts: &Parts, legacy: bool) -> Option<Response<Body>> {
-    let version = negotiate::discovery_version(&parts.headers)?;
-    let (document, hash) = inner.discovery.document(&inner.core, legacy, version);
-    let content_type = match version {
-        "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-        _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
-    };
+    let (format, version) = negotiate::discovery_version(&parts.headers)?;
+    let (mut document, hash) = inner.discovery.document(&inner.core, legacy, version);
+    if format != Format::Json {
+        let value: Value = serde_json::from_slice(&document).unwrap_or_default();
+        let mut out = Vec::new();
+        view::write(Accepts { format, ..Accepts::default() }, &value, &mut out).ok()?;
+        document = out.into();
+    }
     let mut response = cached(parts, document, &hash, "");
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let content_type = format!("{};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList", format.media_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_str(&content_type).ok()?);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     Some(response)
 }

@@ -28,12 +28,30 @@ pub const MAGIC: &[u8] = b"k8s\0";
 
 /// Why bytes are not an object.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct ProtobufError(pub(crate) String);
+#[error("{text}")]
+pub struct ProtobufError {
+    pub text: String,
+    /// Version and kind of what it was said to be, if it got as far as saying so.
+    pub object: Option<(String, String)>,
+}
 
 /// The object in an envelope, with its apiVersion and kind.
 pub fn decode(bytes: &[u8]) -> Result<Value, ProtobufError> {
-    read::envelope(bytes).map_err(ProtobufError)
+    decode_as(bytes, "", "")
+}
+
+/// As [`decode`], of the given apiVersion and kind if the envelope does not name them.
+pub fn decode_as(bytes: &[u8], api_version: &str, kind: &str) -> Result<Value, ProtobufError> {
+    let mut envelope = read::envelope(bytes).map_err(|text| ProtobufError { text, object: None })?;
+    if envelope.api_version.is_empty() {
+        api_version.clone_into(&mut envelope.api_version);
+    }
+    if envelope.kind.is_empty() {
+        kind.clone_into(&mut envelope.kind);
+    }
+    let (_, version) = crate::catalog::split_api_version(&envelope.api_version);
+    let object = Some((version.to_owned(), envelope.kind.clone()));
+    read::object(envelope, bytes.len()).map_err(|text| ProtobufError { text, object })
 }
 
 /// The type of a message, by the apiVersion and kind of its envelope; none if it has no protobuf.
@@ -102,8 +120,8 @@ pub fn item_size(length: usize) -> usize {
     1 + wire::varint_size(length as u64) + length
 }
 
-/// A watch event around an encoded object, which is all of a frame but its length.
-pub fn watch_event(out: &mut Vec<u8>, change: &str, object: &[u8]) {
+/// A watch event around the object that `fill` writes, which is all of a frame but its length.
+pub fn watch_event(out: &mut Vec<u8>, change: &str, fill: impl FnOnce(&mut Vec<u8>)) {
     wire::text(out, 1, change);
-    wire::nested(out, 2, |out| wire::bytes(out, 1, object));
+    wire::nested(out, 2, |out| wire::nested(out, 1, fill));
 }

@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ pub struct Record {
     /// The revision of this version.
     pub revision: Revision,
     memos: Memo,
+    measure: AtomicU32,
 }
 
 /// A list of derived facts, one per type. It only grows, so a reference into it lives as long as the record.
@@ -42,7 +44,13 @@ struct Node<T: ?Sized> {
 impl Record {
     /// A record as the layer above would receive it; tests of that layer build their own.
     pub fn new(key: Arc<str>, value: Bytes, created: Revision, revision: Revision) -> Self {
-        Self { key, value, created, revision, memos: Memo::default() }
+        Self { key, value, created, revision, memos: Memo::default(), measure: AtomicU32::new(0) }
+    }
+
+    /// A number that the layer above keeps with this version, such as its length in another form; 0 at first. It is
+    /// part of the record and not a memo, because a memo costs as much as ten of it.
+    pub fn measure(&self) -> &AtomicU32 {
+        &self.measure
     }
 
     /// Computes `derive` at most once per object version (and type `T`) and shares the result with every reader.

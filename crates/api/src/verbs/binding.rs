@@ -21,7 +21,7 @@ const AS_IS: Rules = Rules { prepare: |_, _, _| {}, validate: |_, _, _| Vec::new
 
 /// `name` is the pod's: from the path of pods/NAME/binding, or of the Binding that was posted to bindings.
 pub(crate) async fn bind(core: &Core, call: &Call, pods: &Arc<Kind>) -> Result<Answer, ApiError> {
-    let binding = decode::parse(call, "Binding")?.value;
+    let binding = decode::typed(call, "v1", "Binding")?;
     let name = if call.info.name.is_empty() { text(&binding, "/metadata/name") } else { call.info.name.as_str() };
     let given = text(&binding, "/metadata/name");
     if !given.is_empty() && given != name {

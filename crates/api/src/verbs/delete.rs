@@ -60,7 +60,7 @@ pub(crate) fn options(call: &Call) -> Result<DeleteOptions, ApiError> {
     if call.body.is_empty() {
         return call.options.delete_options();
     }
-    let mut options = DeleteOptions::from_body(&decode::loose(call, "DeleteOptions")?)?;
+    let mut options = DeleteOptions::from_body(&decode::delete_options(call)?)?;
     options.dry_run |= call.options.dry_run;
     Ok(options)
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(crate) async fn evict(core: &Core, call: &Call, pods: &Arc<Kind>) -> Result<Answer, ApiError> {
-    let eviction = decode::parse(call, "Eviction")?.value;
+    let eviction = decode::typed(call, "policy/v1", "Eviction")?;
     let given = text(&eviction, "/metadata/name");
     if !given.is_empty() && given != call.info.name {
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));

@@ -25,7 +25,7 @@ pub(crate) async fn scale(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<
             return answer(kind, &core.decode(kind, &record));
         }
         "update" => {
-            let wanted = decode::parse(call, "Scale")?.value;
+            let wanted = decode::typed(call, "autoscaling/v1", "Scale")?;
             update::check_name(call, &wanted)?;
             change(core, call, kind, |_| Ok(wanted.clone())).await?
         }

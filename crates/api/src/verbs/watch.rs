@@ -1,12 +1,12 @@
-//! watch: the changes of a kind's objects, as JSON lines.
+//! watch: the changes of a kind's objects, as lines of JSON or framed in protobuf.
 //!
-//! An event's object bytes are the ones the store published; a watcher copies them between a fixed head and tail and
-//! never encodes them again. Why the copy: one chunk per wake-up costs less on the wire than three per event. A watcher
-//! that falls behind the store's history ends with 410 and lists again, so a slow client costs no memory.
+//! An event's object bytes are the ones the store published, or made once for all who watch in the same form; a watcher
+//! copies them between a fixed head and tail. Why the copy: one chunk per wake-up costs less on the wire than three per
+//! event. A watcher that falls behind the store's history ends with 410 and lists again, so a slow client costs no memory.
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use kinds::Kind;
 use serde_json::{Value, json};
 use store::{Event, Range, Record, Watch, WatchError};
@@ -18,9 +18,10 @@ use crate::{
     call::{Answer, Call},
     core::{self, Core},
     error::ApiError,
-    negotiate::{Accepts, Format, JSON, Shape},
+    frames,
+    negotiate::{self, Accepts, Format, Shape},
     select::Selection,
-    shape,
+    view::{View, meta_version},
 };
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -50,9 +51,7 @@ struct Feed {
 
 pub(crate) fn watch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     call.options.check_list(true)?;
-    if call.accepts.format == Format::Yaml {
-        return Err(ApiError::not_acceptable(&[JSON]));
-    }
+    let content_type = call.accepts.format.stream_type().ok_or_else(negotiate::no_stream)?;
     let selection = Selection::parse(kind, &call.options, &call.info.name)?;
     let feed = Feed::start(core, call, kind, selection)?;
     let chunks = futures::stream::unfold(feed, |mut feed| async move {
@@ -60,7 +59,7 @@ pub(crate) fn watch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<A
         Some((Ok::<Bytes, BoxError>(chunk), feed))
     });
     let response = http::Response::builder()
-        .header(http::header::CONTENT_TYPE, JSON)
+        .header(http::header::CONTENT_TYPE, content_type)
         .header(http::header::CACHE_CONTROL, "no-cache, private")
         .body(body::stream(chunks))
         .expect("invariant: fixed headers make a response");
@@ -102,7 +101,7 @@ impl Feed {
             Some(seconds) => seconds,
         };
         Ok(Self {
-            lines: Lines::new(core, kind, &call.accepts, &options.include_object),
+            lines: Lines::new(core, kind, call.accepts, &options.include_object),
             core: core.clone(),
             kind: kind.clone(),
             selection,
@@ -122,7 +121,7 @@ impl Feed {
         if self.ended {
             return None;
         }
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         self.tell_initial(&mut out);
         loop {
             while out.len() < CHUNK
@@ -131,14 +130,14 @@ impl Feed {
                 self.tell(&mut out, &event);
             }
             if !out.is_empty() {
-                return Some(out.freeze());
+                return Some(Bytes::from(out));
             }
             let source = match &mut self.source {
                 Ok(source) => source,
                 Err(error) => {
                     self.ended = true;
                     self.lines.error(&mut out, error);
-                    return Some(out.freeze());
+                    return Some(Bytes::from(out));
                 }
             };
             tokio::select! {
@@ -165,15 +164,18 @@ impl Feed {
         }
     }
 
-    fn tell_initial(&mut self, out: &mut BytesMut) {
+    fn tell_initial(&mut self, out: &mut Vec<u8>) {
         if self.source.is_err() {
             return;
         }
         while out.len() < CHUNK {
             let Some(record) = self.initial.next() else { break };
             if self.selection.matches(&self.core, &self.kind, &record) {
-                self.lines.event(out, "ADDED", &record);
+                self.lines.event(out, "ADDED", &record, false);
             }
+        }
+        if self.initial.len() == 0 {
+            self.initial = Vec::new().into_iter(); // a watch lives long; its list need not
         }
         if self.initial.len() == 0
             && let Some(revision) = self.initial_end.take()
@@ -183,19 +185,19 @@ impl Feed {
     }
 
     /// A change as this selection sees it: an object may enter or leave it.
-    fn tell(&mut self, out: &mut BytesMut, event: &Event) {
+    fn tell(&mut self, out: &mut Vec<u8>, event: &Event) {
         let (core, kind) = (&self.core, &self.kind);
         let shown = |record: &Arc<Record>| self.selection.matches(core, kind, record);
         match event {
             Event::Put { record, prev } => match (shown(record), prev.as_ref().filter(|prev| shown(prev))) {
-                (true, None) => self.lines.event(out, "ADDED", record),
-                (true, Some(_)) => self.lines.event(out, "MODIFIED", record),
+                (true, None) => self.lines.event(out, "ADDED", record, true),
+                (true, Some(_)) => self.lines.event(out, "MODIFIED", record, true),
                 (false, Some(prev)) => self.lines.left(out, prev, record.revision),
                 (false, None) => {}
             },
             Event::Delete { record, prev } => {
                 if shown(prev) {
-                    self.lines.event(out, "DELETED", record);
+                    self.lines.event(out, "DELETED", record, true);
                 }
             }
         }
@@ -212,91 +214,111 @@ fn refusal(error: WatchError, asked: u64) -> ApiError {
 
 /// How events are written down, for one watcher.
 struct Lines {
-    core: Arc<Core>,
-    kind: Arc<Kind>,
-    accepts: Accepts,
-    include_object: String,
-    /// The stored bytes are what the client wants.
-    verbatim: bool,
+    view: View,
     /// Columns are told with the first row only.
     headers_told: bool,
 }
 
 impl Lines {
-    fn new(core: &Arc<Core>, kind: &Arc<Kind>, accepts: &Accepts, include_object: &str) -> Self {
-        let verbatim = accepts.shape == Shape::Object && core.foreign_storage(kind).is_none();
-        let (core, kind, accepts) = (core.clone(), kind.clone(), accepts.clone());
-        Self { core, kind, accepts, include_object: include_object.to_owned(), verbatim, headers_told: false }
+    fn new(core: &Arc<Core>, kind: &Arc<Kind>, accepts: Accepts, include_object: &str) -> Self {
+        let view = View::new(core, kind, Accepts { pretty: false, ..accepts }, include_object);
+        Self { view, headers_told: false }
     }
 
-    fn event(&mut self, out: &mut BytesMut, change: &str, record: &Record) {
-        if self.verbatim {
+    /// `shared` events are told to others too, so what is made of them is kept for a while.
+    fn event(&mut self, out: &mut Vec<u8>, change: &str, record: &Arc<Record>, shared: bool) {
+        let view = &mut self.view;
+        let format = view.accepts.format;
+        if view.is_verbatim() {
             out.reserve(record.value.len() + 40);
-            line(out, change, |out| out.put_slice(&record.value));
-        } else {
-            let object = self.core.decode(&self.kind, record);
+            frame(out, format, change, |out| out.extend_from_slice(&record.value));
+        } else if view.accepts.shape == Shape::Table {
+            let object = view.core.decode(&view.kind, record);
             self.object(out, change, object);
+        } else if shared {
+            let core = view.core.clone();
+            let bytes = core.frames.get(frames::Wanted::new(record, view), || {
+                let mut made = Vec::new();
+                view.object(record, &mut made);
+                made.into()
+            });
+            frame(out, format, change, |out| out.extend_from_slice(&bytes));
+        } else {
+            frame(out, format, change, |out| view.object(record, out));
         }
     }
 
     /// An object left the selection: its last visible state, at the revision of the change.
-    fn left(&mut self, out: &mut BytesMut, prev: &Record, revision: u64) {
-        let mut object = self.core.decode(&self.kind, prev);
+    fn left(&mut self, out: &mut Vec<u8>, prev: &Record, revision: u64) {
+        let mut object = self.view.core.decode(&self.view.kind, prev);
         object["metadata"]["resourceVersion"] = Value::String(revision.to_string());
         self.object(out, "DELETED", object);
     }
 
-    fn object(&mut self, out: &mut BytesMut, change: &str, object: Value) {
-        let shaped = match self.accepts.shape {
-            Shape::Object => object,
-            Shape::Metadata => shape::metadata(&object),
-            Shape::Table => {
-                let mut table = shape::table(&self.kind, &[object], &self.include_object, self.accepts.meta_version);
-                if std::mem::replace(&mut self.headers_told, true) {
-                    table["columnDefinitions"] = Value::Null;
-                }
-                table
-            }
+    fn object(&mut self, out: &mut Vec<u8>, change: &str, object: Value) {
+        let shaped = if self.view.accepts.shape == Shape::Table {
+            let version = object["metadata"]["resourceVersion"].clone();
+            self.table(&[object], json!({ "resourceVersion": version }))
+        } else {
+            self.view.shaped(object)
         };
-        write_value(out, change, &shaped);
+        self.write(out, change, &shaped);
     }
 
-    fn bookmark(&mut self, out: &mut BytesMut, revision: u64, initial_end: bool) {
+    fn table(&mut self, objects: &[Value], metadata: Value) -> Value {
+        let told = std::mem::replace(&mut self.headers_told, true);
+        let mut table = self.view.table(objects, metadata, !told);
+        if told {
+            table["columnDefinitions"] = Value::Null;
+        }
+        table
+    }
+
+    fn bookmark(&mut self, out: &mut Vec<u8>, revision: u64, initial_end: bool) {
         let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
         if initial_end {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
-        let object = match self.accepts.shape {
-            Shape::Object => {
-                json!({ "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata })
-            }
-            Shape::Metadata => {
-                json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata })
+        let kind = &self.view.kind;
+        let object = match self.view.accepts.shape {
+            Shape::Object => json!({ "kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata }),
+            Shape::Metadata | Shape::MetadataList => {
+                let api_version = meta_version(self.view.accepts.meta_version);
+                json!({ "kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": metadata })
             }
             Shape::Table => {
-                let mut table = shape::table(&self.kind, &[], &self.include_object, self.accepts.meta_version);
-                table["metadata"] = metadata;
+                let mut table = self.table(&[], metadata);
+                if table["columnDefinitions"].is_null() {
+                    table["columnDefinitions"] = json!([]);
+                }
                 table
             }
         };
-        write_value(out, "BOOKMARK", &object);
+        self.write(out, "BOOKMARK", &object);
     }
 
-    fn error(&self, out: &mut BytesMut, error: &ApiError) {
-        write_value(out, "ERROR", &error.status());
+    fn error(&self, out: &mut Vec<u8>, error: &ApiError) {
+        self.write(out, "ERROR", &error.status());
+    }
+
+    fn write(&self, out: &mut Vec<u8>, change: &str, object: &Value) {
+        frame(out, self.view.accepts.format, change, |out| self.view.write(object, out));
     }
 }
 
-fn write_value(out: &mut BytesMut, change: &str, object: &Value) {
-    line(out, change, |out| {
-        serde_json::to_writer(out.writer(), object).expect("invariant: a JSON value encodes into memory");
-    });
-}
-
-fn line(out: &mut BytesMut, change: &str, object: impl FnOnce(&mut BytesMut)) {
-    out.put_slice(b"{\"type\":\"");
-    out.put_slice(change.as_bytes());
-    out.put_slice(b"\",\"object\":");
+/// One event, so that its end can be told.
+fn frame(out: &mut Vec<u8>, format: Format, change: &str, object: impl FnOnce(&mut Vec<u8>)) {
+    if format == Format::Protobuf {
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
+        kinds::protobuf::watch_event(out, change, object);
+        let length = u32::try_from(out.len() - start - 4).expect("invariant: an event is smaller than 4 GB");
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        return;
+    }
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(change.as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
     object(out);
-    out.put_slice(b"}\n");
+    out.extend_from_slice(b"}\n");
 }

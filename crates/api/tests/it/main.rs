@@ -10,4 +10,5 @@ mod read;
 mod rows;
 mod support;
 mod watch;
+mod wire;
 mod write;

@@ -139,9 +139,9 @@ async fn answers_come_in_the_form_and_shape_that_was_asked() {
     assert!(list.body.pointer("/items/0/data").is_none());
     let yaml = accept(&format!("{MAPS}/m0"), "application/yaml").await.expect(200);
     assert!(yaml.text.contains("kind: ConfigMap\n"), "{}", yaml.text);
-    let protobuf = accept(MAPS, "application/vnd.kubernetes.protobuf").await.expect(406);
-    assert_eq!(protobuf.at("/reason"), "NotAcceptable");
-    accept(MAPS, "application/vnd.kubernetes.protobuf,application/json").await.expect(200);
+    let html = accept(MAPS, "text/html").await.expect(406);
+    assert_eq!(html.at("/reason"), "NotAcceptable");
+    accept(MAPS, "text/html,application/json").await.expect(200);
     let pretty = server.get(&format!("{MAPS}/m0?pretty=true")).await.expect(200);
     assert!(pretty.text.contains("\n  \"data\""), "{}", pretty.text);
 }

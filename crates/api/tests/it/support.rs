@@ -24,6 +24,7 @@ pub(crate) struct Reply {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
     pub(crate) text: String,
+    pub(crate) bytes: Bytes,
 }
 
 impl Reply {
@@ -39,6 +40,10 @@ impl Reply {
 
     pub(crate) fn version(&self) -> &str {
         self.at("/metadata/resourceVersion")
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     pub(crate) fn warnings(&self) -> Vec<&str> {
@@ -110,7 +115,7 @@ impl Server {
         let bytes = body.collect().await.expect("a whole body").to_bytes();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply { code: parts.status.as_u16(), headers: parts.headers, body, text }
+        Reply { code: parts.status.as_u16(), headers: parts.headers, body, text, bytes }
     }
 
     /// `METHOD path`, with headers and a raw body.
@@ -176,6 +181,18 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// At least this many bytes of what comes.
+    pub(crate) async fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.held.len() < count {
+            let frame = tokio::time::timeout(std::time::Duration::from_secs(10), self.body.frame());
+            let frame = frame.await.expect("bytes within ten seconds").expect("the stream goes on");
+            if let Ok(data) = frame.expect("an unbroken stream").into_data() {
+                self.held.extend_from_slice(&data);
+            }
+        }
+        self.held.drain(..count).collect()
+    }
+
     /// The next event; none when the server ended the watch.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {

@@ -17,7 +17,14 @@ const SLACK: usize = 4000;
 /// What an object counts: it takes the room of many values even if it came as two bytes.
 const OBJECT: usize = 4;
 
-pub(super) fn envelope(bytes: &[u8]) -> Result<Value> {
+/// What is written on an object, and its message.
+pub(super) struct Envelope<'a> {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    raw: &'a [u8],
+}
+
+pub(super) fn envelope(bytes: &[u8]) -> Result<Envelope<'_>> {
     if bytes.is_empty() {
         return Err("empty data".to_owned());
     }
@@ -27,27 +34,33 @@ pub(super) fn envelope(bytes: &[u8]) -> Result<Value> {
     if envelope.is_empty() {
         return Err("empty body".to_owned());
     }
-    let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
+    let mut found = Envelope { api_version: String::new(), kind: String::new(), raw: &[] };
     for part in parts(envelope) {
         match part? {
             (1, Wire::Bytes(meta)) => {
                 for part in parts(meta) {
                     match part? {
-                        (1, Wire::Bytes(text)) => api_version = utf8(text)?,
-                        (2, Wire::Bytes(text)) => kind = utf8(text)?,
+                        (1, Wire::Bytes(text)) => found.api_version = utf8(text)?,
+                        (2, Wire::Bytes(text)) => found.kind = utf8(text)?,
                         _ => {}
                     }
                 }
             }
-            (2, Wire::Bytes(bytes)) => raw = bytes,
+            (2, Wire::Bytes(bytes)) => found.raw = bytes,
             _ => {}
         }
     }
+    Ok(found)
+}
+
+/// The object of an envelope that came as `size` bytes.
+pub(super) fn object(envelope: Envelope<'_>, size: usize) -> Result<Value> {
+    let Envelope { api_version, kind, raw } = envelope;
     let plan = plan();
     let ty = plan
         .type_of(&api_version, &kind)
         .ok_or_else(|| format!("no kind {kind:?} is registered for version {api_version:?}"))?;
-    let mut reader = Reader { plan, left: bytes.len() + SLACK };
+    let mut reader = Reader { plan, left: size + SLACK };
     let mut fields = Map::new();
     fields.insert("apiVersion".to_owned(), Value::String(api_version));
     fields.insert("kind".to_owned(), Value::String(kind));
