@@ -3,7 +3,10 @@
 //! Reads here are of the newest published state and cost a parse, so they are for the few objects a decision needs.
 //! Nothing here authorizes or admits: callers are the pipeline itself and code that runs inside it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use kinds::{Catalog, Kind};
@@ -161,14 +164,33 @@ impl Core {
     }
 }
 
+/// What entries like `batch/v1beta1=true` and `api/beta=true` say of each version; the closer entry wins, whatever the order.
 fn switches(entries: &[String], catalog: &Catalog) -> Result<HashMap<String, bool>, BuildError> {
-    let known = |version: &str| catalog.kinds().iter().any(|kind| kind.api_version() == version);
-    let read = |entry: &String| {
-        let (version, state) = entry.split_once('=').unwrap_or((entry, "true"));
-        let state = state.parse().ok().filter(|_| known(version));
-        state.map(|on| (version.to_owned(), on)).ok_or_else(|| BuildError::RuntimeConfig { entry: entry.clone() })
-    };
-    entries.iter().map(read).collect()
+    let versions: BTreeSet<(String, &str)> =
+        catalog.kinds().iter().map(|kind| (kind.api_version(), kind.version.as_str())).collect();
+    let mut switches = HashMap::new();
+    let mut read = Vec::new();
+    for entry in entries {
+        let (what, state) = entry.split_once('=').unwrap_or((entry, "true"));
+        let covered: fn(&str, &str, &str) -> bool = match what {
+            "api/all" => |_, _, _| true,
+            "api/ga" => |_, _, version| !version.contains("alpha") && !version.contains("beta"),
+            "api/beta" => |_, _, version| version.contains("beta"),
+            "api/alpha" => |_, _, version| version.contains("alpha"),
+            _ => |what, full, _| what == full,
+        };
+        let covered: Vec<&String> =
+            versions.iter().filter(|(full, version)| covered(what, full, version)).map(|(full, _)| full).collect();
+        let state: Option<bool> = state.parse().ok().filter(|_| !covered.is_empty());
+        let state = state.ok_or_else(|| BuildError::RuntimeConfig { entry: entry.clone() })?;
+        let closeness = [what == "api/all", what.starts_with("api/"), true].iter().position(|is| *is);
+        read.push((closeness, covered, state));
+    }
+    read.sort_by_key(|(closeness, ..)| *closeness);
+    for (_, covered, state) in read {
+        switches.extend(covered.into_iter().map(|version| (version.clone(), state)));
+    }
+    Ok(switches)
 }
 
 /// The store key of an object.
@@ -200,4 +222,23 @@ pub(crate) fn parse(record: &Record) -> Value {
 /// The string at a JSON pointer, or nothing.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closest_entry_switches_a_version() {
+        let entries = ["batch/v1=true", "api/ga=false", "api/all=true"].map(str::to_owned);
+        let switches = switches(&entries, Catalog::builtin()).expect("entries");
+        let on = |version: &str| switches.get(version).copied();
+        assert_eq!(
+            (on("batch/v1"), on("apps/v1"), on("resource.k8s.io/v1beta1")),
+            (Some(true), Some(false), Some(true))
+        );
+        for wrong in ["batch/v9=true", "api/all=maybe", "api/some"] {
+            assert!(super::switches(&[wrong.to_owned()], Catalog::builtin()).is_err(), "{wrong}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ extern crate knarr_api as api;
 mod cost;
 mod delete;
 mod discovery;
+mod form;
 mod network;
 mod read;
 mod rows;

@@ -1,9 +1,12 @@
 //! Every served row does the same things the same way.
 
+use std::sync::Arc;
+
 use kinds::Kind;
 use serde_json::{Value, json};
 
-use crate::support::{Events, Reply, Server, server};
+use crate::form::{Form, Frames, Speaker};
+use crate::support::{Reply, server, server_with};
 
 /// The least that is valid for a kind, under the name `row.example.com` unless it must have another.
 fn least(kind: &Kind) -> Value {
@@ -25,84 +28,126 @@ fn collection(kind: &Kind) -> String {
     format!("{root}{scope}/{}", kind.plural)
 }
 
-/// The life of one object; an error names the step that went wrong.
-async fn live(server: &Server, kind: &Kind) -> Result<(), String> {
-    let (collection, object) = (collection(kind), least(kind));
+/// The life of one object in one form; an error names the step that went wrong.
+async fn live(api: &Speaker<'_>, kind: &Kind) -> Result<(), String> {
+    let (collection, mut object) = (collection(kind), least(kind));
+    object["apiVersion"] = json!(kind.api_version());
+    object["kind"] = json!(kind.kind);
     let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
     let path = format!("{collection}/{name}");
     let step = |what: &str, reply: &Reply, code: u16| expect(what, &path, reply, code);
-    let mut events = server.watch(&format!("{collection}?watch=true&fieldSelector=metadata.name={name}")).await;
-    let made = server.post(&collection, object.clone()).await;
+    let mut events = api.watch(&format!("{collection}?watch=true&fieldSelector=metadata.name={name}")).await;
+    let made = api.post(&collection, &object).await;
     step("create", &made, 201)?;
-    let again = server.post(&collection, object.clone()).await;
+    let again = api.post(&collection, &object).await;
     step("create again", &again, 409)?;
-    let got = server.get(&path).await;
+    let got = api.get(&path).await;
     step("get", &got, 200)?;
     if got.body != made.body || got.at("/kind") != kind.kind || got.at("/apiVersion") != kind.api_version() {
         return Err(format!("get {path}: {} is not what was created: {}", got.text, made.text));
     }
-    let listed = server.get(&collection).await;
+    let listed = api.get(&collection).await;
     step("list", &listed, 200)?;
-    if listed.at("/kind") != kind.list_kind()
-        || !listed.body["items"].as_array().is_some_and(|all| all.contains(&got.body))
-    {
+    if listed.at("/kind") != kind.list_kind() || !shows(&listed, &got) {
         return Err(format!("list {collection}: {}", listed.text));
     }
-    change(server, &path, &got).await?;
-    end(server, kind, &path).await?;
+    change(api, kind, &path, &got).await?;
+    end(api, kind, &path).await?;
     told(&mut events, &name).await.map_err(|why| format!("{path}: {why}"))
 }
 
+/// Items of a list in protobuf do not say their kind.
+fn shows(list: &Reply, object: &Reply) -> bool {
+    let mut nameless = object.body.clone();
+    if let Some(fields) = nameless.as_object_mut() {
+        fields.remove("apiVersion");
+        fields.remove("kind");
+    }
+    list.body["items"].as_array().is_some_and(|items| items.contains(&object.body) || items.contains(&nameless))
+}
+
 /// Every way to change it.
-async fn change(server: &Server, path: &str, got: &Reply) -> Result<(), String> {
+async fn change(api: &Speaker<'_>, kind: &Kind, path: &str, got: &Reply) -> Result<(), String> {
     let step = |what: &str, reply: &Reply, code: u16| expect(what, path, reply, code);
     // an update that changes nothing writes nothing
-    let same = server.put(path, got.body.clone()).await;
+    let same = api.put(path, &got.body).await;
     step("update", &same, 200)?;
     if same.version() != got.version() {
         return Err(format!("update {path} without a change: {} became {}", got.text, same.text));
     }
     let mut changed = got.body.clone();
     changed["metadata"]["labels"]["by"] = json!("update");
-    let updated = server.put(path, changed.clone()).await;
+    let updated = api.put(path, &changed).await;
     step("update", &updated, 200)?;
-    let stale = server.put(path, got.body.clone()).await;
+    let stale = api.put(path, &got.body).await;
     step("stale update", &stale, 409)?;
+    //XX apply(api, kind, path).await?;
     let labels = |by: &str| json!({ "metadata": { "labels": { "by": by } } });
     for (dialect, patch) in [
         ("json-patch+json", json!([{ "op": "replace", "path": "/metadata/labels/by", "value": "json" }])),
         ("merge-patch+json", labels("merge")),
         ("strategic-merge-patch+json", labels("strategic")),
     ] {
-        let patched = server.patch(path, dialect, patch).await;
+        let patched = api.patch(path, dialect, &patch).await;
         step(dialect, &patched, 200)?;
+        if !dialect.starts_with(patched.at("/metadata/labels/by")) {
+            return Err(format!("{dialect} {path}: {}", patched.text));
+        }
     }
     Ok(())
 }
 
-async fn end(server: &Server, kind: &Kind, path: &str) -> Result<(), String> {
-    let deleted = server.delete(path, Value::Null).await;
+/// What another manager wrote is a conflict, unless it is forced; the same again writes nothing.
+async fn apply(api: &Speaker<'_>, kind: &Kind, path: &str) -> Result<(), String> {
+    const APPLY: &str = "apply-patch+yaml";
+    let mut wanted = json!({ "apiVersion": kind.api_version(), "kind": kind.kind });
+    wanted["metadata"] = json!({ "labels": { "by": "apply" } });
+    let unforced = format!("{path}?fieldManager=rows");
+    let conflict = api.patch(&unforced, APPLY, &wanted).await;
+    expect("apply", path, &conflict, 409)?;
+    if conflict.at("/details/causes/0/field") != ".metadata.labels.by" {
+        return Err(format!("apply {path}: {}", conflict.text));
+    }
+    let forced = api.patch(&format!("{unforced}&force=true"), APPLY, &wanted).await;
+    expect("forced apply", path, &forced, 200)?;
+    let managers = forced.body.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let owned = managers.into_iter().flatten().find(|entry| entry["manager"] == "rows");
+    let owned = owned.map(|entry| (&entry["operation"], &entry["fieldsV1"]));
+    let expected = json!({ "f:metadata": { "f:labels": { "f:by": {} } } });
+    if forced.at("/metadata/labels/by") != "apply" || owned != Some((&json!("Apply"), &expected)) {
+        return Err(format!("forced apply {path}: {}", forced.text));
+    }
+    let again = api.patch(&unforced, APPLY, &wanted).await;
+    expect("apply again", path, &again, 200)?;
+    if again.version() == forced.version() {
+        return Ok(());
+    }
+    Err(format!("apply again {path}: {} became {}", forced.text, again.text))
+}
+
+async fn end(api: &Speaker<'_>, kind: &Kind, path: &str) -> Result<(), String> {
+    let deleted = api.delete(path).await;
     expect("delete", path, &deleted, 200)?;
     let lets_go = deleted.body.pointer("/metadata/finalizers").is_some() || kind.plural == "namespaces";
     if lets_go {
         let finalize = if kind.plural == "namespaces" { "/finalize" } else { "" };
-        let mut held = server.get(path).await.body;
+        let mut held = api.get(path).await.body;
         held["metadata"].as_object_mut().expect("metadata").remove("finalizers");
         held["spec"]["finalizers"] = json!([]);
-        let freed = server.put(&format!("{path}{finalize}"), held).await;
+        let freed = api.put(&format!("{path}{finalize}"), &held).await;
         expect("finalize", path, &freed, 200)?;
     }
-    expect("get after delete", path, &server.get(path).await, 404)
+    expect("get after delete", path, &api.get(path).await, 404)
 }
 
 /// A watcher saw it come, change and go, and nothing else.
-async fn told(events: &mut Events, name: &str) -> Result<(), String> {
+async fn told(events: &mut Frames, name: &str) -> Result<(), String> {
     let mut seen = Vec::new();
     while seen.last().map(String::as_str) != Some("DELETED") {
-        let event = events.next().await.ok_or("the watch ended early")?;
-        seen.push(event["type"].as_str().unwrap_or_default().to_owned());
-        if event.pointer("/object/metadata/name").and_then(Value::as_str) != Some(name) {
-            return Err(format!("a foreign event {event}"));
+        let (what, object) = events.next().await.ok_or("the watch ended early")?;
+        seen.push(what);
+        if object.pointer("/metadata/name").and_then(Value::as_str) != Some(name) {
+            return Err(format!("a foreign event: {object}"));
         }
     }
     seen.dedup();
@@ -113,20 +158,41 @@ fn expect(what: &str, path: &str, reply: &Reply, code: u16) -> Result<(), String
     if reply.code == code { Ok(()) } else { Err(format!("{what} {path}: {} {}", reply.code, reply.text)) }
 }
 
-#[tokio::test]
-async fn every_served_kind_lives_from_create_to_delete() {
-    let server = server().await;
-    let rows = kinds::Catalog::builtin().kinds();
-    let mut failures = Vec::new();
-    let mut lived = 0;
-    for kind in rows.iter().filter(|kind| kind.served && kind.persisted) {
-        match live(&server, kind).await {
+/// Every row that is served lives; with everything switched on these are all that are stored.
+async fn all_live(form: Form, runtime_config: &[&str]) -> usize {
+    let store = store::in_memory(store::Options::new(api::stamp)).expect("a store in memory");
+    let runtime_config = runtime_config.iter().map(|&entry| entry.to_owned()).collect();
+    let server = server_with(Arc::new(store), runtime_config).await;
+    let speaker = Speaker { server: &server, form };
+    let core = server.api.core();
+    let (mut lived, mut failures) = (0, Vec::new());
+    for kind in core.catalog().kinds().iter().filter(|kind| kind.persisted && core.serves(kind)) {
+        match live(&speaker, kind).await {
             Ok(()) => lived += 1,
             Err(why) => failures.push(why),
         }
     }
-    assert!(failures.is_empty(), "{lived} kinds lived, {} did not:\n{}", failures.len(), failures.join("\n"));
-    assert!(lived >= 60, "{lived} rows are served");
+    let (count, told) = (failures.len(), failures.join("\n"));
+    assert!(failures.is_empty(), "{lived} kinds live as {form:?}, {count} do not:\n{told}");
+    lived
+}
+
+#[tokio::test]
+async fn every_served_kind_lives_from_create_to_delete_in_json() {
+    assert!(all_live(Form::Json, &[]).await >= 60);
+}
+
+#[tokio::test]
+async fn every_served_kind_lives_from_create_to_delete_in_protobuf() {
+    assert!(all_live(Form::Protobuf, &[]).await >= 60);
+}
+
+#[tokio::test]
+async fn every_kind_that_can_be_switched_on_lives_in_both() {
+    let persisted = kinds::Catalog::builtin().kinds().iter().filter(|kind| kind.persisted).count();
+    for form in [Form::Json, Form::Protobuf] {
+        assert_eq!(all_live(form, &["api/all=true"]).await, persisted);
+    }
 }
 
 #[tokio::test]

@@ -69,6 +69,11 @@ pub(crate) async fn server() -> Server {
 }
 
 pub(crate) async fn server_on(store: Arc<dyn Store>) -> Server {
+    server_with(store, vec![]).await
+}
+
+/// With groups and versions switched on or off, as `--runtime-config` does.
+pub(crate) async fn server_with(store: Arc<dyn Store>, runtime_config: Vec<String>) -> Server {
     let cluster_ca = Authority::generate("cluster-ca").expect("an authority");
     let client_ca = Authority::generate("client-ca").expect("an authority");
     let config = Config {
@@ -85,7 +90,7 @@ pub(crate) async fn server_on(store: Arc<dyn Store>) -> Server {
         token_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
         kubelet_client: issue(&client_ca, "kube-apiserver-kubelet-client", Some("system:masters"), Usage::Client),
         bootstrap: vec![],
-        runtime_config: vec![],
+        runtime_config,
     };
     let api = Api::build(config, store).expect("a server");
     let (context, _) = tasks::context_for_tests();
@@ -162,7 +167,7 @@ impl Server {
     }
 }
 
-fn build(request: &str, headers: &[(&str, &str)], body: Bytes) -> Request<Body> {
+pub(crate) fn build(request: &str, headers: &[(&str, &str)], body: Bytes) -> Request<Body> {
     let (method, path) = request.split_once(' ').expect("METHOD path");
     let method: Method = method.parse().expect("a method");
     let mut built = Request::builder().method(&method).uri(path);
