@@ -89,7 +89,7 @@ fn object(bytes: &[u8]) {
     drop(kinds::selectable_fields(kind, &value));
 }
 
-/// Protobuf bodies, by the way every client sends them.
+/// Protobuf bodies: what was written is read and written again as the same; then by the way every client sends them.
 fn protobuf(bytes: &[u8]) {
     const PATHS: &[&str] = &[
         "/api/v1/namespaces/default/configmaps",
@@ -104,6 +104,12 @@ fn protobuf(bytes: &[u8]) {
     let path = format!("{}?dryRun=All", PATHS[first % PATHS.len()]);
     let protobuf = "application/vnd.kubernetes.protobuf";
     let body = [b"k8s\0", body].concat();
+    if let Ok(object) = kinds::protobuf::decode(&body) {
+        let written = kinds::protobuf::encode(&object).expect("it was read");
+        // Go writes some fields that were not there; then nothing changes any more
+        let again = kinds::protobuf::decode(&written).expect("it was written");
+        assert_eq!(kinds::protobuf::encode(&again), Some(written), "{object} became {again}");
+    }
     let headers = [("content-type", protobuf), ("accept", "application/vnd.kubernetes.protobuf, application/json")];
     answered(&Method::POST, &path, &headers, body);
 }

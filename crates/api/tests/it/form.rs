@@ -75,7 +75,7 @@ impl Speaker<'_> {
                 (body, text)
             }
         };
-        Reply { code: parts.status.as_u16(), headers: parts.headers, body, text }
+        Reply { code: parts.status.as_u16(), headers: parts.headers, body, text, bytes }
     }
 
     fn accept(&self) -> &'static str {
