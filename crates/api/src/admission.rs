@@ -5,6 +5,7 @@
 //! whose `mutate` ran, so that something taken in `mutate` (an address, a port) is either kept or given back.
 
 mod account;
+mod certificates;
 mod defaults;
 mod lifecycle;
 pub(crate) mod node;
@@ -12,6 +13,7 @@ mod priority;
 mod rbac;
 pub(crate) mod service;
 mod taints;
+mod topology;
 
 use std::sync::Arc;
 
@@ -72,6 +74,8 @@ pub(crate) fn chain() -> Vec<Arc<dyn Admission>> {
         Arc::new(taints::TaintNodesByCondition),
         Arc::new(priority::Priority),
         Arc::new(taints::DefaultTolerationSeconds),
+        Arc::new(certificates::Certificates),
+        Arc::new(topology::PodTopologyLabels),
         Arc::new(defaults::DefaultStorageClass),
         Arc::new(defaults::DefaultIngressClass),
         Arc::new(rbac::RbacEscalation),

@@ -80,10 +80,7 @@ pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value) {
     if let Some(hook) = kind.rules.update {
         hook(members, old);
     }
-    if listed(COUNTED, kind) && changed(kind, members, old) {
-        let generation = int(at(old, "metadata"), "generation").unwrap_or(0);
-        object(members, "metadata").insert("generation".to_owned(), json!(generation + 1));
-    }
+    count(kind, members, old);
 }
 
 /// Keeps everything but the status.
@@ -122,13 +119,74 @@ pub fn prepare_approval(_: &Kind, new: &mut Value, old: &Value) {
 }
 
 /// Keeps everything but the ephemeral containers of a pod.
-pub fn prepare_ephemeral_containers(_: &Kind, new: &mut Value, old: &Value) {
-    keep_system_metadata(new, old);
+pub fn prepare_ephemeral_containers(kind: &Kind, new: &mut Value, old: &Value) {
     let containers = dig(new, &["spec", "ephemeralContainers"]).clone();
+    keep_metadata(new, old);
     let Some(members) = new.as_object_mut() else { return };
     keep_all_but(members, old, &["metadata"]);
     if !containers.is_null() {
         object(members, "spec").insert("ephemeralContainers".to_owned(), containers);
+    }
+    count(kind, members, old);
+}
+
+/// Keeps everything but the resources and resize policies of a pod's containers, and its own resources. Containers that
+/// are not the old ones in their order are left as they are, for the validation to refuse.
+pub fn prepare_resize(kind: &Kind, new: &mut Value, old: &Value) {
+    let resources = dig(new, &["spec", "resources"]).clone();
+    let lists = ["containers", "initContainers"];
+    let wanted = lists.map(|list| dig(new, &["spec", list]).clone());
+    let before = lists.map(|list| dig(old, &["spec", list]).clone());
+    if wanted.iter().zip(&before).any(|(new, old)| items(new).len() != items(old).len()) {
+        return;
+    }
+    keep_metadata(new, old);
+    let Some(members) = new.as_object_mut() else { return };
+    keep_all_but(members, old, &["metadata"]);
+    let spec = object(members, "spec");
+    put_back(spec, &json!({ "resources": resources }), "resources");
+    for ((list, wanted), before) in lists.into_iter().zip(wanted).zip(before) {
+        if !items(&wanted).is_empty() {
+            spec.insert(list.to_owned(), resized(&wanted, &before));
+        }
+    }
+    count(kind, members, old);
+}
+
+fn items(list: &Value) -> &[Value] {
+    list.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The old containers with the new resources; the new ones if they are others.
+fn resized(wanted: &Value, before: &Value) -> Value {
+    let mut merged = items(before).to_vec();
+    for (old, new) in merged.iter_mut().zip(items(wanted)) {
+        if at(old, "name") != at(new, "name") {
+            return wanted.clone();
+        }
+        let Some(old) = old.as_object_mut() else { return wanted.clone() };
+        for field in ["resources", "resizePolicy"] {
+            put_back(old, new, field);
+        }
+    }
+    Value::Array(merged)
+}
+
+/// Keeps all metadata but what tells of ownership of fields.
+fn keep_metadata(new: &mut Value, old: &Value) {
+    keep_system_metadata(new, old);
+    let Some(members) = new.as_object_mut() else { return };
+    let meta = object(members, "metadata");
+    for name in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        put_back(meta, at(old, "metadata"), name);
+    }
+}
+
+/// A changed spec is a new generation.
+fn count(kind: &Kind, members: &mut Members, old: &Value) {
+    if listed(COUNTED, kind) && changed(kind, members, old) {
+        let generation = int(at(old, "metadata"), "generation").unwrap_or(0);
+        object(members, "metadata").insert("generation".to_owned(), json!(generation + 1));
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use kinds::Kind;
+use kinds::{Cause, FieldError, Kind};
 use serde_json::{Map, Value, json};
 
 use super::{
+    eviction::set_condition,
     update,
-    write::{self, Rules},
+    write::{self, Rules, Target},
 };
 use crate::{
     call::{Answer, Call},
@@ -19,35 +20,75 @@ use crate::{
 /// The object of a write is already what it should be.
 const AS_IS: Rules = Rules { prepare: |_, _, _| {}, validate: |_, _, _| Vec::new() };
 
+/// Labels of a node that its pods carry too.
+const TOPOLOGY: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
+
 /// `name` is the pod's: from the path of pods/NAME/binding, or of the Binding that was posted to bindings.
 pub(crate) async fn bind(core: &Core, call: &Call, pods: &Arc<Kind>) -> Result<Answer, ApiError> {
-    let binding = decode::typed(call, "v1", "Binding")?;
-    let name = if call.info.name.is_empty() { text(&binding, "/metadata/name") } else { call.info.name.as_str() };
-    let given = text(&binding, "/metadata/name");
-    if !given.is_empty() && given != name {
+    let mut binding = decode::typed(call, "v1", "Binding")?;
+    let given = text(&binding, "/metadata/name").to_owned();
+    if !call.info.name.is_empty() && given != call.info.name {
         return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
     }
-    let node = text(&binding, "/target/name");
-    let node_kind = text(&binding, "/target/kind");
-    if node.is_empty() || !(node_kind.is_empty() || node_kind == "Node") {
-        return Err(ApiError::bad_request("target.name: Required value: the target of a binding is a Node"));
+    let node = text(&binding, "/target/name").to_owned();
+    check_target(&binding)?;
+    for (label, value) in topology(core, &node) {
+        binding["metadata"]["labels"][label] = value;
     }
-    let uid = text(&binding, "/metadata/uid");
     let mut target = update::target(call, pods);
-    target.name = name;
-    write::change(core, target, AS_IS, |pod| assign(pods, pod, &binding, node, uid)).await?;
+    target.name = &given;
+    write::change(core, target, AS_IS, |pod| assign(target, pod, &binding, &node)).await?;
     Ok(Answer::Object {
         code: 201,
         value: json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 }),
     })
 }
 
-fn assign(pods: &Kind, pod: &Value, binding: &Value, node: &str, uid: &str) -> Result<Value, ApiError> {
+/// Upstream answers these faults without a reason of their own.
+fn check_target(binding: &Value) -> Result<(), ApiError> {
+    let mut faults = Vec::new();
+    let kind = text(binding, "/target/kind");
+    if !kind.is_empty() && kind != "Node" {
+        let supported = "supported values: \"Node\", \"<empty>\"".to_owned();
+        faults.push(FieldError::new(Cause::NotSupported, "target.kind", supported, Some(kind.into())));
+    }
+    if text(binding, "/target/name").is_empty() {
+        faults.push(FieldError::required("target.name", ""));
+    }
+    let mut texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    match texts.len() {
+        0 => Ok(()),
+        1 => Err(ApiError::new(500, "", texts.remove(0))),
+        _ => Err(ApiError::new(500, "", format!("[{}]", texts.join(", ")))),
+    }
+}
+
+/// Where a node is, as labels (upstream's admission plugin `PodTopologyLabels`).
+pub(crate) fn topology(core: &Core, node: &str) -> Vec<(&'static str, Value)> {
+    let node = core.kind("", "nodes").and_then(|kind| core.get(kind, "", node));
+    let label = |name: &'static str| {
+        let value = node.as_ref()?["metadata"]["labels"].get(name)?.clone();
+        Some((name, value))
+    };
+    TOPOLOGY.into_iter().filter_map(label).collect()
+}
+
+fn assign(target: Target<'_>, pod: &Value, binding: &Value, node: &str) -> Result<Value, ApiError> {
     let name = text(pod, "/metadata/name");
-    let refuse = |why: String| Err(ApiError::conflict(pods, name, &why));
-    let held = text(pod, "/metadata/uid");
+    let refuse = |why: String| {
+        let mut error = ApiError::conflict(target.kind, name, &why);
+        // upstream names the subresource where it names the resource elsewhere
+        error.message = error.message.replacen("on pods ", "on pods/binding ", 1);
+        "pods/binding".clone_into(&mut error.details.kind);
+        Err(error)
+    };
+    let (uid, held) = (text(binding, "/metadata/uid"), text(pod, "/metadata/uid"));
     if !uid.is_empty() && uid != held {
-        return refuse(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}"));
+        return Err(write::other_uid(target, uid, held));
+    }
+    let (version, held) = (text(binding, "/metadata/resourceVersion"), text(pod, "/metadata/resourceVersion"));
+    if !version.is_empty() && version != held {
+        return Err(ApiError::modified(target.kind, name));
     }
     if !text(pod, "/metadata/deletionTimestamp").is_empty() {
         return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
@@ -61,6 +102,9 @@ fn assign(pods: &Kind, pod: &Value, binding: &Value, node: &str, uid: &str) -> R
     }
     let mut pod = pod.clone();
     pod["spec"]["nodeName"] = json!(node);
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.remove("nominatedNodeName"); // the hint has served
+    }
     for field in ["annotations", "labels"] {
         let added = binding.pointer(&format!("/metadata/{field}")).and_then(Value::as_object);
         for (key, value) in added.into_iter().flatten() {
@@ -70,26 +114,6 @@ fn assign(pods: &Kind, pod: &Value, binding: &Value, node: &str, uid: &str) -> R
             pod["metadata"][field][key] = value.clone();
         }
     }
-    scheduled(&mut pod);
+    set_condition(&mut pod, "PodScheduled", "True", "", "");
     Ok(pod)
-}
-
-/// Sets the condition `PodScheduled`.
-fn scheduled(pod: &mut Value) {
-    if !pod["status"].is_object() {
-        pod["status"] = Value::Object(Map::new());
-    }
-    let status = &mut pod["status"];
-    if !status["conditions"].is_array() {
-        status["conditions"] = json!([]);
-    }
-    let now = base::time::rfc3339(base::time::now());
-    let condition =
-        json!({ "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now });
-    let Some(conditions) = status["conditions"].as_array_mut() else { return };
-    match conditions.iter_mut().find(|held| held["type"] == "PodScheduled") {
-        Some(held) if held["status"] == "True" => {}
-        Some(held) => *held = condition,
-        None => conditions.push(condition),
-    }
 }

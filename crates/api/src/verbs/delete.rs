@@ -104,7 +104,7 @@ pub(crate) async fn remove(core: &Core, target: Target<'_>, options: &DeleteOpti
     }
 }
 
-fn check_preconditions(target: Target<'_>, options: &DeleteOptions, old: &Value) -> Result<(), ApiError> {
+pub(crate) fn check_preconditions(target: Target<'_>, options: &DeleteOptions, old: &Value) -> Result<(), ApiError> {
     let refuse = |what: &str, wanted: &str, held: &str, guess: &str| {
         let why = format!(
             "the {what} in the precondition ({wanted}) does not match the {what} in record ({held}). The object might \

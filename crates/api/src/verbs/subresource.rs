@@ -20,8 +20,10 @@ pub(crate) fn rules(kind: &Kind, subresource: &str) -> Option<Rules> {
         ("certificatesigningrequests", "approval") => {
             Rules { prepare: strategy::prepare_approval, validate: unchecked }
         }
-        ("pods", "ephemeralcontainers") => Rules { prepare: ephemeral_containers, validate: unchecked },
-        ("pods", "resize") => Rules { prepare: resize, validate: unchecked },
+        ("pods", "ephemeralcontainers") => {
+            Rules { prepare: strategy::prepare_ephemeral_containers, validate: kinds::validate_ephemeral_containers }
+        }
+        ("pods", "resize") => Rules { prepare: strategy::prepare_resize, validate: unchecked },
         _ => return None,
     })
 }
@@ -37,38 +39,6 @@ pub(crate) async fn part(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rule
 
 fn unchecked(_: &Kind, _: &Value, _: &Value) -> Vec<FieldError> {
     Vec::new()
-}
-
-fn ephemeral_containers(kind: &Kind, new: &mut Value, old: &Value) {
-    strategy::prepare_ephemeral_containers(kind, new, old);
-    grow(new, old);
-}
-
-/// Only the resources of containers change.
-fn resize(_: &Kind, new: &mut Value, old: &Value) {
-    let wanted = new.pointer("/spec/containers").cloned().unwrap_or_default();
-    *new = old.clone();
-    let containers = new.pointer_mut("/spec/containers").and_then(Value::as_array_mut);
-    for container in containers.into_iter().flatten() {
-        let same = |other: &&Value| other.get("name") == container.get("name");
-        let found = wanted.as_array().and_then(|wanted| wanted.iter().find(same).cloned());
-        if let Some(wanted) = found {
-            for field in ["resources", "resizePolicy"] {
-                if let Some(value) = wanted.get(field) {
-                    container[field] = value.clone();
-                }
-            }
-        }
-    }
-    grow(new, old);
-}
-
-/// A changed spec is a new generation.
-fn grow(new: &mut Value, old: &Value) {
-    if new.get("spec") != old.get("spec") {
-        let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
-        new["metadata"]["generation"] = Value::from(generation + 1);
-    }
 }
 
 #[cfg(test)]
@@ -118,5 +88,21 @@ mod tests {
         let new = prepared("pods", "ephemeralcontainers", &old, new);
         assert_eq!(new["spec"], json!({"nodeName": "n", "ephemeralContainers": [{"name": "debug"}]}));
         assert_eq!(new["metadata"]["generation"], 2);
+    }
+
+    #[test]
+    fn a_resize_changes_resources_and_nothing_else() {
+        let old = json!({"metadata": {"name": "a", "generation": 1}, "spec": {"nodeName": "n", "containers": [
+            {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}, {"name": "d", "image": "i"},
+        ]}});
+        let new = json!({"metadata": {"name": "a", "labels": {"x": "y"}}, "spec": {"nodeName": "m", "containers": [
+            {"name": "c", "image": "j", "resources": {"requests": {"cpu": "2"}}}, {"name": "d", "image": "i"},
+        ]}});
+        let resized = prepared("pods", "resize", &old, new);
+        let mut expected = old.clone();
+        expected["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("2");
+        expected["metadata"]["generation"] = json!(2);
+        assert_eq!(resized, expected);
+        assert_eq!(prepared("pods", "resize", &old, old.clone()), old, "nothing changed is no new generation");
     }
 }

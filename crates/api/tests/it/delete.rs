@@ -177,25 +177,88 @@ async fn a_running_grace_period_keeps_the_finalizers() {
     assert_eq!(negative.body.pointer("/metadata/deletionGracePeriodSeconds"), Some(&json!(1)));
 }
 
+const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+
+/// A running pod `p` under a budget `b` whose controller said `status` of its newest generation.
+async fn guarded(server: &Server, spec: Value, mut status: Value) {
+    pod(server, "p", "n1").await;
+    server.merge(&format!("{PODS}/p/status"), json!({ "status": { "phase": "Running" } })).await.expect(200);
+    let mut budget = json!({ "metadata": { "name": "b" }, "spec": { "selector": { "matchLabels": { "app": "x" } } } });
+    for (key, value) in spec.as_object().expect("a spec") {
+        budget["spec"][key] = value.clone();
+    }
+    server.post(BUDGETS, budget).await.expect(201);
+    status["observedGeneration"] = json!(1);
+    server.merge(&format!("{BUDGETS}/b/status"), json!({ "status": status })).await.expect(200);
+}
+
+async fn evict(server: &Server, name: &str, options: Value) -> crate::support::Reply {
+    let eviction = json!({ "metadata": { "name": name }, "deleteOptions": options });
+    server.post(&format!("{PODS}/{name}/eviction"), eviction).await
+}
+
 #[tokio::test]
 async fn an_eviction_asks_the_disruption_budget() {
     let server = server().await;
-    pod(&server, "p", "n1").await;
-    server.merge(&format!("{PODS}/p/status"), json!({ "status": { "phase": "Running" } })).await.expect(200);
-    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
-    let budget = json!({ "metadata": { "name": "b" }, "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "x" } } } });
-    server.post(budgets, budget).await.expect(201);
-    let eviction = json!({ "metadata": { "name": "p" } });
-    let refused = server.post(&format!("{PODS}/p/eviction"), eviction.clone()).await.expect(429);
+    let numbers = |allowed: i32, healthy: i32| json!({ "disruptionsAllowed": allowed, "currentHealthy": healthy, "desiredHealthy": 1, "expectedPods": 2 });
+    guarded(&server, json!({ "minAvailable": 1 }), numbers(0, 0)).await;
+    let ready = json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }] } });
+    server.merge(&format!("{PODS}/p/status"), ready).await.expect(200);
+    let refused = evict(&server, "p", Value::Null).await.expect(429);
     assert_eq!(refused.at("/details/causes/0/reason"), "DisruptionBudget");
+    let why = "The disruption budget b needs 1 healthy pods and has 0 currently";
+    assert_eq!(refused.at("/details/causes/0/message"), why);
     assert_eq!(refused.at("/message"), "Cannot evict pod as it would violate the pod's disruption budget.");
-    assert!(refused.headers.contains_key("retry-after"));
-    let allowed =
-        json!({ "status": { "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2 } });
-    server.merge(&format!("{budgets}/b/status"), allowed).await.expect(200);
-    server.post(&format!("{PODS}/p/eviction"), eviction).await.expect(201);
+    assert!(!refused.headers.contains_key("retry-after"), "clients that are told a time wait by themselves");
+    server.merge(&format!("{BUDGETS}/b/status"), json!({ "status": numbers(1, 2) })).await.expect(200);
+    evict(&server, "p", json!({ "dryRun": ["All"] })).await.expect(201);
+    let pod = server.get(&format!("{PODS}/p")).await.expect(200);
+    assert_eq!(pod.at("/metadata/deletionTimestamp"), "", "a rehearsal");
+    let unspent = server.get(&format!("{BUDGETS}/b")).await.expect(200);
+    assert_eq!(unspent.body.pointer("/status/disruptionsAllowed"), Some(&json!(1)));
+    evict(&server, "p", json!({ "preconditions": { "uid": "other" } })).await.expect(409);
+    server.merge(&format!("{BUDGETS}/b/status"), json!({ "status": numbers(1, 2) })).await.expect(200);
+    evict(&server, "p", json!({ "gracePeriodSeconds": 7 })).await.expect(201);
+    let marked = server.get(&format!("{PODS}/p")).await.expect(200);
+    assert_eq!(marked.body.pointer("/metadata/deletionGracePeriodSeconds"), Some(&json!(7)));
+    let conditions = marked.body["status"]["conditions"].as_array().expect("conditions");
+    let target = conditions.iter().find(|one| one["type"] == "DisruptionTarget").expect("the condition");
+    assert_eq!(target["reason"], "EvictionByEvictionAPI");
+    let spent = server.get(&format!("{BUDGETS}/b")).await.expect(200);
+    assert_eq!(spent.body.pointer("/status/disruptionsAllowed"), Some(&json!(0)));
+    assert!(spent.body.pointer("/status/disruptedPods/p").is_some());
+}
+
+#[tokio::test]
+async fn a_budget_that_was_not_worked_out_yet_asks_to_come_back() {
+    let server = server().await;
+    guarded(&server, json!({ "minAvailable": 1 }), json!({ "disruptionsAllowed": 5 })).await;
+    server.merge(&format!("{BUDGETS}/b"), json!({ "spec": { "minAvailable": 2 } })).await.expect(200);
+    let refused = evict(&server, "p", Value::Null).await.expect(429);
+    assert_eq!(refused.headers.get("retry-after").and_then(|after| after.to_str().ok()), Some("10"));
+    assert!(refused.at("/details/causes/0/message").ends_with("is still being processed by the server."));
+}
+
+#[tokio::test]
+async fn an_unhealthy_pod_goes_as_its_policy_says() {
+    let server = server().await;
+    let spec = json!({ "minAvailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow" });
+    guarded(&server, spec, json!({ "disruptionsAllowed": 0, "desiredHealthy": 1 })).await;
+    evict(&server, "p", Value::Null).await.expect(201);
     let marked = server.get(&format!("{PODS}/p")).await.expect(200);
     assert!(!marked.at("/metadata/deletionTimestamp").is_empty());
-    let spent = server.get(&format!("{budgets}/b")).await.expect(200);
-    assert_eq!(spent.body.pointer("/status/disruptionsAllowed"), Some(&json!(0)));
+    evict(&server, "absent", Value::Null).await.expect(404);
+    let other = json!({ "metadata": { "name": "other" } });
+    server.post(&format!("{PODS}/p/eviction"), other).await.expect(400);
+}
+
+#[tokio::test]
+async fn two_budgets_for_one_pod_are_a_failure_in_an_answer_of_success() {
+    let server = server().await;
+    guarded(&server, json!({ "minAvailable": 1 }), json!({ "disruptionsAllowed": 5 })).await;
+    let second = json!({ "metadata": { "name": "c" }, "spec": { "selector": {}, "maxUnavailable": 1 } });
+    server.post(BUDGETS, second).await.expect(201);
+    let answer = evict(&server, "p", Value::Null).await.expect(201);
+    assert_eq!((answer.at("/status"), &answer.body["code"]), ("Failure", &json!(500)));
+    assert!(answer.at("/message").starts_with("This pod has more than one PodDisruptionBudget"));
 }
