@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod decode;
 pub mod discovery;
 pub mod error;
+pub mod managed;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;

@@ -8,7 +8,7 @@
 use crate::schema::TypeId;
 use serde_json::{Map, Value};
 
-mod golang;
+pub(crate) mod golang;
 mod json;
 mod lists;
 mod meta;

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 /// `%v` of a decoded JSON value: `map[image:nginx name:web]`, `[a b]`, `<nil>`.
-pub(super) fn value(value: &Value) -> String {
+pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::Bool(b) => b.to_string(),
@@ -17,13 +17,13 @@ pub(super) fn value(value: &Value) -> String {
 }
 
 /// `%v` of a list.
-pub(super) fn list(items: &[Value]) -> String {
+pub(crate) fn list(items: &[Value]) -> String {
     let parts: Vec<String> = items.iter().map(value).collect();
     format!("[{}]", parts.join(" "))
 }
 
 /// `%v` of a map: keys in order.
-pub(super) fn map(fields: &Map<String, Value>) -> String {
+pub(crate) fn map(fields: &Map<String, Value>) -> String {
     let mut keys: Vec<&String> = fields.keys().collect();
     keys.sort();
     let parts: Vec<String> = keys.iter().map(|key| format!("{key}:{}", value(&fields[key.as_str()]))).collect();
@@ -31,7 +31,7 @@ pub(super) fn map(fields: &Map<String, Value>) -> String {
 }
 
 /// The name of the type a JSON value decodes to.
-pub(super) fn type_name(value: &Value) -> &'static str {
+pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "%!s(<nil>)",
         Value::Bool(_) => "bool",
@@ -40,5 +40,23 @@ pub(super) fn type_name(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
         Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// `%#v` of a decoded JSON value: `map[string]interface {}{"a":1}`.
+pub(crate) fn syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => crate::error::quote(text),
+        Value::Array(items) => {
+            let parts: Vec<String> = items.iter().map(syntax).collect();
+            format!("[]interface {{}}{{{}}}", parts.join(", "))
+        }
+        Value::Object(fields) => {
+            let parts: Vec<String> =
+                fields.iter().map(|(name, value)| format!("{}:{}", crate::error::quote(name), syntax(value))).collect();
+            format!("map[string]interface {{}}{{{}}}", parts.join(", "))
+        }
     }
 }

@@ -1,0 +1,240 @@
+//! A cursor over the schema of an object: at every place what stands there and how two managers share it.
+//!
+//! Invariant: the engine asks nothing else of a schema, so a kind whose schema comes from elsewhere needs one more arm
+//! here and nothing in the engine. Facts of a field (list keys, atomic) travel with the place, those of a type with it.
+
+use std::sync::{Arc, OnceLock};
+
+use serde_json::{Map, Value};
+
+use super::element::Element;
+use crate::catalog::Kind;
+use crate::schema::{self, Field, ListType, MapType, Type, TypeId};
+
+/// A place in a schema.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shape<'a> {
+    Builtin(Place<'a>),
+    /// Without a schema: maps are shared by key, lists are atomic.
+    Deduced,
+    /// Without a schema and inside something atomic: maps are atomic too.
+    Opaque,
+}
+
+/// A built-in type, and the field that holds it if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    ty: TypeId,
+    field: Option<&'a Field>,
+}
+
+/// What a scalar must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scalar {
+    Text,
+    Number,
+    Boolean,
+    Any,
+}
+
+/// What stands at a place.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form<'a> {
+    Scalar(Scalar),
+    List(List<'a>),
+    Map { atomic: bool },
+}
+
+/// How the items of a list are told apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Relation<'a> {
+    Atomic,
+    Set,
+    Keys(&'a [Arc<str>]),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List<'a> {
+    pub relation: Relation<'a>,
+    pub item: Shape<'a>,
+}
+
+impl List<'_> {
+    pub(super) fn is_atomic(&self) -> bool {
+        matches!(self.relation, Relation::Atomic)
+    }
+}
+
+const OPAQUE_LIST: Form<'static> = Form::List(List { relation: Relation::Atomic, item: Shape::Opaque });
+
+impl<'a> Shape<'a> {
+    /// The root of an object of a kind.
+    pub(super) fn of(kind: &'a Kind) -> Self {
+        Self::builtin(kind.schema)
+    }
+
+    pub(super) fn builtin(ty: TypeId) -> Self {
+        Self::Builtin(Place { ty, field: None })
+    }
+
+    /// What stands here; a place without a schema has the form of its value.
+    pub(super) fn form(self, value: Option<&Value>) -> Form<'a> {
+        match self {
+            Self::Builtin(place) => place.form(value),
+            Self::Deduced | Self::Opaque => {
+                let atomic = matches!(self, Self::Opaque);
+                match value {
+                    Some(Value::Array(_)) => OPAQUE_LIST,
+                    Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) => Form::Scalar(Scalar::Any),
+                    Some(Value::Object(_) | Value::Null) | None => Form::Map { atomic },
+                }
+            }
+        }
+    }
+
+    /// The place of a member, and whether it is a declared field; none if there can be no such member.
+    pub(super) fn child(self, name: &str) -> Option<(Shape<'a>, bool)> {
+        match self {
+            Self::Builtin(place) => place.child(name),
+            Self::Deduced => Some((Self::Deduced, false)),
+            Self::Opaque => Some((Self::Opaque, false)),
+        }
+    }
+
+    /// What Go takes an absent member for: a struct that is no pointer is always there.
+    pub(super) fn absent(self, name: &str) -> Option<&'static Value> {
+        match self {
+            Self::Builtin(place) => place.absent(name),
+            Self::Deduced | Self::Opaque => None,
+        }
+    }
+
+    /// The value of a key field that an item leaves out.
+    pub(super) fn key_default(self, name: &str) -> Option<&'a Value> {
+        match self {
+            Self::Builtin(place) => place.key_default(name),
+            Self::Deduced | Self::Opaque => None,
+        }
+    }
+
+    /// Replaced as a whole, whatever stands there.
+    pub(super) fn is_atomic(self) -> bool {
+        match self.form(None) {
+            Form::Scalar(_) => false,
+            Form::List(list) => list.is_atomic(),
+            Form::Map { atomic } => atomic,
+        }
+    }
+
+    /// The place behind a path element.
+    pub(super) fn below(self, element: &Element<'_>) -> Option<(Shape<'a>, bool)> {
+        match (element, self.form(None)) {
+            (Element::Field(name), Form::Map { .. }) => self.child(name),
+            (Element::Key(_) | Element::Value(_) | Element::Index(_), Form::List(list)) => Some((list.item, false)),
+            _ => None,
+        }
+    }
+}
+
+/// The zero values that Go always writes.
+struct Zeros {
+    object: Value,
+    null: Value,
+    text: Value,
+    number: Value,
+    no: Value,
+}
+
+fn zeros() -> &'static Zeros {
+    static ZEROS: OnceLock<Zeros> = OnceLock::new();
+    ZEROS.get_or_init(|| Zeros {
+        object: Value::Object(Map::new()),
+        null: Value::Null,
+        text: Value::String(String::new()),
+        number: Value::from(0),
+        no: Value::Bool(false),
+    })
+}
+
+impl<'a> Place<'a> {
+    fn form(self, value: Option<&Value>) -> Form<'a> {
+        let schema = schema::schema();
+        let field_atomic = self.field.is_some_and(|field| field.map_type == MapType::Atomic);
+        match schema.ty(self.ty) {
+            Type::Object => Form::Map { atomic: field_atomic || schema.object(self.ty).atomic },
+            Type::Map(_) | Type::Raw | Type::FieldsV1 => Form::Map { atomic: field_atomic },
+            Type::List(item) => {
+                let item = Shape::Builtin(Place { ty: item, field: None });
+                Form::List(List { relation: self.field.map_or(Relation::Atomic, relation), item })
+            }
+            Type::String | Type::Bytes => Form::Scalar(Scalar::Text),
+            Type::Integer32 | Type::Integer64 | Type::Number => Form::Scalar(Scalar::Number),
+            Type::Boolean => Form::Scalar(Scalar::Boolean),
+            Type::Time | Type::MicroTime | Type::Quantity | Type::IntOrString => Form::Scalar(Scalar::Any),
+            Type::Json => Shape::Opaque.form(value),
+        }
+    }
+
+    fn child(self, name: &str) -> Option<(Shape<'a>, bool)> {
+        let schema = schema::schema();
+        match schema.ty(self.ty) {
+            Type::Object => {
+                let field = schema.object(self.ty).field(name)?;
+                Some((Shape::Builtin(Place { ty: field.ty, field: Some(field) }), true))
+            }
+            Type::Map(item) => Some((Shape::Builtin(Place { ty: item, field: None }), false)),
+            Type::Raw | Type::FieldsV1 => Some((Shape::Deduced, false)),
+            Type::Json => Some((Shape::Opaque, false)),
+            _ => None,
+        }
+    }
+
+    fn field(self, name: &str) -> Option<&'static Field> {
+        let schema = schema::schema();
+        match schema.ty(self.ty) {
+            Type::Object => schema.object(self.ty).field(name),
+            _ => None,
+        }
+    }
+
+    fn absent(self, name: &str) -> Option<&'static Value> {
+        let field = self.field(name).filter(|field| !field.pointer)?;
+        match schema::schema().ty(field.ty) {
+            Type::Object => Some(&zeros().object),
+            _ if !field.always => None,
+            Type::List(_) | Type::Map(_) | Type::Bytes => Some(&zeros().null),
+            _ => scalar_zero(field),
+        }
+    }
+
+    fn key_default(self, name: &str) -> Option<&'static Value> {
+        let field = self.field(name)?;
+        match &field.default {
+            Some(default) => Some(default),
+            None if field.pointer || !field.always => None,
+            None => scalar_zero(field),
+        }
+    }
+}
+
+fn scalar_zero(field: &Field) -> Option<&'static Value> {
+    match schema::schema().ty(field.ty) {
+        Type::String => Some(&zeros().text),
+        Type::Integer32 | Type::Integer64 | Type::Number => Some(&zeros().number),
+        Type::Boolean => Some(&zeros().no),
+        _ => None,
+    }
+}
+
+/// Lists from before list types were declared say it by their patch strategy.
+fn relation(field: &Field) -> Relation<'_> {
+    match field.list_type {
+        ListType::Map => field.list_keys.as_deref().map_or(Relation::Set, Relation::Keys),
+        ListType::Set => Relation::Set,
+        ListType::Undeclared if field.patch_strategy.merge => match &field.patch_key {
+            Some(key) => Relation::Keys(std::slice::from_ref(key)),
+            None => Relation::Set,
+        },
+        ListType::Atomic | ListType::Undeclared => Relation::Atomic,
+    }
+}
