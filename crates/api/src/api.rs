@@ -9,6 +9,7 @@ use std::sync::{
 };
 
 use anyhow::Context as _;
+use http::{HeaderValue, header};
 use rustls::ServerConfig;
 use store::Store;
 
@@ -88,11 +89,14 @@ impl Api {
         Ok(())
     }
 
-    /// A client that calls the pipeline directly, as `user`. Needs a Tokio runtime.
+    /// A client that calls the pipeline directly, as `user`, under the program name that upstream's component of that
+    /// user has: what it writes belongs to that name. Needs a Tokio runtime.
     pub fn client(&self, user: User) -> kube::Client {
+        let agent = HeaderValue::from_str(user.program()).unwrap_or(HeaderValue::from_static("knarr"));
         let (inner, user) = (self.inner.clone(), Arc::new(user));
         let service = tower::service_fn(move |mut request: http::Request<kube::client::Body>| {
             request.extensions_mut().insert(Vouched(user.clone()));
+            request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| agent.clone());
             let inner = inner.clone();
             async move { Ok::<_, std::convert::Infallible>(pipeline::handle(&inner, request).await) }
         });

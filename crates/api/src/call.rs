@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::{HeaderMap, header};
 use kinds::Kind;
 use parking_lot::Mutex;
 use store::Record;
@@ -11,7 +12,7 @@ use crate::{
     body::Body,
     identity::User,
     negotiate::{self, Accepts},
-    options::Options,
+    options::{LONGEST_MANAGER, Options},
     request::Info,
 };
 
@@ -24,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) takes_gzip: bool,
     pub(crate) content_type: String,
     pub(crate) body: Bytes,
+    /// Who is recorded as the owner of the fields that this request changes.
+    pub(crate) manager: String,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -33,12 +36,16 @@ impl Call {
         info: Info,
         options: Options,
         accepts: Accepts,
-        headers: &http::HeaderMap,
+        headers: &HeaderMap,
         body: Bytes,
     ) -> Self {
         let takes_gzip = negotiate::takes_gzip(headers);
         let content_type = negotiate::content_type(headers).to_owned();
-        Self { user, info, options, accepts, takes_gzip, content_type, body, warnings: Mutex::default() }
+        let manager = match options.field_manager.as_str() {
+            "" => agent(headers),
+            named => named.to_owned(),
+        };
+        Self { user, info, options, accepts, takes_gzip, content_type, body, manager, warnings: Mutex::default() }
     }
 
     /// Shown to the person at the keyboard, as a `Warning` header of the answer.
@@ -53,6 +60,22 @@ impl Call {
     pub(crate) fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut self.warnings.lock())
     }
+}
+
+/// The program's name out of its user agent, as upstream cuts it: `kubectl` of `kubectl/v1.36.0 (linux/amd64)`.
+fn agent(headers: &HeaderMap) -> String {
+    let agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let mut name = String::new();
+    for character in agent.iter().flat_map(|agent| agent.split('/').next()).flat_map(str::chars) {
+        if character.is_control() {
+            continue;
+        }
+        if name.len() + character.len_utf8() > LONGEST_MANAGER {
+            break;
+        }
+        name.push(character);
+    }
+    name
 }
 
 /// What a verb answers; put into bytes by `respond`, in the form and shape the client asked for.

@@ -13,6 +13,10 @@ use crate::{
     options::FieldValidation,
 };
 
+mod applied;
+
+pub(crate) use applied::Applied;
+
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) value: Value,

@@ -245,9 +245,11 @@ impl ApiError {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = Value::from(self.reason);
+        }
         if !details.continue_token.is_empty() {
             status["metadata"]["continue"] = Value::String(details.continue_token.clone());
         }

@@ -47,6 +47,19 @@ impl User {
         }
     }
 
+    /// The program that acts under this name, as managedFields tell it: `kubelet`, `kube-scheduler`, and for the accounts
+    /// of controllers the manager that runs them.
+    pub fn program(&self) -> &str {
+        if self.is_in("system:nodes") {
+            return "kubelet";
+        }
+        match self.name.strip_prefix("system:").unwrap_or(&self.name).rsplit_once(':') {
+            Some(("serviceaccount:kube-system", _)) => "kube-controller-manager",
+            Some((_, last)) => last,
+            None => self.name.strip_prefix("system:").unwrap_or(&self.name),
+        }
+    }
+
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|held| held == group)
     }
@@ -62,6 +75,20 @@ mod tests {
         assert_eq!(user.groups, [AUTHENTICATED]);
         assert!(User::component("a", &[]).is_in(AUTHENTICATED));
         assert!(!User::anonymous().is_in(AUTHENTICATED));
+    }
+
+    #[test]
+    fn a_component_writes_under_the_name_of_its_program() {
+        for (user, program) in [
+            (User::component("system:kube-scheduler", &[]), "kube-scheduler"),
+            (User::component("system:kube-controller-manager", &[]), "kube-controller-manager"),
+            (User::service_account("kube-system", "deployment-controller"), "kube-controller-manager"),
+            (User::service_account("knarr-system", "dns"), "dns"),
+            (User::component("system:node:a", &["system:nodes"]), "kubelet"),
+            (User::component("kubernetes-admin", &[MASTERS]), "kubernetes-admin"),
+        ] {
+            assert_eq!(user.program(), program);
+        }
     }
 
     #[test]

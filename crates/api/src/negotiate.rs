@@ -14,7 +14,9 @@ pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// What upstream lists when nothing fits. Other forms are served to who asks for them.
 const LISTED: [&str; 3] = [JSON, YAML, PROTOBUF];
 const STREAMED: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
-pub(crate) const PATCHES: [&str; 3] = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH];
+pub(crate) const PATCHES: [&str; 4] = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH];
+/// A custom resource has no merge rules of its own beyond what apply reads from its schema.
+pub(crate) const CUSTOM_PATCHES: [&str; 3] = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH];
 pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 pub(crate) const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
@@ -238,6 +240,11 @@ pub(crate) fn content_type(headers: &HeaderMap) -> &str {
 pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
     let encodings = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     encodings.flat_map(|value| value.split(',')).any(|encoding| encoding.trim() == "gzip")
+}
+
+/// Whether a patch is a configuration to apply.
+pub(crate) fn is_apply(content_type: &str) -> bool {
+    content_type == APPLY_PATCH
 }
 
 /// What the body of a write is written in.

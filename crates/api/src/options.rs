@@ -25,6 +25,8 @@ pub(crate) struct Options {
     dry_runs: Vec<String>,
     pub(crate) field_validation: FieldValidation,
     unknown_validation: Option<String>,
+    pub(crate) field_manager: String,
+    force: Option<bool>,
     /// Indented or not, if the query says so.
     pub(crate) pretty: Option<bool>,
     pub(crate) include_object: String,
@@ -92,6 +94,8 @@ impl Options {
                     "Strict" => options.field_validation = FieldValidation::Strict,
                     other => options.unknown_validation = Some(other.to_owned()),
                 },
+                "fieldManager" => options.field_manager = text(),
+                "force" => options.force = Some(flag(value)),
                 "pretty" if !value.is_empty() => options.pretty = Some(flag(value)),
                 "includeObject" => options.include_object = text(),
                 "gracePeriodSeconds" => {
@@ -190,7 +194,28 @@ impl Options {
 
     /// The options of a create, update or patch; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
     pub(crate) fn check_write(&self, kind: &str) -> Result<(), ApiError> {
+        self.check_options(kind, Vec::new())
+    }
+
+    /// The options of a patch: an apply must say who applies, and it alone may force.
+    pub(crate) fn check_patch(&self, apply: bool) -> Result<(), ApiError> {
         let mut errors = Vec::new();
+        if apply && self.field_manager.is_empty() {
+            errors.push(FieldError::required("fieldManager", "is required for apply patch"));
+        }
+        if !apply && self.force.is_some() {
+            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+        }
+        self.check_options("PatchOptions", errors)
+    }
+
+    /// Whether an apply takes fields from their owners.
+    pub(crate) fn force(&self) -> bool {
+        self.force.unwrap_or(false)
+    }
+
+    fn check_options(&self, kind: &str, mut errors: Vec<FieldError>) -> Result<(), ApiError> {
+        check_manager(&self.field_manager, &mut errors);
         check_dry_run(&self.dry_runs, &mut errors);
         if let Some(unknown) = &self.unknown_validation {
             errors.push(unsupported("fieldValidation", unknown.as_str(), &["", "Ignore", "Strict", "Warn"]));
@@ -243,6 +268,19 @@ impl DeleteOptions {
 }
 
 const ALL: &str = "All";
+
+/// Upstream's limit for the name of a field manager.
+pub(crate) const LONGEST_MANAGER: usize = 128;
+
+fn check_manager(manager: &str, errors: &mut Vec<FieldError>) {
+    if manager.len() > LONGEST_MANAGER {
+        errors.push(FieldError::too_long("fieldManager", LONGEST_MANAGER));
+    }
+    for (place, character) in manager.char_indices().filter(|(_, character)| character.is_control()) {
+        let why = format!("invalid character U+{:04X} (at position {place})", u32::from(character));
+        errors.push(FieldError::invalid("fieldManager", manager, why));
+    }
+}
 
 fn check_dry_run(runs: &[String], errors: &mut Vec<FieldError>) {
     if runs.iter().any(|run| run != ALL) {
@@ -330,6 +368,25 @@ mod tests {
             "PatchOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""
         );
         assert!(told("fieldValidation=No").ends_with("supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""));
+    }
+
+    #[test]
+    fn an_apply_names_its_manager_and_it_alone_forces() {
+        let told = |query: &str, apply: bool| match Options::parse(query).check_patch(apply) {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => error.message.replace("PatchOptions.meta.k8s.io \"\" is invalid: ", ""),
+        };
+        assert_eq!(told("", true), "fieldManager: Required value: is required for apply patch");
+        assert_eq!(told("force=true", false), "force: Forbidden: may not be specified for non-apply patch");
+        assert_eq!(told("fieldManager=a&force=true", true), "ok");
+        assert_eq!(
+            told(&format!("fieldManager={}", "x".repeat(129)), false),
+            "fieldManager: Too long: may not be more than 128 bytes"
+        );
+        assert_eq!(
+            told("fieldManager=a%07", true),
+            "fieldManager: Invalid value: \"a\\x07\": invalid character U+0007 (at position 1)"
+        );
     }
 
     #[test]

@@ -192,7 +192,7 @@ async fn dispatch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Ans
     match info.verb.as_str() {
         "create" => call.options.check_write("CreateOptions")?,
         "update" => call.options.check_write("UpdateOptions")?,
-        "patch" => call.options.check_write("PatchOptions")?,
+        "patch" => call.options.check_patch(negotiate::is_apply(&call.content_type))?,
         _ => {}
     }
     if !info.subresource.is_empty() {

@@ -3,6 +3,7 @@
 //! Reading needs only the store; every write goes through [`write`], which owns the order of admission, validation,
 //! commit and settlement.
 
+pub(crate) mod apply;
 pub(crate) mod binding;
 pub(crate) mod create;
 pub(crate) mod delete;

@@ -31,11 +31,9 @@ use serde_json::{Map, Value};
 
 use entries::{Id, Managers, Source};
 use reset::Filter;
-use set::Set;
 use shape::Shape;
 use updater::Failure;
 
-pub use entries::check;
 pub use scale::Scale;
 pub use updater::Conflict;
 
@@ -51,7 +49,6 @@ pub struct Scope<'a> {
     kind: &'a str,
     subresource: &'a str,
     filter: Filter,
-    stripped: Set<'static>,
     /// For other versions of the kind; none where there are none.
     rows: Option<(&'a Catalog, &'a Kind)>,
 }
@@ -65,7 +62,6 @@ impl<'a> Scope<'a> {
             kind: &kind.kind,
             subresource,
             filter: reset::filter(kind, subresource),
-            stripped: updater::stripped(),
             rows: Some((catalog, kind)),
         }
     }
@@ -79,7 +75,6 @@ impl<'a> Scope<'a> {
             kind: "Scale",
             subresource: "scale",
             filter: Filter::All,
-            stripped: updater::stripped(),
             rows: None,
         }
     }
@@ -175,10 +170,18 @@ fn put(object: &mut Value, entries: Option<Value>) {
     }
 }
 
+/// Takes managedFields out of an object that a client sent, before defaulting forgets that an empty list was given.
+pub fn detach(object: &mut Value) -> Given {
+    Given(take(object))
+}
+
+/// The managedFields that a client sent.
+pub struct Given(Value);
+
 /// Records in `new` who owns what after `manager` wrote it over `live` (null when it is created).
-pub fn update(scope: &Scope<'_>, live: &Value, new: &mut Value, manager: &str, now: &str) {
+pub fn update(scope: &Scope<'_>, live: &Value, new: &mut Value, given: Given, manager: &str, now: &str) {
     static NOTHING: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::Object(Map::new()));
-    let given = take(new);
+    let Given(given) = given;
     // through a subresource nobody edits the list itself
     let whole = scope.subresource.is_empty();
     if whole && entries::is_reset(&given) {

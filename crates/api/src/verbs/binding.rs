@@ -37,6 +37,8 @@ pub(crate) async fn bind(core: &Core, call: &Call, pods: &Arc<Kind>) -> Result<A
     }
     let mut target = update::target(call, pods);
     target.name = &given;
+    // as upstream: a binding owns nothing, it is said once
+    target.manager = None;
     write::change(core, target, AS_IS, |pod| assign(target, pod, &binding, &node)).await?;
     Ok(Answer::Object {
         code: 201,

@@ -21,7 +21,7 @@ const NAMES: usize = 8;
 
 pub(crate) async fn create(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let object = decode::object(call, kind)?;
-    let written = insert(core, call, kind, object).await?;
+    let written = insert(core, call, kind, object, Some(&call.manager)).await?;
     Ok(answer(kind, 201, written))
 }
 
@@ -33,7 +33,15 @@ pub(crate) fn answer(kind: &Arc<Kind>, code: u16, written: Written) -> Answer {
 }
 
 /// Stores a decoded object; also how an update creates where its kind allows that.
-pub(crate) async fn insert(core: &Core, call: &Call, kind: &Arc<Kind>, mut object: Value) -> Result<Written, ApiError> {
+///
+/// `manager` is who owns its fields; none if it says so itself.
+pub(crate) async fn insert(
+    core: &Core,
+    call: &Call,
+    kind: &Arc<Kind>,
+    mut object: Value,
+    manager: Option<&str>,
+) -> Result<Written, ApiError> {
     settle_namespace(call, kind, &mut object)?;
     if !text(&object, "/metadata/resourceVersion").is_empty() {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
@@ -48,7 +56,7 @@ pub(crate) async fn insert(core: &Core, call: &Call, kind: &Arc<Kind>, mut objec
             candidate["metadata"]["name"] = Value::String(base::names::generate(&generate));
         }
         text(&candidate, "/metadata/name").clone_into(&mut taken);
-        if let Some(written) = try_insert(core, call, kind, candidate).await? {
+        if let Some(written) = try_insert(core, call, kind, candidate, manager).await? {
             return Ok(written);
         }
     }
@@ -65,7 +73,13 @@ pub(crate) async fn insert(core: &Core, call: &Call, kind: &Arc<Kind>, mut objec
 }
 
 /// One try; none if the name is taken.
-async fn try_insert(core: &Core, call: &Call, kind: &Arc<Kind>, object: Value) -> Result<Option<Written>, ApiError> {
+async fn try_insert(
+    core: &Core,
+    call: &Call,
+    kind: &Arc<Kind>,
+    object: Value,
+    manager: Option<&str>,
+) -> Result<Option<Written>, ApiError> {
     let name = text(&object, "/metadata/name").to_owned();
     let target = Target {
         user: &call.user,
@@ -74,10 +88,13 @@ async fn try_insert(core: &Core, call: &Call, kind: &Arc<Kind>, object: Value) -
         namespace: &call.info.namespace,
         name: &name,
         dry_run: call.options.dry_run,
+        manager,
     };
     let mut attempt = Attempt::new(core, &target, Operation::Create);
     attempt.object = Some(object);
+    let given = target.detach(attempt.object());
     kinds::default(kind, attempt.object());
+    target.own(core, &Value::Null, attempt.object(), given);
     names::birth(attempt.object());
     attempt.mutate().await?;
     let object = attempt.object();
@@ -109,7 +126,7 @@ async fn try_insert(core: &Core, call: &Call, kind: &Arc<Kind>, object: Value) -
 }
 
 /// The namespace of the path is the object's; another one in the object is a mistake.
-fn settle_namespace(call: &Call, kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
+pub(crate) fn settle_namespace(call: &Call, kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
     let given = text(object, "/metadata/namespace");
     if !kind.namespaced {
         // tools send namespace: "" or even a default one for cluster-scoped objects; only a real one is wrong

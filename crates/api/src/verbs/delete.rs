@@ -265,7 +265,15 @@ pub(crate) async fn collection(core: &Core, call: &Call, kind: &Arc<Kind>) -> Re
     let list = list::select(core, call, kind, &selection)?;
     for record in &list.records {
         let (namespace, name) = select::place(kind, &record.key);
-        let target = Target { user: &call.user, kind, subresource: "", namespace, name, dry_run: options.dry_run };
+        let target = Target {
+            user: &call.user,
+            kind,
+            subresource: "",
+            namespace,
+            name,
+            dry_run: options.dry_run,
+            manager: None,
+        };
         match remove(core, target, &options).await {
             Ok(_) => {}
             Err(error) if error.is("NotFound") => {}

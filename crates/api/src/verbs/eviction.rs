@@ -122,6 +122,7 @@ fn may_lose_unhealthy(budget: &Value) -> bool {
 /// Marks the pod as disrupted and deletes it.
 async fn condemn(core: &Core, call: &Call, pods: &Arc<Kind>, mut options: DeleteOptions) -> Result<Answer, ApiError> {
     let mut target = update::target(call, pods);
+    target.manager = None;
     target.dry_run = options.dry_run;
     if !options.dry_run {
         target.subresource = "status";
@@ -180,6 +181,7 @@ async fn spend(core: &Core, call: &Call, budget: &Value, dry_run: bool) -> Resul
         subresource: "status",
         name: text(budget, "/metadata/name"),
         dry_run,
+        manager: None,
         ..update::target(call, &kind)
     };
     write::change(core, target, STATUS_AS_IS, |budget| spent(budget, &call.info.name)).await.map(|_| ())

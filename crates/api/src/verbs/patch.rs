@@ -6,7 +6,7 @@ use kinds::Kind;
 use serde_json::Value;
 
 use super::{
-    create, update,
+    apply, create, update,
     write::{self, Rules, Written},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     core::Core,
     decode,
     error::ApiError,
-    negotiate::{APPLY_PATCH, JSON_PATCH, MERGE_PATCH, PATCHES, STRATEGIC_PATCH},
+    negotiate::{self, CUSTOM_PATCHES, JSON_PATCH, MERGE_PATCH, PATCHES, STRATEGIC_PATCH},
 };
 
 /// A patch document, read once and applied as often as the loop needs.
@@ -31,13 +31,13 @@ enum Dialect {
 }
 
 impl Patch {
-    pub(crate) fn read(call: &Call) -> Result<Self, ApiError> {
+    /// `accepted` are the media types that the kind takes.
+    pub(crate) fn read(call: &Call, accepted: &[&str]) -> Result<Self, ApiError> {
         let dialect = match call.content_type.as_str() {
             JSON_PATCH => Dialect::Json,
             MERGE_PATCH => Dialect::Merge,
-            STRATEGIC_PATCH => Dialect::Strategic,
-            APPLY_PATCH => return Err(no_apply()),
-            other => return Err(ApiError::unsupported_media_type(other, &PATCHES)),
+            STRATEGIC_PATCH if accepted.contains(&STRATEGIC_PATCH) => Dialect::Strategic,
+            other => return Err(ApiError::unsupported_media_type(other, accepted)),
         };
         let parsed = decode::json(&call.body).map_err(|fault| {
             ApiError::bad_request(format!("error decoding patch: {}", fault.trim_start_matches("json parse error: ")))
@@ -74,18 +74,11 @@ impl Patch {
     }
 }
 
-fn no_apply() -> ApiError {
-    let mut error = ApiError::unsupported_media_type(APPLY_PATCH, &PATCHES);
-    error.message = format!(
-        "server-side apply is not served by this server yet; apply without --server-side - accepted media types \
-         include: {}",
-        PATCHES.join(", ")
-    );
-    error
-}
-
 pub(crate) async fn patch(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rules) -> Result<Answer, ApiError> {
-    let patch = Patch::read(call)?;
+    if negotiate::is_apply(&call.content_type) {
+        return apply::apply(core, call, kind, rules).await;
+    }
+    let patch = Patch::read(call, accepted(kind))?;
     let written = write::change(core, update::target(call, kind), rules, |old| {
         let mut new = patch.apply(kind, old)?;
         identify(call, kind, &mut new, old)?;
@@ -97,6 +90,11 @@ pub(crate) async fn patch(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rul
         Written::Record(record) => Answer::Record { code: 200, kind: kind.clone(), record },
         dry @ Written::Dry(_) => create::answer(kind, 200, dry),
     })
+}
+
+/// A custom resource has no rules for a strategic merge.
+pub(crate) fn accepted(kind: &Kind) -> &'static [&'static str] {
+    if kind.custom.is_some() { &CUSTOM_PATCHES } else { &PATCHES }
 }
 
 /// A patch may not turn an object into another one.

@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use kinds::{Cause, FieldError, Kind};
+use kinds::{
+    Cause, FieldError, Kind,
+    managed::{self, Scope},
+};
 use serde_json::Value;
 
 use super::{
-    patch::Patch,
+    apply,
+    patch::{self, Patch},
     update,
     write::{self, Rules, Written},
 };
 use crate::{
     call::{Answer, Call},
     core::{self, Core, text},
-    decode,
+    decode::{self, Applied},
     error::ApiError,
+    negotiate,
 };
 
 pub(crate) async fn scale(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
@@ -27,13 +32,24 @@ pub(crate) async fn scale(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<
         "update" => {
             let wanted = decode::typed(call, "autoscaling/v1", "Scale")?;
             update::check_name(call, &wanted)?;
-            change(core, call, kind, |_| Ok(wanted.clone())).await?
+            change(core, call, kind, |scale| Ok(owned(call, scale, wanted.clone()))).await?
+        }
+        "patch" if negotiate::is_apply(&call.content_type) => {
+            let applied = Applied::read(call)?;
+            let scope = Scope::scale();
+            change(core, call, kind, |scale| {
+                let wanted = apply::merge(&scope, call, scale, &applied.config)?;
+                applied.complain(call)?;
+                update::check_name(call, &wanted)?;
+                Ok(wanted)
+            })
+            .await?
         }
         "patch" => {
-            let patch = Patch::read(call)?;
+            let patch = Patch::read(call, patch::accepted(kind))?;
             let schema = kinds::schema::find("api.autoscaling.v1.Scale")
                 .ok_or_else(|| ApiError::internal("the schema knows no Scale"))?;
-            change(core, call, kind, |scale| patch.apply_typed(schema, scale)).await?
+            change(core, call, kind, |scale| Ok(owned(call, scale, patch.apply_typed(schema, scale)?))).await?
         }
         _ => return Err(ApiError::wrong_method()),
     };
@@ -49,15 +65,30 @@ fn answer(kind: &Kind, object: &Value) -> Result<Answer, ApiError> {
     Ok(Answer::Object { code: 200, value })
 }
 
+/// The Scale with its owners after a write.
+fn owned(call: &Call, scale: &Value, mut wanted: Value) -> Value {
+    let now = base::time::rfc3339(base::time::now());
+    let given = managed::detach(&mut wanted);
+    managed::update(&Scope::scale(), scale, &mut wanted, given, &call.manager, &now);
+    wanted
+}
+
+/// Replaces the replica count. Ownership is settled in the Scale, and then carried over to the object.
 async fn change(
     core: &Core,
     call: &Call,
     kind: &Arc<Kind>,
     mut wanted: impl FnMut(&Value) -> Result<Value, ApiError> + Send,
 ) -> Result<Written, ApiError> {
-    write::change(core, update::target(call, kind), Rules::OBJECT, |old| {
-        let scale = kinds::strategy::scale_get(kind, old)
+    let versions: Vec<String> =
+        core.catalog().resources(&kind.group, &kind.plural).map(|row| row.api_version()).collect();
+    let owners = managed::Scale { path: &["spec", "replicas"], kind, versions: &versions };
+    let mut target = update::target(call, kind);
+    target.manager = None;
+    write::change(core, target, Rules::OBJECT, |old| {
+        let mut scale = kinds::strategy::scale_get(kind, old)
             .ok_or_else(|| ApiError::internal(format!("{} has no replica count", kind.kind)))?;
+        owners.to_scale(old, &mut scale);
         let wanted = wanted(&scale)?;
         let version = text(&wanted, "/metadata/resourceVersion");
         if !version.is_empty() && version != text(old, "/metadata/resourceVersion") {
@@ -66,6 +97,7 @@ async fn change(
         let replicas = replicas(&call.info.name, &wanted)?;
         let mut new = old.clone();
         kinds::strategy::scale_set(kind, &mut new, replicas);
+        owners.to_object(&mut new, &wanted);
         Ok(new)
     })
     .await

@@ -52,7 +52,7 @@ pub(crate) async fn update(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Ru
         if missing && listed(&CREATED_BY_UPDATE) && !conditional {
             // creating needs the permission to create, not only to update
             core.permits(&call.user, "create", kind, &call.info.namespace, &call.info.name)?;
-            let written = create::insert(core, call, kind, object).await?;
+            let written = create::insert(core, call, kind, object, Some(&call.manager)).await?;
             return Ok(create::answer(kind, 201, written));
         }
         if !missing && !conditional && listed(&ALWAYS_CONDITIONAL) {
@@ -77,6 +77,7 @@ pub(crate) fn target<'a>(call: &'a Call, kind: &'a Arc<Kind>) -> Target<'a> {
         namespace: &call.info.namespace,
         name: &call.info.name,
         dry_run: call.options.dry_run,
+        manager: Some(&call.manager),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use kinds::{FieldError, Kind};
+use kinds::{FieldError, Kind, managed};
 use serde_json::Value;
 use store::{CommitError, Expect, Record, Write};
 
@@ -122,11 +122,26 @@ pub(crate) struct Target<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
     pub(crate) dry_run: bool,
+    /// Whose the changed fields become; none if the object already says so, or the server itself writes.
+    pub(crate) manager: Option<&'a str>,
 }
 
 impl Target<'_> {
     pub(crate) fn key(&self) -> String {
         core::key(self.kind, self.namespace, self.name)
+    }
+
+    /// The managedFields that the client sent, if this write settles them.
+    pub(crate) fn detach(&self, object: &mut Value) -> Option<managed::Given> {
+        self.manager.map(|_| managed::detach(object))
+    }
+
+    /// Records who owns what of `new` after this write over `old` (null for a create).
+    pub(crate) fn own(&self, core: &Core, old: &Value, new: &mut Value, given: Option<managed::Given>) {
+        let (Some(manager), Some(given)) = (self.manager, given) else { return };
+        let (catalog, version) = (core.catalog(), self.kind.api_version());
+        let scope = managed::Scope::new(&catalog, self.kind, &version, self.subresource);
+        managed::update(&scope, old, new, given, manager, &base::time::rfc3339(base::time::now()));
     }
 }
 
@@ -186,7 +201,9 @@ async fn try_change(
     }
     carry(target, &mut new, old)?;
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+    let given = target.detach(&mut new);
     kinds::default(kind, &mut new);
+    target.own(core, old, &mut new, given);
 
     let mut attempt = Attempt::new(core, &target, Operation::Update);
     attempt.object = Some(new);
@@ -205,6 +222,7 @@ async fn try_change(
         let object = attempt.object().clone();
         return Ok(Some(Written::Dry(object)));
     }
+    managed::forget_times(attempt.object(), old);
     if attempt.object() == old {
         attempt.settle(true); // nothing to write is a success: what the object holds it keeps
         return Ok(Some(Written::Record(record.clone())));

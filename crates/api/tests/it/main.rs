@@ -2,6 +2,7 @@
 
 extern crate knarr_api as api;
 
+mod apply;
 mod cost;
 mod delete;
 mod discovery;

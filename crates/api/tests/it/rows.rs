@@ -9,7 +9,7 @@ use crate::form::{Form, Frames, Speaker};
 use crate::support::{Reply, server, server_with};
 
 /// The least that is valid for a kind, under the name `row.example.com` unless it must have another.
-fn least(kind: &Kind) -> Value {
+pub(crate) fn least(kind: &Kind) -> Value {
     let table: Value = serde_json::from_str(include_str!("least.json")).expect("a table");
     let qualified = format!("{}.{}", kind.plural, kind.group);
     let mut object = table.get(&qualified).or_else(|| table.get(&kind.plural)).cloned().unwrap_or_else(|| json!({}));
@@ -19,7 +19,7 @@ fn least(kind: &Kind) -> Value {
     object
 }
 
-fn collection(kind: &Kind) -> String {
+pub(crate) fn collection(kind: &Kind) -> String {
     let root = match kind.group.as_str() {
         "" => format!("/api/{}", kind.version),
         group => format!("/apis/{group}/{}", kind.version),

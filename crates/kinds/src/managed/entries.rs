@@ -268,11 +268,6 @@ fn encode(entry: &Entry<'_>) -> Value {
     Value::Object(members)
 }
 
-/// Why a list of entries is none; the words of a warning.
-pub fn check(entries: &Value) -> Result<(), String> {
-    Managers::decode(entries).map(drop)
-}
-
 /// An empty list, or a list of one empty entry: the way to say that nobody owns anything.
 pub(super) fn is_reset(entries: &Value) -> bool {
     match entries.as_array().map(Vec::as_slice) {

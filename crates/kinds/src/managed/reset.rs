@@ -2,6 +2,8 @@
 //!
 //! Invariant: these tables say of ownership what `strategy` does to the object: a field that is put back is not owned.
 
+use std::sync::LazyLock;
+
 use super::set::Set;
 use crate::catalog::Kind;
 
@@ -73,19 +75,22 @@ pub(super) fn filter(kind: &Kind, subresource: &str) -> Filter {
 }
 
 /// Metadata that belongs to the server, and what names the object; nobody owns these.
-pub(super) fn stripped() -> Set<'static> {
-    Set::of(&[
-        &["apiVersion"],
-        &["kind"],
-        &["metadata"],
-        &["metadata", "clusterName"],
-        &["metadata", "creationTimestamp"],
-        &["metadata", "generation"],
-        &["metadata", "managedFields"],
-        &["metadata", "name"],
-        &["metadata", "namespace"],
-        &["metadata", "resourceVersion"],
-        &["metadata", "selfLink"],
-        &["metadata", "uid"],
-    ])
+pub(super) fn stripped() -> &'static Set<'static> {
+    static STRIPPED: LazyLock<Set<'static>> = LazyLock::new(|| Set::of(&STRIPPED_PATHS));
+    &STRIPPED
 }
+
+const STRIPPED_PATHS: [&[&str]; 12] = [
+    &["apiVersion"],
+    &["kind"],
+    &["metadata"],
+    &["metadata", "clusterName"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "resourceVersion"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+];

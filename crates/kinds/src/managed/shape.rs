@@ -15,6 +15,8 @@ use crate::schema::{self, Field, ListType, MapType, Type, TypeId};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape<'a> {
     Builtin(Place<'a>),
+    /// An object of which only this much is typed: what is not declared is without a schema.
+    Partly(Place<'a>),
     /// Without a schema: maps are shared by key, lists are atomic.
     Deduced,
     /// Without a schema and inside something atomic: maps are atomic too.
@@ -70,7 +72,10 @@ const OPAQUE_LIST: Form<'static> = Form::List(List { relation: Relation::Atomic,
 impl<'a> Shape<'a> {
     /// The root of an object of a kind.
     pub(super) fn of(kind: &'a Kind) -> Self {
-        Self::builtin(kind.schema)
+        match &kind.custom {
+            Some(_) => Self::Partly(Place { ty: kind.schema, field: None }),
+            None => Self::builtin(kind.schema),
+        }
     }
 
     pub(super) fn builtin(ty: TypeId) -> Self {
@@ -80,7 +85,7 @@ impl<'a> Shape<'a> {
     /// What stands here; a place without a schema has the form of its value.
     pub(super) fn form(self, value: Option<&Value>) -> Form<'a> {
         match self {
-            Self::Builtin(place) => place.form(value),
+            Self::Builtin(place) | Self::Partly(place) => place.form(value),
             Self::Deduced | Self::Opaque => {
                 let atomic = matches!(self, Self::Opaque);
                 match value {
@@ -96,6 +101,7 @@ impl<'a> Shape<'a> {
     pub(super) fn child(self, name: &str) -> Option<(Shape<'a>, bool)> {
         match self {
             Self::Builtin(place) => place.child(name),
+            Self::Partly(place) => place.child(name).or(Some((Self::Deduced, false))),
             Self::Deduced => Some((Self::Deduced, false)),
             Self::Opaque => Some((Self::Opaque, false)),
         }
@@ -104,7 +110,7 @@ impl<'a> Shape<'a> {
     /// What Go takes an absent member for: a struct that is no pointer is always there.
     pub(super) fn absent(self, name: &str) -> Option<&'static Value> {
         match self {
-            Self::Builtin(place) => place.absent(name),
+            Self::Builtin(place) | Self::Partly(place) => place.absent(name),
             Self::Deduced | Self::Opaque => None,
         }
     }
@@ -112,7 +118,7 @@ impl<'a> Shape<'a> {
     /// The value of a key field that an item leaves out.
     pub(super) fn key_default(self, name: &str) -> Option<&'a Value> {
         match self {
-            Self::Builtin(place) => place.key_default(name),
+            Self::Builtin(place) | Self::Partly(place) => place.key_default(name),
             Self::Deduced | Self::Opaque => None,
         }
     }

@@ -108,11 +108,11 @@ pub(super) fn update<'a>(
     let comparisons = Comparisons::make(scope, &own, &others)?;
     managers.take(None, |entry| {
         let Some(sets) = comparisons.of(scope, entry) else { return false };
-        sets.into_iter().fold(false, |changed, set| entry.set.subtract(set) || changed)
+        sets.into_iter().filter(|set| entry.set.subtract(set)).count() > 0
     });
     drop(comparisons);
     let mut set = own.modified.union(own.added);
-    set.subtract(&scope.stripped);
+    set.subtract(reset::stripped());
     if !set.is_empty() {
         if let Some(previous) = managers.get(manager) {
             set = set.union(previous.set.clone());
@@ -147,7 +147,7 @@ pub(super) fn apply<'a>(
     let last = managers.get(manager).cloned();
     // an unchanged entry is not written anew, so what is never owned must not be in it now either
     let mut owned = set.clone();
-    owned.subtract(&scope.stripped);
+    owned.subtract(reset::stripped());
     let unchanged = last.as_ref().filter(|last| last.set == owned && last.api_version == scope.api_version);
     let source = unchanged.and_then(|last| last.source);
     managers.put(Entry {
@@ -203,7 +203,7 @@ fn give_up<'a>(
     }
     managers.take(Some(manager), |entry| {
         let Some(sets) = comparisons.of(scope, entry) else { return false };
-        sets.into_iter().fold(false, |changed, set| entry.set.subtract(set) || changed)
+        sets.into_iter().filter(|set| entry.set.subtract(set)).count() > 0
     });
     Ok(())
 }
@@ -308,9 +308,4 @@ fn name(id: &Id<'_>) -> String {
         name.push_str(&format!(" using {}", id.version));
     }
     name
-}
-
-/// What is never owned; made once per request.
-pub(super) fn stripped() -> Set<'static> {
-    reset::stripped()
 }
