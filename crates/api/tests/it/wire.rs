@@ -99,7 +99,7 @@ async fn a_long_list_has_the_same_items_in_every_form() {
         for (item, expected) in items.iter().zip(expected) {
             let mut expected = expected.clone();
             expected.as_object_mut().expect("an object").retain(|name, _| name != "apiVersion" && name != "kind");
-            assert_eq!(without_zeros(item), expected, "round {round}");
+            assert_eq!(without_zeros(item), without_zeros(&expected), "round {round}");
         }
     }
     let page = server.read(&format!("{MAPS}?limit=3"), PROTOBUF).await.expect(200).message();
