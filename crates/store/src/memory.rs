@@ -5,14 +5,14 @@
 //! nothing. Why one lock for all topics: a commit may touch several, readers hold it for microseconds, and the only
 //! writer is one thread. Why limits are judged per topic: a busy kind must not expire the readers of a quiet one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::sync::watch;
 
-use crate::record::{Event, Record, Revision, topic};
+use crate::record::{Event, Record, Revision, space, topic};
 use crate::store::{Page, Range, RangeError, WatchError};
 
 /// The most events one look at a ring returns, rounded up to a whole commit.
@@ -36,6 +36,8 @@ pub(crate) struct State {
 
 struct Topic {
     records: BTreeMap<Arc<str>, Arc<Record>>,
+    /// How many records there are below each `/group/plural/namespace/`.
+    spaces: HashMap<Box<str>, usize>,
     ring: VecDeque<Arc<Event>>,
     /// The newest revision this topic has lost from its ring.
     trimmed: Revision,
@@ -53,7 +55,46 @@ pub(crate) struct Look {
 
 impl Topic {
     fn new(trimmed: Revision) -> Self {
-        Self { records: BTreeMap::new(), ring: VecDeque::new(), trimmed, wake: watch::Sender::new(trimmed) }
+        Self {
+            records: BTreeMap::new(),
+            spaces: HashMap::new(),
+            ring: VecDeque::new(),
+            trimmed,
+            wake: watch::Sender::new(trimmed),
+        }
+    }
+
+    fn insert(&mut self, record: Arc<Record>) -> Option<Arc<Record>> {
+        let replaced = self.records.insert(record.key.clone(), record.clone());
+        if replaced.is_none()
+            && let Some(space) = space(&record.key)
+        {
+            match self.spaces.get_mut(space) {
+                Some(count) => *count += 1,
+                None => drop(self.spaces.insert(space.into(), 1)),
+            }
+        }
+        replaced
+    }
+
+    fn remove(&mut self, key: &str) {
+        if self.records.remove(key).is_some()
+            && let Some(space) = space(key)
+            && let Some(count) = self.spaces.get_mut(space)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.spaces.remove(space);
+            }
+        }
+    }
+
+    /// How many records there are under a prefix, if that is known without counting.
+    fn count(&self, prefix: &str) -> Option<usize> {
+        if topic(prefix) == Some(prefix) {
+            return Some(self.records.len());
+        }
+        (space(prefix) == Some(prefix)).then(|| self.spaces.get(prefix).copied().unwrap_or(0))
     }
 
     fn newest(&self) -> Revision {
@@ -135,7 +176,7 @@ impl State {
     /// Puts a record in place without an event: how a load restores what history no longer tells.
     pub(crate) fn restore(&mut self, record: Arc<Record>) -> Option<Arc<Record>> {
         let name = topic(&record.key)?.to_owned();
-        self.topic(&name).records.insert(record.key.clone(), record)
+        self.topic(&name).insert(record)
     }
 
     /// Makes one change visible. Events come in the order of their revisions.
@@ -144,12 +185,8 @@ impl State {
         let Some(name) = topic(event.key()).map(str::to_owned) else { return };
         let topic = self.topic(&name);
         match &*event {
-            Event::Put { record, .. } => {
-                topic.records.insert(record.key.clone(), record.clone());
-            }
-            Event::Delete { record, .. } => {
-                topic.records.remove(&record.key);
-            }
+            Event::Put { record, .. } => drop(topic.insert(record.clone())),
+            Event::Delete { record, .. } => topic.remove(&record.key),
         }
         topic.ring.push_back(event);
     }
@@ -191,8 +228,11 @@ impl Memory {
             return Err(RangeError::Future { newest: state.revision });
         }
         if revision == state.revision {
-            let whole = after.is_none() && topic(prefix) == Some(prefix);
-            let total = whole.then(|| state.topics.get(prefix).map_or(0, |topic| topic.records.len()));
+            let total = match topic(prefix).map(|name| state.topics.get(name)) {
+                Some(Some(topic)) if after.is_none() => topic.count(prefix),
+                Some(None) => Some(0),
+                _ => None,
+            };
             let records = state.under(prefix).flat_map(|(_, topic)| topic.current(prefix, after));
             return Ok(page(records, revision, limit, total));
         }
@@ -355,13 +395,10 @@ fn page<'a>(
     if limit == 0 {
         let mut all = Vec::with_capacity(total.unwrap_or(0));
         all.extend(records.cloned());
-        return Page { records: all, revision, remaining: 0 };
+        return Page { records: all, revision, more: false, remaining: Some(0) };
     }
     let taken: Vec<_> = records.by_ref().take(limit).cloned().collect();
-    let remaining = match total {
-        Some(total) => total.saturating_sub(taken.len()),
-        None if taken.len() < limit => 0,
-        None => records.count(),
-    };
-    Page { records: taken, revision, remaining }
+    let more = records.next().is_some();
+    let remaining = if more { total.map(|total| total.saturating_sub(taken.len())) } else { Some(0) };
+    Page { records: taken, revision, more, remaining }
 }

@@ -148,6 +148,13 @@ pub(crate) fn topic(key: &str) -> Option<&str> {
     (!group.is_empty() && !plural.is_empty()).then(|| &key[..group.len() + plural.len() + 3])
 }
 
+/// The part of a key that names its kind and namespace: `/group/plural/namespace/`; none without a namespace.
+pub(crate) fn space(key: &str) -> Option<&str> {
+    let topic = topic(key)?;
+    let end = key[topic.len()..].find('/')?;
+    Some(&key[..=topic.len() + end])
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -170,6 +177,13 @@ mod tests {
         });
         assert_eq!(runs.load(Ordering::Relaxed), 1);
         assert!(record.bare().is_some());
+    }
+
+    #[test]
+    fn a_space_is_a_topic_and_a_namespace() {
+        assert_eq!(space("/core/pods/default/web"), Some("/core/pods/default/"));
+        assert_eq!(space("/core/pods/default/"), Some("/core/pods/default/"));
+        assert_eq!((space("/core/nodes/a"), space("/core/pods/"), space("/core")), (None, None, None));
     }
 
     #[test]

@@ -73,8 +73,10 @@ pub struct Page {
     pub records: Vec<Arc<Record>>,
     /// The revision this page shows.
     pub revision: Revision,
-    /// How many records of the range follow this page.
-    pub remaining: usize,
+    /// Whether records of the range follow this page.
+    pub more: bool,
+    /// How many, where that is known without counting them: on the first page of all keys or of one namespace, now.
+    pub remaining: Option<usize>,
 }
 
 /// Why a range cannot be read.

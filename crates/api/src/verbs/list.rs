@@ -26,13 +26,16 @@ const TOO_OLD: &str = "The resourceVersion for the provided list is too old.";
 /// Records looked at per step when a selector may drop most of them.
 const STEP: usize = 512;
 
-/// Upstream's token: where the next page begins and at which revision (-1: the newest).
-#[derive(Serialize, Deserialize, Default)]
+/// Upstream's token: where the next page begins and at which revision (-1: the newest). Ours also says how many objects
+/// are left to show, which the first page knows and a later one would have to count.
+#[derive(Serialize, Deserialize, Default, Debug, PartialEq, Eq)]
 #[serde(default)]
 struct Token {
     v: String,
     rv: i64,
     start: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<usize>,
 }
 
 /// Where a page begins and which state it shows.
@@ -40,6 +43,8 @@ struct Place {
     after: Option<String>,
     at: Option<u64>,
     continued: bool,
+    /// How many objects there are from here on, if the page before knew.
+    left: Option<usize>,
 }
 
 pub(crate) fn list(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
@@ -89,10 +94,11 @@ fn page(
     if selection.is_everything() {
         let page = range(core, prefix, &place, place.after.as_deref(), limit, place.at)?;
         let last = page.records.last().map(|record| record.key.clone());
+        let left = place.left.and_then(|left| left.checked_sub(page.records.len()));
         let mut list = list(page.records, page.revision);
-        if page.remaining > 0 {
-            list.continue_token = token(prefix, list.revision, last.as_deref());
-            list.remaining = Some(page.remaining);
+        if page.more {
+            list.remaining = page.remaining.or(left);
+            list.continue_token = token(prefix, list.revision, last.as_deref(), list.remaining);
         }
         return Ok(list);
     }
@@ -116,11 +122,11 @@ fn page(
                 }
             }
         }
-        let more = taken < total || page.remaining > 0;
+        let more = taken < total || page.more;
         if !more || records.len() == limit {
             let mut list = list(records, page.revision);
             if more {
-                list.continue_token = token(prefix, list.revision, after.as_deref());
+                list.continue_token = token(prefix, list.revision, after.as_deref(), None);
             }
             return Ok(list);
         }
@@ -138,7 +144,7 @@ fn range(
     core.store.range(Range { prefix, after, limit, at }).map_err(|error| match error {
         RangeError::Compacted { .. } if place.continued => {
             let mut error = ApiError::expired(TOO_OLD_TO_CONTINUE);
-            error.details.continue_token = encode(-1, prefix, after);
+            error.details.continue_token = encode(-1, prefix, after, None);
             error
         }
         RangeError::Compacted { .. } => ApiError::expired(TOO_OLD),
@@ -150,15 +156,16 @@ fn place(core: &Core, call: &Call, prefix: &str) -> Result<Place, ApiError> {
     let options = &call.options;
     let version = options.resource_version.as_str();
     if !options.continue_token.is_empty() {
-        let (after, rv) = decode(&options.continue_token, prefix)
+        let (after, token) = decode(&options.continue_token, prefix)
             .map_err(|why| ApiError::bad_request(format!("invalid continue token: {why}")))?;
         if !version.is_empty() && version != "0" {
             let message = "specifying resource version is not allowed when using continue";
             return Err(ApiError::bad_request(message));
         }
-        return Ok(Place { after: Some(after), at: u64::try_from(rv).ok(), continued: true });
+        let at = u64::try_from(token.rv).ok();
+        return Ok(Place { after: Some(after), at, continued: true, left: token.left.filter(|_| at.is_some()) });
     }
-    let newest = Place { after: None, at: None, continued: false };
+    let newest = Place { after: None, at: None, continued: false, left: None };
     if version.is_empty() || version == "0" {
         return Ok(newest);
     }
@@ -175,18 +182,18 @@ fn place(core: &Core, call: &Call, prefix: &str) -> Result<Place, ApiError> {
     Ok(if exact { Place { at: Some(asked), ..newest } } else { newest })
 }
 
-fn token(prefix: &str, revision: u64, last: Option<&str>) -> String {
-    encode(i64::try_from(revision).unwrap_or(-1), prefix, last)
+fn token(prefix: &str, revision: u64, last: Option<&str>, left: Option<usize>) -> String {
+    encode(i64::try_from(revision).unwrap_or(-1), prefix, last, left)
 }
 
-fn encode(rv: i64, prefix: &str, last: Option<&str>) -> String {
+fn encode(rv: i64, prefix: &str, last: Option<&str>, left: Option<usize>) -> String {
     let last = last.and_then(|key| key.strip_prefix(prefix)).unwrap_or_default();
-    let token = Token { v: "meta.k8s.io/v1".to_owned(), rv, start: format!("{last}\0") };
+    let token = Token { v: "meta.k8s.io/v1".to_owned(), rv, start: format!("{last}\0"), left };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("invariant: a token encodes into memory"))
 }
 
-/// Where a token continues: the last key shown and the revision, or what upstream says of a token that is none.
-fn decode(token: &str, prefix: &str) -> Result<(String, i64), String> {
+/// Where a token continues: the last key shown, and the token itself; or what upstream says of a token that is none.
+fn decode(token: &str, prefix: &str) -> Result<(String, Token), String> {
     const INVALID: &str = "continue key is not valid";
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| format!("{INVALID}: {error}"))?;
     let token: Token = serde_json::from_slice(&bytes).map_err(|error| format!("{INVALID}: {error}"))?;
@@ -204,7 +211,7 @@ fn decode(token: &str, prefix: &str) -> Result<(String, i64), String> {
     let plain = |part: &str| !matches!(part, "" | "." | "..");
     let last = parts.strip_suffix('\0').filter(|last| last.split('/').all(plain));
     let last = last.ok_or_else(|| format!("{INVALID}: {}", token.start))?;
-    Ok((format!("{prefix}{last}"), token.rv))
+    Ok((format!("{prefix}{last}"), token))
 }
 
 #[cfg(test)]
@@ -213,8 +220,9 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_and_a_foreign_one_does_not() {
-        let token = token("/core/pods/", 42, Some("/core/pods/default/web"));
-        assert_eq!(decode(&token, "/core/pods/"), Ok(("/core/pods/default/web".to_owned(), 42)));
+        let token = token("/core/pods/", 42, Some("/core/pods/default/web"), Some(7));
+        let (key, read) = decode(&token, "/core/pods/").expect("our own token");
+        assert_eq!((key.as_str(), read.rv, read.left), ("/core/pods/default/web", 42, Some(7)));
         let told = |token: &str| decode(&URL_SAFE_NO_PAD.encode(token), "/core/pods/").expect_err("refused");
         assert!(decode("nonsense!", "/core/pods/").expect_err("refused").starts_with("continue key is not valid: "));
         assert!(told(r#"{"v":"x","rv":1,"start":"a\u0000"}"#).ends_with("this encoded version x"));

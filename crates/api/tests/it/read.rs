@@ -60,6 +60,7 @@ async fn pages_show_one_state_and_say_what_remains() {
     let token = first.at("/metadata/continue").to_owned();
     let second = server.get(&format!("{MAPS}?limit=3&continue={token}")).await.expect(200);
     assert_eq!(names(&second), ["m3", "m4", "m5"], "the state of the first page");
+    assert_eq!(second.body.pointer("/metadata/remainingItemCount"), Some(&json!(1)));
     assert_eq!(second.version(), first.version());
     let token = second.at("/metadata/continue").to_owned();
     let third = server.get(&format!("{MAPS}?limit=3&continue={token}")).await.expect(200);

@@ -24,6 +24,8 @@ pub(super) struct Message {
     pub(super) zero: Box<[u8]>,
     /// By name: the members of the JSON object, those of embedded messages among them. Empty for an embedded message.
     pub(super) names: Box<[Name]>,
+    /// The beginnings of the names, to look through them fast.
+    pub(super) prefixes: Box<[u64]>,
     /// Whether there are embedded messages.
     pub(super) nested: bool,
 }
@@ -252,6 +254,7 @@ impl Maker<'_> {
         self.collect_names(place, &mut leaf, &mut names);
         names.sort_by(|a: &Name, b| a.name.cmp(&b.name));
         let message = &mut self.messages[place];
+        message.prefixes = names.iter().map(|name| prefix(name.name.as_bytes())).collect();
         message.names = names.into();
         message.nested = message.slots.iter().any(|slot| matches!(slot.shape, Shape::Embedded(_)));
     }
@@ -265,6 +268,18 @@ impl Maker<'_> {
                     *leaf += 1;
                 }
             }
+        }
+    }
+}
+
+/// The first eight bytes as a number that sorts as they do.
+pub(super) fn prefix(name: &[u8]) -> u64 {
+    match name.first_chunk::<8>() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => {
+            let mut bytes = [0; 8];
+            bytes[..name.len()].copy_from_slice(name);
+            u64::from_be_bytes(bytes)
         }
     }
 }

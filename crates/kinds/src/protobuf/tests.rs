@@ -306,3 +306,75 @@ fn is_nothing(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
     }
 }
+
+#[test]
+fn the_cost_of_a_pod_is_printed() {
+    let (_, pod, _) = fixtures().into_iter().find(|(name, ..)| name == "core.v1.Pod").expect("a pod");
+    let running = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "creationTimestamp": "2026-01-02T03:04:05Z", "labels": {"app": "web", "tier": "front"}, "name": "web-1",
+            "namespace": "default", "resourceVersion": "123456", "uid": "0b6e5c2c-4a40-4f0e-8b3c-0c1f0d1d7b1a",
+            "ownerReferences": [{"apiVersion": "apps/v1", "blockOwnerDeletion": true, "controller": true,
+                "kind": "ReplicaSet", "name": "web", "uid": "0b6e5c2c-4a40-4f0e-8b3c-0c1f0d1d7b1b"}],
+        },
+        "spec": {
+            "containers": [{
+                "name": "c", "image": "nginx:1.27", "imagePullPolicy": "IfNotPresent",
+                "ports": [{"containerPort": 80, "protocol": "TCP"}],
+                "resources": {"limits": {"cpu": "100m", "memory": "64Mi"}},
+                "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+                "volumeMounts": [{"mountPath": "/var/run/secrets", "name": "token", "readOnly": true}],
+            }],
+            "dnsPolicy": "ClusterFirst", "enableServiceLinks": true, "nodeName": "node-1", "restartPolicy": "Always",
+            "schedulerName": "default-scheduler", "securityContext": {}, "serviceAccountName": "default",
+            "terminationGracePeriodSeconds": 30,
+            "tolerations": [{"effect": "NoExecute", "key": "node.kubernetes.io/not-ready", "operator": "Exists",
+                "tolerationSeconds": 300}],
+            "volumes": [{"name": "token", "projected": {"defaultMode": 420, "sources": [
+                {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                {"configMap": {"items": [{"key": "ca.crt", "path": "ca.crt"}], "name": "kube-root-ca.crt"}}]}}],
+        },
+        "status": {
+            "conditions": [
+                {"lastTransitionTime": "2026-01-02T03:04:05Z", "status": "True", "type": "Ready"},
+                {"lastTransitionTime": "2026-01-02T03:04:05Z", "status": "True", "type": "PodScheduled"},
+            ],
+            "hostIP": "10.0.0.1", "phase": "Running", "podIP": "10.42.0.7", "podIPs": [{"ip": "10.42.0.7"}],
+            "qosClass": "Burstable", "startTime": "2026-01-02T03:04:05Z",
+        },
+    });
+    let ty = type_of("v1", "Pod").expect("a type");
+    for (name, pod) in [("with every field", pod), ("that runs", running)] {
+        let json = pod.to_string();
+        let mut transcoder = Transcoder::default();
+        let (mut long, mut short) = (Vec::new(), Vec::new());
+        let cost = |work: &mut dyn FnMut()| {
+            let mut times: Vec<f64> = (0..500)
+                .map(|_| {
+                    let clock = std::time::Instant::now();
+                    work();
+                    clock.elapsed().as_secs_f64() * 1e6
+                })
+                .collect();
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        };
+        let direct = cost(&mut || {
+            short.clear();
+            assert!(transcoder.object(ty, json.as_bytes(), &mut short));
+        });
+        let value = cost(&mut || {
+            long.clear();
+            message(ty, &serde_json::from_str(&json).expect("JSON"), &mut long);
+        });
+        let envelope = encode(&pod).expect("a pod");
+        let read = cost(&mut || assert!(decode(&envelope).is_ok()));
+        assert_eq!(short, long);
+        println!(
+            "pod {name}: {} bytes of JSON, {} of protobuf: direct {direct:.1}, over a value {value:.1}, read {read:.1} us",
+            json.len(),
+            short.len(),
+        );
+    }
+}

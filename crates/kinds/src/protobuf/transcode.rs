@@ -4,7 +4,7 @@
 //! the long way. Members come sorted by name and leave sorted by number: they are written as they come and put in order
 //! afterwards, level by level. Why at all: no tree of small allocations is made, which is most of the work otherwise.
 
-use super::plan::{Codec, Message, Name, Plan, Shape, plan, zero_of};
+use super::plan::{Codec, Message, Name, Plan, Shape, plan, prefix, zero_of};
 use super::{wire, write};
 use crate::schema::TypeId;
 
@@ -97,7 +97,7 @@ impl<'j> Reader<'j, '_> {
         let (start, mut escaped) = (self.at, false);
         loop {
             let rest = &self.json[self.at..];
-            let Some(offset) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else { return Err(Odd) };
+            let Some(offset) = end_of_plain(rest) else { return Err(Odd) };
             self.at += offset + 1;
             if rest[offset] == b'"' {
                 return Ok((&self.json[start..self.at - 1], escaped));
@@ -126,7 +126,7 @@ impl<'j> Reader<'j, '_> {
             loop {
                 let (key, escaped) = self.string()?;
                 self.expect(b':')?;
-                match find(&message.names, key, &mut hint) {
+                match find(message, key, &mut hint) {
                     Some(name) if !escaped => self.member(name, out)?,
                     _ => self.skip()?,
                 }
@@ -453,20 +453,48 @@ impl Walk<'_> {
 }
 
 /// The member with this name; `hint` is where the search goes on, for members come sorted.
-fn find<'n>(names: &'n [Name], key: &[u8], hint: &mut usize) -> Option<&'n Name> {
-    for (place, name) in names.iter().enumerate().skip(*hint) {
-        match name.name.as_bytes().cmp(key) {
-            std::cmp::Ordering::Less => {}
-            std::cmp::Ordering::Equal => {
+fn find<'m>(message: &'m Message, key: &[u8], hint: &mut usize) -> Option<&'m Name> {
+    let wanted = prefix(key);
+    let mut from = *hint;
+    loop {
+        for (place, held) in message.prefixes.iter().enumerate().skip(from) {
+            if *held < wanted {
+                continue;
+            }
+            let name = &message.names[place];
+            if *held == wanted && name.name.as_bytes() == key {
                 *hint = place + 1;
                 return Some(name);
             }
-            std::cmp::Ordering::Greater => break,
+            if *held > wanted {
+                break;
+            }
+        }
+        if from == 0 {
+            return None;
+        }
+        from = 0; // not sorted, or not known
+    }
+}
+
+/// The place of the first quote or backslash, looked for in eight bytes at a time.
+fn end_of_plain(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    const QUOTES: u64 = ONES * b'"' as u64;
+    const SLASHES: u64 = ONES * b'\\' as u64;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // the lowest byte that becomes zero is found exactly
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+        let found = zero(word ^ QUOTES) | zero(word ^ SLASHES);
+        if found != 0 {
+            return Some(place * 8 + found.trailing_zeros() as usize / 8);
         }
     }
-    let place = names.binary_search_by(|name| name.name.as_bytes().cmp(key)).ok()?;
-    *hint = place + 1;
-    Some(&names[place])
+    let start = bytes.len() - rest.len();
+    rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|place| start + place)
 }
 
 fn number(token: &[u8]) -> &str {

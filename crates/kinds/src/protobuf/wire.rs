@@ -12,6 +12,7 @@ pub(super) fn varint_size(number: u64) -> usize {
     bits.div_ceil(7)
 }
 
+#[inline]
 pub(super) fn varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
@@ -20,6 +21,7 @@ pub(super) fn varint(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+#[inline]
 pub(super) fn key(out: &mut Vec<u8>, number: u8, wire: u8) {
     varint(out, u64::from(number) << 3 | u64::from(wire));
 }
@@ -56,6 +58,10 @@ pub(super) fn open(out: &mut Vec<u8>) -> usize {
 /// Fills in the length of what was written since [`open`].
 pub(super) fn close(out: &mut Vec<u8>, start: usize) {
     let length = out.len() - start;
+    if length < 0x80 {
+        out[start - 1] = length as u8;
+        return;
+    }
     let more = varint_size(length as u64) - 1;
     if more > 0 {
         out.resize(out.len() + more, 0);

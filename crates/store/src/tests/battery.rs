@@ -142,22 +142,28 @@ fn pages_follow_each_other_and_count_what_remains(place: &Place) {
     let names = |prefix, after, limit, at| {
         let page = store.range(Range { prefix, after, limit, at }).unwrap();
         let names: Vec<_> = page.records.iter().map(|record| record.key["/core/pods/".len()..].to_owned()).collect();
-        format!("{} +{}", names.join(" "), page.remaining)
+        let more = match page.remaining {
+            Some(count) => format!("+{count}"),
+            None => "+?".to_owned(),
+        };
+        assert_eq!(page.more, more != "+0");
+        format!("{} {more}", names.join(" "))
     };
     for at in [None, Some(store.revision())] {
         assert_eq!(names("/core/pods/", None, 0, at), "a/1 a/2 a/3 ab/1 b/1 c +0");
-        assert_eq!(names("/core/pods/", None, 2, at), "a/1 a/2 +4");
-        assert_eq!(names("/core/pods/", Some("/core/pods/a/2"), 2, at), "a/3 ab/1 +2");
+        let now = at.is_none_or(|at| at == store.revision());
+        assert_eq!(names("/core/pods/", None, 2, at), if now { "a/1 a/2 +4" } else { "a/1 a/2 +?" });
+        assert_eq!(names("/core/pods/", Some("/core/pods/a/2"), 2, at), "a/3 ab/1 +?");
         assert_eq!(names("/core/pods/", Some("/core/pods/ab/1"), 2, at), "b/1 c +0");
         assert_eq!(names("/core/pods/", Some("/core/pods/c"), 2, at), " +0");
-        assert_eq!(names("/core/pods/a/", None, 2, at), "a/1 a/2 +1");
+        assert_eq!(names("/core/pods/a/", None, 2, at), if now { "a/1 a/2 +1" } else { "a/1 a/2 +?" });
         assert_eq!(names("/core/pods/a/", Some("/core/pods/a/2"), 5, at), "a/3 +0");
         assert_eq!(names("/core/pods/x/", None, 5, at), " +0");
         assert_eq!(names("/core/secrets/", None, 5, at), " +0");
         fill(&store, &[("/core/nodes/n", "the same must be read as of before")]);
     }
     let page = store.range(Range { prefix: "/core/", limit: 7, ..Range::default() }).unwrap();
-    assert_eq!((page.records.len(), page.remaining), (7, 6));
+    assert_eq!((page.records.len(), page.more, page.remaining), (7, true, None));
 }
 
 fn an_older_revision_reads_as_it_was_until_compacted(place: &Place) {
@@ -179,7 +185,7 @@ fn an_older_revision_reads_as_it_was_until_compacted(place: &Place) {
     }
     let page = Range { prefix: "/core/pods/", after: Some("/core/pods/a/x"), limit: 1, at: Some(4) };
     let page = store.range(page).unwrap();
-    assert_eq!((show_records(&page.records), page.remaining), ("/core/pods/a/z=1@3 c3 r3".into(), 0));
+    assert_eq!((show_records(&page.records), page.more), ("/core/pods/a/z=1@3 c3 r3".into(), false));
     let future = Range { prefix: "/core/pods/", at: Some(8), ..Range::default() };
     assert_eq!(store.range(future), Err(RangeError::Future { newest: 7 }));
 
