@@ -155,6 +155,14 @@ fn finish(code: u16, format: Format, bytes: impl Into<Bytes>, call: &Call) -> Re
     plain(code, format.media_type(), bytes)
 }
 
+/// A document that is no object; whoever asks for it says what it is.
+pub(crate) fn document(bytes: Bytes, takes_gzip: bool) -> Response<Body> {
+    if takes_gzip && bytes.len() > gzip::LARGE {
+        return headed(200, Format::Json.media_type(), body::full(gzip::whole(&bytes)), true);
+    }
+    plain(200, Format::Json.media_type(), bytes)
+}
+
 pub(crate) fn value_response(code: u16, value: &Value, accepts: Accepts) -> Response<Body> {
     match printed(value, accepts) {
         Ok(bytes) => plain(code, accepts.format.media_type(), bytes),

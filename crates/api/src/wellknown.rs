@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Response, request::Parts};
 use serde_json::{Value, json};
 
 use crate::{
     api::Inner,
-    body::{self, Body},
+    body::Body,
     discovery,
     error::ApiError,
-    negotiate::{self, Accepts, Endpoint, Format, JSON},
+    negotiate::{self, Accepts, Endpoint, Format},
     request::Info,
     respond, tokens, view,
 };
+
+mod documents;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -38,16 +39,6 @@ const PATHS: [&str; 13] = [
     "/readyz",
     "/version",
 ];
-
-/// JSON, and protobuf by its name and by an older one: an at sign has no place in the media type of an answer.
-const OPENAPI_V2: [&str; 3] = [JSON, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", OPENAPI_V2_PROTOBUF];
-const OPENAPI_V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-
-/// An OpenAPI v2 document without definitions, in protobuf: `swagger: "2.0"`, `info`, no paths.
-///
-/// kubectl validates by version 3 (on the server, in fact) and asks for version 2, in this form alone, only when it does
-/// not find a kind. With nothing in here it goes on to discovery and says that there is no such kind.
-const NO_DEFINITIONS: &[u8] = b"\n\x032.0\x12\x13\n\nKubernetes\x12\x05v1.36B\x00";
 
 pub(crate) fn answer(inner: &Arc<Inner>, parts: &Parts, info: &Info) -> Result<Response<Body>, ApiError> {
     if !matches!(parts.method, Method::GET | Method::HEAD) {
@@ -83,18 +74,10 @@ pub(crate) fn answer(inner: &Arc<Inner>, parts: &Parts, info: &Info) -> Result<R
         ["apis", group, version] => {
             served(discovery::resources(core, group, version).ok_or_else(ApiError::no_such_path)?)
         }
-        ["openapi", "v2"] => {
-            let form = negotiate::document_type(&parts.headers, &OPENAPI_V2)
-                .ok_or_else(|| ApiError::not_acceptable(&OPENAPI_V2))?;
-            if form != JSON {
-                return Ok(respond::plain(200, OPENAPI_V2_PROTOBUF, NO_DEFINITIONS));
-            }
-            let document = kinds::openapi::v2_of(&core.catalog(), &|kind| core.serves(kind));
-            Ok(cached(parts, document.bytes.into(), &document.hash, ""))
-        }
-        ["openapi", "v3"] => plain(kinds::openapi::v3_index_of(&core.catalog(), &|kind| core.serves(kind))),
-        ["openapi", "v3", "api", version] => openapi(inner, parts, "", version, query),
-        ["openapi", "v3", "apis", group, version] => openapi(inner, parts, group, version, query),
+        ["openapi", "v2"] => documents::v2(inner, parts),
+        ["openapi", "v3"] => Ok(documents::index(inner, parts)),
+        ["openapi", "v3", "api", version] => documents::v3(inner, parts, "", version),
+        ["openapi", "v3", "apis", group, version] => documents::v3(inner, parts, group, version),
         _ => Err(ApiError::no_such_path()),
     }
 }
@@ -184,40 +167,7 @@ fn aggregated(inner: &Inner, parts: &Parts, legacy: bool) -> Option<Response<Bod
         view::write(Accepts { format, ..Accepts::default() }, &value, &mut out).ok()?;
         document = out.into();
     }
-    let mut response = cached(parts, document, &hash, "");
     let content_type = format!("{};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList", format.media_type());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_str(&content_type).ok()?);
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    Some(response)
-}
-
-fn openapi(inner: &Inner, parts: &Parts, group: &str, version: &str, query: &str) -> Result<Response<Body>, ApiError> {
-    if !discovery::served_versions(&inner.core).into_iter().any(|(held, served)| held == group && served == version) {
-        return Err(ApiError::no_such_path());
-    }
-    let document = kinds::openapi::v3_of(&inner.core.catalog(), &|kind| inner.core.serves(kind), group, version);
-    let document = document.ok_or_else(ApiError::no_such_path)?;
-    let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "hash");
-    let asked = asked.map(|(_, hash)| hash.into_owned()).unwrap_or_default();
-    Ok(cached(parts, document.bytes.into(), &document.hash, &asked))
-}
-
-/// A document that changes only with the server: an ETag, 304 for who has it, and no expiry if the URL has its hash.
-fn cached(parts: &Parts, bytes: Bytes, hash: &str, asked_hash: &str) -> Response<Body> {
-    let tag = format!("\"{hash}\"");
-    let held = parts.headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let known = held.is_some_and(|held| held.split(',').any(|one| one.trim() == tag));
-    let mut response = if known {
-        let mut response = Response::new(body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response
-    } else {
-        respond::plain(200, JSON, bytes)
-    };
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    let cache = if !asked_hash.is_empty() && asked_hash == hash { "public, immutable" } else { "no-cache, private" };
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-    response
+    let content_type = HeaderValue::from_str(&content_type).ok()?;
+    Some(documents::tagged(parts, &hash, content_type, || document))
 }

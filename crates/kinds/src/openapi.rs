@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha512};
 use std::sync::OnceLock;
 
+mod gnostic;
 mod parameters;
 mod paths;
 mod schemas;
@@ -24,7 +25,7 @@ use schemas::Schemas;
 use write::Object;
 
 /// Counts changes of this generator: together with the sources it tells clients when to read a document again.
-const GENERATOR: &str = "1";
+const GENERATOR: &str = "2";
 
 /// The version of Kubernetes that the documents describe.
 const KUBERNETES: &str = "v1.36.0";
@@ -48,10 +49,18 @@ impl Flavour {
 /// A document as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
+    flavour: Flavour,
     /// JSON.
     pub bytes: Vec<u8>,
     /// Upper-case hexadecimal; stands in the index and is the entity tag.
     pub hash: String,
+}
+
+impl Document {
+    /// The same document in protobuf, as gnostic defines it.
+    pub fn protobuf(&self) -> Vec<u8> {
+        gnostic::document(self.flavour, &self.bytes)
+    }
 }
 
 /// `/openapi/v3`: where the document of each version is that is served by default.
@@ -100,12 +109,24 @@ pub fn v3_of(catalog: &Catalog, served: Served<'_>, group: &str, version: &str) 
             kinds.iter().for_each(|kind| paths.write_kind(out, kind));
         });
     });
-    Some(Document { bytes, hash: digest(&kinds) })
+    Some(Document { flavour, bytes, hash: digest(&kinds) })
 }
 
 /// `/openapi/v2`: everything that is served by default.
 pub fn v2() -> Document {
     v2_of(Catalog::builtin(), &|kind| kind.served)
+}
+
+/// The hash of [`v2_of`], without making the document.
+pub fn v2_hash(catalog: &Catalog, served: Served<'_>) -> String {
+    let versions = discovery::versions(catalog, served);
+    let kinds: Vec<&Kind> = versions.flat_map(|(group, version)| kinds_of(catalog, group, version, served)).collect();
+    digest(&kinds)
+}
+
+/// The hash of [`v3_of`], without making the document.
+pub fn v3_hash(catalog: &Catalog, served: Served<'_>, group: &str, version: &str) -> String {
+    digest(&kinds_of(catalog, group, version, served))
 }
 
 /// `/openapi/v2` of a server that serves these kinds.
@@ -130,7 +151,7 @@ pub fn v2_of(catalog: &Catalog, served: Served<'_>) -> Document {
         out.object("securityDefinitions", write_security);
         out.text("swagger", "2.0");
     });
-    Document { bytes, hash: digest(&kinds) }
+    Document { flavour, bytes, hash: digest(&kinds) }
 }
 
 fn write_schemas(out: &mut Object<'_>, flavour: Flavour, types: &std::collections::BTreeSet<TypeId>) {

@@ -10,8 +10,9 @@
 
 mod plan;
 mod read;
+pub(crate) mod text;
 mod transcode;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 #[cfg(test)]

@@ -320,3 +320,34 @@ async fn discovery_comes_in_protobuf() {
         .collect();
     assert!(names.contains(&&json!("Deployment")), "{names:?}");
 }
+
+#[tokio::test]
+async fn openapi_comes_in_two_forms_with_one_tag() {
+    let server = server().await;
+    let forms = ["application/json", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"];
+    let [json, message] = forms.map(|form| (form, server.read("/openapi/v2", form)));
+    let (json, message) = (json.1.await.expect(200), message.1.await.expect(200));
+    assert_eq!(json.at("/swagger"), "2.0");
+    assert_eq!(message.header("content-type"), "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+    assert!(message.bytes.starts_with(b"\x4a") && message.bytes.len() > 1_000_000, "{}", message.bytes.len());
+    assert!(!json.header("etag").is_empty());
+    assert_eq!(json.header("etag"), message.header("etag"));
+    let again = [("if-none-match", json.header("etag"))];
+    server.call("GET /openapi/v2", &again, "").await.expect(304);
+    server.read("/openapi/v2", "text/html").await.expect(406);
+
+    let index = server.get("/openapi/v3").await.expect(200);
+    let again = [("if-none-match", index.header("etag"))];
+    server.call("GET /openapi/v3", &again, "").await.expect(304);
+    let place = index.at("/paths/apis~1apps~1v1/serverRelativeURL").to_owned();
+    let json = server.get(&place).await.expect(200);
+    assert_eq!(json.header("cache-control"), "public, immutable");
+    assert!(json.header("expires").ends_with(" UTC"));
+    let message = server.read(&place, "application/com.github.proto-openapi.spec.v3@v1.0+protobuf").await.expect(200);
+    assert_eq!(message.header("content-type"), "application/com.github.proto-openapi.spec.v3.v1.0+protobuf");
+    assert_eq!(json.header("etag"), message.header("etag"));
+    let old = server.get("/openapi/v3/apis/apps/v1?hash=OLD").await.expect(301);
+    assert_eq!(old.header("location"), place);
+    let unhashed = server.get("/openapi/v3/apis/apps/v1").await.expect(200);
+    assert_eq!(unhashed.header("cache-control"), "no-cache, private");
+}

@@ -308,8 +308,8 @@ impl Paths<'_> {
     fn write_answer(&self, out: &mut Object<'_>, body: Option<TypeId>, streams: bool, plain_text: bool) {
         let media: &[&str] = match (plain_text, streams) {
             (true, _) => &["*/*"],
-            (false, true) => &["application/json", "application/json;stream=watch", "application/yaml"],
-            (false, false) => &["application/json", "application/yaml"],
+            (false, true) => LISTS,
+            (false, false) => ANSWERS,
         };
         let schema = |out: &mut Object<'_>| match body {
             Some(body) => self.write_reference(out, body),
@@ -375,6 +375,14 @@ impl Paths<'_> {
     }
 }
 
+const ANSWERS: &[&str] = &["application/json", "application/vnd.kubernetes.protobuf", "application/yaml"];
+const LISTS: &[&str] = &[
+    "application/json",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+    "application/yaml",
+];
 const BODIES: &[&str] = &["application/json", "application/yaml"];
 const PATCHES: &[&str] =
     &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];

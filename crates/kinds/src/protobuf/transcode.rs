@@ -5,6 +5,7 @@
 //! afterwards, level by level. Why at all: no tree of small allocations is made, which is most of the work otherwise.
 
 use super::plan::{Codec, Message, Name, Plan, Shape, plan, prefix, zero_of};
+use super::text::{Odd, Result, Text, number, unescape};
 use super::{wire, write};
 use crate::schema::TypeId;
 
@@ -26,22 +27,14 @@ struct Chunk {
     end: usize,
 }
 
-/// Text that is not what a stored object looks like.
-struct Odd;
-
-type Result<T> = std::result::Result<T, Odd>;
-
 impl Transcoder {
     /// Appends the message of an object of this type; false (and nothing appended) if the text is not understood.
     pub fn object(&mut self, ty: TypeId, json: &[u8], out: &mut Vec<u8>) -> bool {
         let start = out.len();
         self.chunks.clear();
         self.scratch.clear();
-        let mut reader = Reader { json, at: 0, plan: plan(), room: self, depth: 0 };
-        let done = reader.members(usize::from(ty.0), out).is_ok() && {
-            reader.space();
-            reader.at == json.len()
-        };
+        let mut reader = Reader { text: Text::new(json), plan: plan(), room: self, depth: 0 };
+        let done = reader.members(usize::from(ty.0), out).is_ok() && reader.text.is_over();
         if !done {
             out.truncate(start);
         }
@@ -50,8 +43,7 @@ impl Transcoder {
 }
 
 struct Reader<'j, 't> {
-    json: &'j [u8],
-    at: usize,
+    text: Text<'j>,
     plan: &'static Plan,
     room: &'t mut Transcoder,
     depth: usize,
@@ -65,51 +57,6 @@ enum Put {
 }
 
 impl<'j> Reader<'j, '_> {
-    fn peek(&self) -> Result<u8> {
-        self.json.get(self.at).copied().ok_or(Odd)
-    }
-
-    fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.json.get(self.at) {
-            self.at += 1;
-        }
-    }
-
-    fn next(&mut self) -> Result<u8> {
-        self.space();
-        let byte = self.peek()?;
-        self.at += 1;
-        Ok(byte)
-    }
-
-    fn look(&mut self) -> Result<u8> {
-        self.space();
-        self.peek()
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<()> {
-        if self.next()? == byte { Ok(()) } else { Err(Odd) }
-    }
-
-    /// The raw text between quotes, and whether something in it is escaped.
-    fn string(&mut self) -> Result<(&'j [u8], bool)> {
-        self.expect(b'"')?;
-        let (start, mut escaped) = (self.at, false);
-        loop {
-            let rest = &self.json[self.at..];
-            let Some(offset) = end_of_plain(rest) else { return Err(Odd) };
-            self.at += offset + 1;
-            if rest[offset] == b'"' {
-                return Ok((&self.json[start..self.at - 1], escaped));
-            }
-            escaped = true;
-            self.at += 1; // whatever is escaped
-            if self.at > self.json.len() {
-                return Err(Odd);
-            }
-        }
-    }
-
     /// The object at this place as the content of a message.
     fn members(&mut self, place: usize, out: &mut Vec<u8>) -> Result<()> {
         self.depth += 1;
@@ -118,24 +65,24 @@ impl<'j> Reader<'j, '_> {
         }
         let message = self.plan.message(place);
         let (base, first) = (out.len(), self.room.chunks.len());
-        self.expect(b'{')?;
-        if self.look()? == b'}' {
-            self.at += 1;
+        self.text.expect(b'{')?;
+        if self.text.look()? == b'}' {
+            self.text.pass();
         } else {
             let mut hint = 0;
             loop {
-                let (key, escaped) = self.string()?;
-                self.expect(b':')?;
+                let (key, escaped) = self.text.string()?;
+                self.text.expect(b':')?;
                 match find(message, key, &mut hint) {
                     Some(name) if !escaped => self.member(name, out)?,
-                    _ => self.skip()?,
+                    _ => self.text.skip()?,
                 }
-                match self.next()? {
+                match self.text.next()? {
                     b',' => {}
                     b'}' => break,
                     _ => return Err(Odd),
                 }
-                self.space();
+                self.text.space();
             }
         }
         self.arrange(message, base, first, out);
@@ -153,9 +100,9 @@ impl<'j> Reader<'j, '_> {
                     return Ok(());
                 }
             }
-            Shape::List(codec) if self.look()? == b'[' => self.items(name.number, codec, out)?,
-            Shape::Map(codec) if self.look()? == b'{' => self.entries(name.number, codec, out)?,
-            _ => self.skip()?,
+            Shape::List(codec) if self.text.look()? == b'[' => self.items(name.number, codec, out)?,
+            Shape::Map(codec) if self.text.look()? == b'{' => self.entries(name.number, codec, out)?,
+            _ => self.text.skip()?,
         }
         if out.len() > start {
             self.room.chunks.push(Chunk { leaf: name.leaf, start, end: out.len() });
@@ -164,15 +111,15 @@ impl<'j> Reader<'j, '_> {
     }
 
     fn items(&mut self, number: u8, codec: Codec, out: &mut Vec<u8>) -> Result<()> {
-        self.at += 1;
-        if self.look()? == b']' {
-            self.at += 1;
+        self.text.pass();
+        if self.text.look()? == b']' {
+            self.text.pass();
             return Ok(());
         }
         loop {
             wire::key(out, number, codec.wire());
             self.element(codec, out)?;
-            match self.next()? {
+            match self.text.next()? {
                 b',' => {}
                 b']' => return Ok(()),
                 _ => return Err(Odd),
@@ -181,26 +128,26 @@ impl<'j> Reader<'j, '_> {
     }
 
     fn entries(&mut self, number: u8, codec: Codec, out: &mut Vec<u8>) -> Result<()> {
-        self.at += 1;
-        if self.look()? == b'}' {
-            self.at += 1;
+        self.text.pass();
+        if self.text.look()? == b'}' {
+            self.text.pass();
             return Ok(());
         }
         loop {
             wire::key(out, number, wire::BYTES);
             let start = wire::open(out);
             wire::key(out, 1, wire::BYTES);
-            self.text(out)?;
-            self.expect(b':')?;
-            if codec != Codec::Bytes || self.look()? != b'n' {
+            self.put_text(out)?;
+            self.text.expect(b':')?;
+            if codec != Codec::Bytes || self.text.look()? != b'n' {
                 wire::key(out, 2, codec.wire());
                 self.element(codec, out)?;
             } else {
-                self.skip()?;
+                self.text.skip()?;
             }
             wire::close(out, start);
-            match self.next()? {
-                b',' => self.space(),
+            match self.text.next()? {
+                b',' => self.text.space(),
                 b'}' => return Ok(()),
                 _ => return Err(Odd),
             }
@@ -226,28 +173,28 @@ impl<'j> Reader<'j, '_> {
 
     /// Writes what follows a key.
     fn value(&mut self, codec: Codec, out: &mut Vec<u8>) -> Result<Put> {
-        let first = self.look()?;
+        let first = self.text.look()?;
         match (codec, first) {
-            (Codec::Text, b'"') => self.text(out)?,
+            (Codec::Text, b'"') => self.put_text(out)?,
             (Codec::Message(place), b'{') => {
                 let start = wire::open(out);
                 self.members(place, out)?;
                 wire::close(out, start);
             }
             (Codec::Bool, b't' | b'f') => {
-                self.skip()?;
+                self.text.skip()?;
                 out.push(u8::from(first == b't'));
             }
-            (Codec::Integer, b'-' | b'0'..=b'9') => match number(self.token()).parse::<i64>() {
+            (Codec::Integer, b'-' | b'0'..=b'9') => match number(self.text.token()).parse::<i64>() {
                 Ok(number) => wire::varint(out, number.cast_unsigned()),
                 Err(_) => return Ok(Put::Nothing),
             },
             (Codec::Double, b'-' | b'0'..=b'9') => {
-                let number: f64 = number(self.token()).parse().map_err(|_| Odd)?;
+                let number: f64 = number(self.text.token()).parse().map_err(|_| Odd)?;
                 out.extend_from_slice(&number.to_le_bytes());
             }
             (Codec::Bytes, b'"') => {
-                let (text, escaped) = self.string()?;
+                let (text, escaped) = self.text.string()?;
                 if text.is_empty() {
                     return Ok(Put::Nothing);
                 }
@@ -272,10 +219,9 @@ impl<'j> Reader<'j, '_> {
                 }
             }
             (Codec::Json, byte) if byte != b'n' => {
-                let from = self.at;
-                self.skip()?;
+                let text = self.text.value()?;
                 let start = wire::open(out);
-                wire::bytes(out, 1, &self.json[from..self.at]);
+                wire::bytes(out, 1, text);
                 wire::close(out, start);
             }
             (Codec::Texts, b'[') => {
@@ -286,7 +232,7 @@ impl<'j> Reader<'j, '_> {
             // rare, and nothing that a list of thousands holds
             (Codec::SchemaOrBool(_) | Codec::SchemaOrList(_) | Codec::SchemaOrTexts(_), _) => return Err(Odd),
             _ => {
-                self.skip()?;
+                self.text.skip()?;
                 return Ok(Put::Nothing);
             }
         }
@@ -298,10 +244,10 @@ impl<'j> Reader<'j, '_> {
         let quoted = first == b'"';
         if matches!(codec, Codec::Time | Codec::MicroTime) {
             if !quoted {
-                self.skip()?;
+                self.text.skip()?;
                 return Ok(false);
             }
-            let (text, escaped) = self.string()?;
+            let (text, escaped) = self.text.string()?;
             if escaped {
                 return Err(Odd);
             }
@@ -319,27 +265,27 @@ impl<'j> Reader<'j, '_> {
         match (codec, quoted) {
             (Codec::Quantity, true) => {
                 wire::key(out, 1, wire::BYTES);
-                self.text(out)?;
+                self.put_text(out)?;
             }
             (Codec::Quantity, false) => {
-                let token = self.token();
+                let token = self.text.token();
                 wire::bytes(out, 1, token);
             }
             (_, true) => {
                 wire::integer(out, 1, 1);
                 wire::integer(out, 2, 0);
                 wire::key(out, 3, wire::BYTES);
-                self.text(out)?;
+                self.put_text(out)?;
             }
-            (_, false) => write::int_or_string(Ok(number(self.token()).parse().unwrap_or(0)), out),
+            (_, false) => write::int_or_string(Ok(number(self.text.token()).parse().unwrap_or(0)), out),
         }
         Ok(true)
     }
 
     /// A text with its length.
-    fn text(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        self.space();
-        let (text, escaped) = self.string()?;
+    fn put_text(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.text.space();
+        let (text, escaped) = self.text.string()?;
         if escaped {
             let start = wire::open(out);
             unescape(text, out)?;
@@ -349,46 +295,6 @@ impl<'j> Reader<'j, '_> {
             out.extend_from_slice(text);
         }
         Ok(())
-    }
-
-    /// The characters of a number or a word.
-    fn token(&mut self) -> &'j [u8] {
-        let start = self.at;
-        while let Some(b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E') = self.json.get(self.at) {
-            self.at += 1;
-        }
-        &self.json[start..self.at]
-    }
-
-    /// Passes over one value.
-    fn skip(&mut self) -> Result<()> {
-        let mut open = 0_usize;
-        loop {
-            match self.look()? {
-                b'"' => drop(self.string()?),
-                b'{' | b'[' => {
-                    open += 1;
-                    self.at += 1;
-                    continue;
-                }
-                b'}' | b']' => {
-                    open = open.checked_sub(1).ok_or(Odd)?;
-                    self.at += 1;
-                }
-                b',' | b':' if open > 0 => {
-                    self.at += 1;
-                    continue;
-                }
-                _ => {
-                    if self.token().is_empty() {
-                        return Err(Odd);
-                    }
-                }
-            }
-            if open == 0 {
-                return Ok(());
-            }
-        }
     }
 
     /// Puts what was written since `base` in the order of the wire, with what is always there.
@@ -475,67 +381,6 @@ fn find<'m>(message: &'m Message, key: &[u8], hint: &mut usize) -> Option<&'m Na
         }
         from = 0; // not sorted, or not known
     }
-}
-
-/// The place of the first quote or backslash, looked for in eight bytes at a time.
-fn end_of_plain(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGHS: u64 = ONES << 7;
-    const QUOTES: u64 = ONES * b'"' as u64;
-    const SLASHES: u64 = ONES * b'\\' as u64;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (place, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // the lowest byte that becomes zero is found exactly
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-        let found = zero(word ^ QUOTES) | zero(word ^ SLASHES);
-        if found != 0 {
-            return Some(place * 8 + found.trailing_zeros() as usize / 8);
-        }
-    }
-    let start = bytes.len() - rest.len();
-    rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|place| start + place)
-}
-
-fn number(token: &[u8]) -> &str {
-    std::str::from_utf8(token).unwrap_or_default()
-}
-
-fn unescape(text: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    let mut rest = text;
-    while let Some(offset) = rest.iter().position(|byte| *byte == b'\\') {
-        out.extend_from_slice(&rest[..offset]);
-        let kind = *rest.get(offset + 1).ok_or(Odd)?;
-        rest = &rest[offset + 2..];
-        out.push(match kind {
-            b'n' => b'\n',
-            b't' => b'\t',
-            b'r' => b'\r',
-            b'b' => 8,
-            b'f' => 12,
-            b'"' | b'\\' | b'/' => kind,
-            b'u' => {
-                let mut code = hex4(&mut rest)?;
-                if (0xd800..0xdc00).contains(&code) {
-                    rest = rest.strip_prefix(b"\\u").ok_or(Odd)?;
-                    let low = hex4(&mut rest)?;
-                    code = 0x10000 + ((code - 0xd800) << 10) + low.checked_sub(0xdc00).ok_or(Odd)?;
-                }
-                let character = char::from_u32(code).ok_or(Odd)?;
-                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                continue;
-            }
-            _ => return Err(Odd),
-        });
-    }
-    out.extend_from_slice(rest);
-    Ok(())
-}
-
-fn hex4(rest: &mut &[u8]) -> Result<u32> {
-    let (digits, tail) = rest.split_at_checked(4).ok_or(Odd)?;
-    *rest = tail;
-    u32::from_str_radix(number(digits), 16).map_err(|_| Odd)
 }
 
 /// Seconds since 1970 of `2026-01-02T03:04:05Z`; none for any other form.

@@ -3,17 +3,17 @@
 //! Invariant: reading takes only what is there and says so if it is too little; nothing is reserved by an announced
 //! length. Why own code: there are no generated types, and the format is three rules.
 
-pub(super) const VARINT: u8 = 0;
-pub(super) const FIXED64: u8 = 1;
-pub(super) const BYTES: u8 = 2;
+pub(crate) const VARINT: u8 = 0;
+pub(crate) const FIXED64: u8 = 1;
+pub(crate) const BYTES: u8 = 2;
 
-pub(super) fn varint_size(number: u64) -> usize {
+pub(crate) fn varint_size(number: u64) -> usize {
     let bits = 64 - (number | 1).leading_zeros() as usize;
     bits.div_ceil(7)
 }
 
 #[inline]
-pub(super) fn varint(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -22,27 +22,27 @@ pub(super) fn varint(out: &mut Vec<u8>, mut number: u64) {
 }
 
 #[inline]
-pub(super) fn key(out: &mut Vec<u8>, number: u8, wire: u8) {
+pub(crate) fn key(out: &mut Vec<u8>, number: u8, wire: u8) {
     varint(out, u64::from(number) << 3 | u64::from(wire));
 }
 
-pub(super) fn bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+pub(crate) fn bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     key(out, number, BYTES);
     varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn text(out: &mut Vec<u8>, number: u8, text: &str) {
+pub(crate) fn text(out: &mut Vec<u8>, number: u8, text: &str) {
     bytes(out, number, text.as_bytes());
 }
 
-pub(super) fn integer(out: &mut Vec<u8>, number: u8, value: i64) {
+pub(crate) fn integer(out: &mut Vec<u8>, number: u8, value: i64) {
     key(out, number, VARINT);
     varint(out, value.cast_unsigned());
 }
 
 /// A length-delimited field of what `fill` writes.
-pub(super) fn nested(out: &mut Vec<u8>, number: u8, fill: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn nested(out: &mut Vec<u8>, number: u8, fill: impl FnOnce(&mut Vec<u8>)) {
     key(out, number, BYTES);
     let start = open(out);
     fill(out);
@@ -50,13 +50,13 @@ pub(super) fn nested(out: &mut Vec<u8>, number: u8, fill: impl FnOnce(&mut Vec<u
 }
 
 /// Leaves room for the length of what follows, which is nearly always one byte.
-pub(super) fn open(out: &mut Vec<u8>) -> usize {
+pub(crate) fn open(out: &mut Vec<u8>) -> usize {
     out.push(0);
     out.len()
 }
 
 /// Fills in the length of what was written since [`open`].
-pub(super) fn close(out: &mut Vec<u8>, start: usize) {
+pub(crate) fn close(out: &mut Vec<u8>, start: usize) {
     let length = out.len() - start;
     if length < 0x80 {
         out[start - 1] = length as u8;
@@ -75,7 +75,7 @@ pub(super) fn close(out: &mut Vec<u8>, start: usize) {
     out[start + more - 1] &= 0x7f;
 }
 
-pub(super) type Result<T> = std::result::Result<T, String>;
+pub(crate) type Result<T> = std::result::Result<T, String>;
 
 /// A field as it stands on the wire.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +118,7 @@ fn part<'a>(bytes: &mut &'a [u8]) -> Result<(u64, Wire<'a>)> {
     }
 }
 
-pub(super) fn read_varint(bytes: &mut &[u8]) -> Result<u64> {
+pub(crate) fn read_varint(bytes: &mut &[u8]) -> Result<u64> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let [byte] = array(bytes)?;
