@@ -91,7 +91,8 @@ pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
     let services = informers.of::<Service>();
     let events = events::Recorder::start(config.client.clone(), config.name.clone(), &ctx.children);
     let machine = machine::Machine::read(&config.data_dir);
-    let node = Arc::new(node(&config, &ctx, &runtime, &images, &machine, services, events.clone()));
+    let watched = (services, pods.clone());
+    let node = Arc::new(node(&config, &ctx, &runtime, &images, &machine, watched, events.clone()));
     let server = Arc::new(Server {
         runtime: runtime.clone(),
         pods: pods.clone(),
@@ -140,7 +141,7 @@ fn node(
     runtime: &Runtime,
     images: &image::Store,
     machine: &machine::Machine,
-    services: informer::Informer<Service>,
+    (services, pods): (informer::Informer<Service>, informer::Informer<Pod>),
     events: events::Recorder,
 ) -> Node {
     Node {
@@ -151,6 +152,7 @@ fn node(
         hub: objects::Hub::new(config.client.clone(), ctx.children.clone()),
         events,
         services,
+        pods,
         host_ips: vec![config.node_ip],
         cluster_dns: vec![config.cluster_dns],
         cluster_domain: config.cluster_domain.clone(),

@@ -33,6 +33,7 @@ pub(crate) mod observed;
 pub(crate) mod plan;
 mod probes;
 mod report;
+mod resize;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;
@@ -48,7 +49,7 @@ use desired::Farewell;
 use event::Event;
 use node::Node;
 use observed::{Observed, Stage, State, Verdict};
-use plan::{Action, Desired};
+use plan::{Action, Desired, Room};
 use probes::Probes;
 use report::Report;
 
@@ -79,6 +80,7 @@ pub(crate) struct Worker {
     tokens: Tokens,
     refreshing: bool,
     refresh_wanted: bool,
+    room: Room,
     set_up_failures: u32,
     report: Report,
     finished: bool,
@@ -111,6 +113,7 @@ impl Worker {
             tokens: Tokens::default(),
             refreshing: false,
             refresh_wanted: false,
+            room: Room::Enough,
             set_up_failures: 0,
             report: Report::new(status),
             finished: false,
@@ -154,6 +157,7 @@ impl Worker {
     fn step(&mut self) {
         let now = base::time::now();
         loop {
+            self.judge_room();
             let decided = plan::plan(&self.desired(), &self.observed, now);
             self.report.wake = decided.wake;
             let idle = decided.actions.is_empty();
@@ -176,7 +180,7 @@ impl Worker {
     }
 
     fn desired(&self) -> Desired {
-        desired::desired(&self.pod, self.started, self.farewell)
+        Desired { room: self.room.clone(), ..desired::desired(&self.pod, self.started, self.farewell) }
     }
 
     fn next_wake(&self) -> Option<Timestamp> {
@@ -206,6 +210,7 @@ impl Worker {
                     self.image_changed(&pod);
                 }
                 self.pod = pod;
+                self.follow_objects();
                 self.report.heard(&self.pod);
                 self.hear(now);
             }
@@ -219,6 +224,30 @@ impl Worker {
                 };
                 self.farewell = Some(Farewell::Gone { heard: now, grace });
             }
+        }
+    }
+
+    /// Containers that came later may refer to objects nobody watches yet.
+    fn follow_objects(&mut self) {
+        let known = |wanted: &Subscription, held: &[Subscription]| {
+            held.iter().any(|subscription| subscription.reference() == wanted.reference())
+        };
+        for wanted in sandbox::subscribe(&self.node, &self.pod) {
+            if !known(&wanted, &self.subscriptions) {
+                self.subscriptions.push(wanted);
+                self.watch_object(self.subscriptions.len() - 1);
+            }
+        }
+    }
+
+    /// The running container that `name` joins, or why it cannot.
+    fn joined(&self, name: &str) -> Result<Option<String>, String> {
+        let Some(target) = desired::joins(&self.pod, name) else { return Ok(None) };
+        let found = self.observed.containers.get(&target);
+        match found.and_then(|container| container.run.as_ref().map(|run| (&container.state, run))) {
+            Some((State::Running { .. }, run)) => Ok(Some(run.id.clone())),
+            Some(_) => Err(format!("target container {target:?} is not running")),
+            None => Err(format!("unable to find target container {target:?}")),
         }
     }
 
@@ -240,7 +269,7 @@ impl Worker {
     fn image_changed(&mut self, pod: &Pod) {
         let spec = pod.spec.clone().unwrap_or_default();
         for container in spec.containers {
-            let before = desired::container(&self.pod, &container.name).and_then(|old| old.image.clone());
+            let before = desired::container(&self.pod, &container.name).and_then(|old| old.image);
             if before != container.image
                 && let Some(state) = self.observed.containers.get_mut(&container.name)
             {
@@ -267,6 +296,7 @@ impl Worker {
             Action::Initialized => self.observed.initialized = true,
             Action::Start(name) => self.begin_start(name, now),
             Action::Stop { name, by, message } => self.begin_stop(&name, by, message),
+            Action::Resize => self.begin_resize(),
             Action::Cancel(name) => {
                 self.observed.cancelled(&name);
                 if let Some(start) = self.starts.get(&name) {
@@ -297,9 +327,15 @@ impl Worker {
     }
 
     fn begin_start(&mut self, name: String, now: Timestamp) {
-        let Some(container) = desired::container(&self.pod, &name).cloned() else { return };
+        let Some(mut container) = desired::container(&self.pod, &name) else { return };
         let Some(unit) = self.unit(&name) else { return };
+        if self.room != Room::Enough
+            && let Some(given) = &self.observed.container(&name).given
+        {
+            given.give(&mut container); // what it was told it has, until there is room for more
+        }
         self.observed.starting(&name, now);
+        let joins = self.joined(&name);
         let state = self.observed.container(&name);
         let (attempt, previous) = (state.next_attempt(), state.run.as_ref().map(|run| run.id.clone()));
         let cancel = CancellationToken::new();
@@ -312,6 +348,7 @@ impl Worker {
             container,
             attempt,
             previous,
+            joins,
             facts: self.node.facts(&self.ips),
             subscriptions: self.subscriptions.iter().map(Subscription::again).collect(),
             cancel,
@@ -320,7 +357,7 @@ impl Worker {
     }
 
     fn begin_stop(&mut self, name: &str, by: Timestamp, message: String) {
-        let Some(container) = desired::container(&self.pod, name).cloned() else { return };
+        let Some(container) = desired::container(&self.pod, name) else { return };
         let Some(unit) = self.unit(name) else { return };
         let hurried = match self.stops.remove(name) {
             Some(earlier) => {
@@ -357,7 +394,7 @@ impl Worker {
     /// The container waits before its next attempt: say so, with the reason's own words.
     fn announce_back_off(&mut self, name: &str) {
         let Some(unit) = self.unit(name) else { return };
-        let image = desired::container(&self.pod, name).and_then(|container| container.image.clone());
+        let image = desired::container(&self.pod, name).and_then(|container| container.image);
         let image = image.unwrap_or_default();
         self.observed.backing_off(name);
         let message = match &mut self.observed.container(name).state {

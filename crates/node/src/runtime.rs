@@ -38,7 +38,7 @@ pub use spec::{
 pub use status::{Adopted, Container, Error, ExecError, Exit, StartError, StartReason, State};
 
 use crate::capability::Set;
-use crate::cgroup::{Group, Stats, Tree};
+use crate::cgroup::{Group, Limits, Stats, Tree};
 use crate::sandbox;
 use crate::shim::process::Identity;
 use crate::shim::wire::{self, Report};
@@ -322,6 +322,31 @@ impl Runtime {
         .await?;
         self.inner.containers.lock().remove(id);
         Ok(())
+    }
+
+    /// Changes the limits of a running container in place.
+    pub async fn limit(&self, id: &str, limits: Limits) -> Result<(), Error> {
+        let group = self.inner.group(&self.inner.entry(id)?.container);
+        self.limit_group(format!("container {id:?}"), group, limits).await
+    }
+
+    /// Changes the limits of a pod as a whole in place.
+    pub async fn limit_pod(&self, uid: &str, limits: Limits) -> Result<(), Error> {
+        let sandbox = self.sandbox(uid).ok_or_else(|| Error::NoContainer(uid.to_owned()))?;
+        let group = sandbox::group(&self.inner.tree, &sandbox.spec);
+        self.limit_group("pod".to_owned(), group, limits).await
+    }
+
+    async fn limit_group(&self, what: String, group: Group, limits: Limits) -> Result<(), Error> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let used = inner.tree.stats(&group).working_set_bytes;
+            match limits.memory.filter(|limit| *limit < used) {
+                Some(limit) => Err(Error::TooSmall { what, limit, used }),
+                None => Ok(inner.tree.limit(&group, &limits)?),
+            }
+        })
+        .await
     }
 
     /// Runs a command in the container.

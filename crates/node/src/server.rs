@@ -212,7 +212,8 @@ fn waiting(pod: &Pod, container: &str) -> String {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let status = pod.status.clone().unwrap_or_default();
     let all = status.init_container_statuses.into_iter().flatten();
-    let mut all = all.chain(status.container_statuses.into_iter().flatten());
+    let all = all.chain(status.container_statuses.into_iter().flatten());
+    let mut all = all.chain(status.ephemeral_container_statuses.into_iter().flatten());
     let Some(found) = all.find(|status| status.name == container) else {
         return format!("container \"{container}\" in pod \"{name}\" is not available");
     };

@@ -12,9 +12,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::pod::observed::{self, Exit, Observed, Stage, State, Verdict};
-use crate::pod::plan::{Role, Unit};
-use crate::pod::resources;
+use crate::pod::desired;
+use crate::pod::observed::{self, Exit, Observed, Resizing, Stage, State, Verdict};
+use crate::pod::plan::{Role, Room, Unit, is_outgrown};
+use crate::pod::resources::{self, Amounts};
 
 pub(crate) mod patch;
 
@@ -27,6 +28,7 @@ pub(crate) struct Inputs<'a> {
     pub units: &'a [Unit],
     pub observed: &'a Observed,
     pub ending: bool,
+    pub room: &'a Room,
     /// What was computed before; transition times are kept while a condition stays the same.
     pub previous: &'a PodStatus,
     pub host_ips: &'a [IpAddr],
@@ -48,7 +50,14 @@ pub(crate) fn status(inputs: &Inputs<'_>) -> PodStatus {
             .collect::<Vec<_>>()
     };
     let mains = list(|role| role == Role::Main, &spec.containers);
-    let inits = list(|role| role != Role::Main, spec.init_containers.as_deref().unwrap_or_default());
+    let inits = list(Role::is_early, spec.init_containers.as_deref().unwrap_or_default());
+    let ephemeral: Vec<Container> = spec
+        .ephemeral_containers
+        .iter()
+        .flatten()
+        .filter_map(|container| desired::container(inputs.pod, &container.name))
+        .collect();
+    let ephemeral = list(|role| role == Role::Ephemeral, &ephemeral);
     let (phase, reason, message) = phase(observed, inputs.units, over);
     let conditions = conditions(inputs, &mains, &inits, phase);
     let ips = |ips: &[IpAddr]| ips.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -66,6 +75,7 @@ pub(crate) fn status(inputs: &Inputs<'_>) -> PodStatus {
         observed_generation: inputs.pod.metadata.generation,
         container_statuses: Some(mains),
         init_container_statuses: (!inits.is_empty()).then_some(inits),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         ..PodStatus::default()
     }
 }
@@ -92,8 +102,8 @@ fn container_status(inputs: &Inputs<'_>, unit: &Unit, definition: &Container, ov
         State::Starting { shown: Some((reason, message)), .. } => waiting(reason, message),
         State::Waiting { .. } | State::Starting { .. } => {
             let early = unit.role == Role::Main && !inputs.observed.initialized;
-            let early = early && inputs.units.iter().any(|unit| unit.role != Role::Main);
-            let first_init = unit.role != Role::Main && !matches!(container.state, State::Starting { .. });
+            let early = early && inputs.units.iter().any(|unit| unit.role.is_early());
+            let first_init = unit.role.is_early() && !matches!(container.state, State::Starting { .. });
             waiting(if early || first_init { "PodInitializing" } else { "ContainerCreating" }, "")
         }
         State::Running { since } | State::Stopping { since, .. } => ContainerState {
@@ -109,13 +119,17 @@ fn container_status(inputs: &Inputs<'_>, unit: &Unit, definition: &Container, ov
     let run = container.run.as_ref();
     let alive = state.running.is_some();
     let done = unit.role == Role::Init && container.exit().is_some_and(|exit| exit.code == 0);
+    let regular = unit.role != Role::Ephemeral;
+    let given = container.given.as_ref().filter(|_| alive && regular);
     ContainerStatus {
         name: unit.name.clone(),
         image: run.map_or_else(|| definition.image.clone().unwrap_or_default(), |run| run.image.clone()),
         image_id: run.map(|run| run.image_id.clone()).unwrap_or_default(),
         container_id: run.map(|run| format!("{RUNTIME}://{}", run.id)),
-        ready: done || (alive && container.ready),
-        started: Some(alive && container.started),
+        ready: done || (alive && regular && container.ready),
+        started: regular.then_some(alive && container.started),
+        resources: given.map(Amounts::requirements),
+        allocated_resources: given.and_then(|given| given.requirements().requests),
         restart_count: i32::try_from(container.restarts).unwrap_or(i32::MAX),
         state: Some(state),
         last_state: Some(last.map(terminated).unwrap_or_default()),
@@ -203,7 +217,24 @@ fn conditions(
         ready,
         Claim::new("PodScheduled", true, "", String::new()),
     ];
-    claims.into_iter().map(|claim| condition(inputs, claim)).collect()
+    claims.into_iter().chain(resizing(inputs)).map(|claim| condition(inputs, claim)).collect()
+}
+
+/// How a change of resources stands, while it is not carried out.
+fn resizing(inputs: &Inputs<'_>) -> Option<Claim> {
+    if !inputs.units.iter().any(|unit| is_outgrown(unit, inputs.observed)) {
+        return None;
+    }
+    let pending = |reason, why: &String| Some(Claim::new("PodResizePending", true, reason, why.clone()));
+    match (inputs.room, &inputs.observed.resizing) {
+        (Room::Later(why), _) => pending("Deferred", why),
+        (Room::Never(why), _) => pending("Infeasible", why),
+        (Room::Enough, Resizing::Failed { message, .. }) => {
+            Some(Claim::new("PodResizeInProgress", true, "Error", message.clone()))
+        }
+        (Room::Enough, Resizing::Busy) => Some(Claim::new("PodResizeInProgress", true, "", String::new())),
+        (Room::Enough, Resizing::Idle) => None,
+    }
 }
 
 fn condition(inputs: &Inputs<'_>, claim: Claim) -> PodCondition {

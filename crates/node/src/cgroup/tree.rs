@@ -102,6 +102,19 @@ impl Tree {
         settings.iter().try_for_each(|setting| self.set(group, setting))
     }
 
+    /// Changes the limits of a group that exists.
+    pub fn limit(&self, group: &Group, limits: &Limits) -> Result<(), Error> {
+        let settings = match &self.layout {
+            Layout::V1(_) => v1::settings(limits),
+            Layout::V2(_) => v2::settings(limits, false),
+        };
+        // v1 refuses a memory limit above that of memory with swap: a larger one goes first there
+        for setting in settings.iter().filter(|setting| setting.optional) {
+            self.set(group, setting)?;
+        }
+        settings.iter().try_for_each(|setting| self.set(group, setting))
+    }
+
     fn set(&self, group: &Group, setting: &Setting) -> Result<(), Error> {
         let Some(mount) = self.layout.mount_of(setting.controller) else { return Ok(()) };
         let path = mount.join(&group.0).join(setting.file);

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod,
 use super::Found;
 use super::observed::{Container, Exit, Observed, Run, Stage, State, Verdict};
 use super::plan::{Role, Unit};
+use super::resources::Amounts;
 use super::{desired, is_over};
 use crate::runtime;
 use crate::status::RUNTIME;
@@ -30,7 +31,10 @@ pub(crate) fn adopt(pod: &Pod, status: &PodStatus, found: &Found, now: Timestamp
     let ips: Vec<IpAddr> = status.pod_ips.iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect();
     let mut observed = Observed::default();
     let (mut running, mut image_signals) = (Vec::new(), BTreeMap::new());
-    let statuses = || status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let statuses = || {
+        let regular = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+        regular.chain(status.ephemeral_container_statuses.iter().flatten())
+    };
     for unit in &units {
         let reported = statuses().find(|status| status.name == unit.name);
         let mut container = reported.map(|status| from_status(status, now)).unwrap_or_default();
@@ -68,7 +72,7 @@ pub(crate) fn adopt(pod: &Pod, status: &PodStatus, found: &Found, now: Timestamp
 /// Without its sandbox the pod starts over: init containers run again.
 fn rewind(units: &[Unit], observed: &mut Observed) {
     observed.lost_sandbox();
-    for unit in units.iter().filter(|unit| unit.role != Role::Main) {
+    for unit in units.iter().filter(|unit| unit.role.is_early()) {
         let container = observed.container(&unit.name);
         if let State::Exited { exit, .. } = &container.state {
             container.last = Some(exit.clone());
@@ -79,7 +83,7 @@ fn rewind(units: &[Unit], observed: &mut Observed) {
 
 fn main_has_run(units: &[Unit], observed: &Observed) -> bool {
     let mut mains = units.iter().filter(|unit| unit.role == Role::Main);
-    let early = units.iter().any(|unit| unit.role != Role::Main);
+    let early = units.iter().any(|unit| unit.role.is_early());
     !early || mains.any(|unit| observed.containers.get(&unit.name).is_some_and(|container| container.run.is_some()))
 }
 
@@ -141,6 +145,8 @@ fn take_over(container: &mut Container, found: &runtime::Container, reported: Op
             container.state = State::Running { since: found.started };
             container.started = same && reported.and_then(|status| status.started).unwrap_or(false);
             container.ready = same && reported.is_some_and(|status| status.ready);
+            let given = reported.filter(|_| same).and_then(|status| status.resources.as_ref());
+            container.given = given.map(Amounts::from_requirements);
         }
         runtime::State::Exited(ended) => {
             let already = container.exit().filter(|_| same).cloned();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::cgroup::Limits;
 use crate::image::{self, Image, PullError, PullOptions};
 use crate::runtime::{
     Container, ContainerSpec, Error, ExecError, ExecSpec, Exit, Runtime, Sandbox, SandboxSpec, Session, StartError,
@@ -23,6 +24,10 @@ pub(crate) trait Machine: Send + Sync {
     async fn wait(&self, id: &str) -> Result<Exit, Error>;
     async fn stop(&self, id: &str, signal: i32, grace: Duration) -> Result<Exit, Error>;
     async fn remove(&self, id: &str) -> Result<(), Error>;
+    /// Changes the limits of a running container.
+    async fn limit(&self, id: &str, limits: Limits) -> Result<(), Error>;
+    /// Changes the limits of a pod as a whole.
+    async fn limit_pod(&self, uid: &str, limits: Limits) -> Result<(), Error>;
     async fn exec(&self, id: &str, spec: ExecSpec) -> Result<Session, ExecError>;
     fn termination_message(&self, id: &str) -> String;
     fn resolve(&self, reference: &str) -> Result<Option<Image>, image::Error>;
@@ -59,6 +64,14 @@ impl Machine for BuiltIn {
 
     async fn remove(&self, id: &str) -> Result<(), Error> {
         self.runtime.remove(id).await
+    }
+
+    async fn limit(&self, id: &str, limits: Limits) -> Result<(), Error> {
+        self.runtime.limit(id, limits).await
+    }
+
+    async fn limit_pod(&self, uid: &str, limits: Limits) -> Result<(), Error> {
+        self.runtime.limit_pod(uid, limits).await
     }
 
     async fn exec(&self, id: &str, spec: ExecSpec) -> Result<Session, ExecError> {

@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, Preconditions};
 
 use super::observed::{Exit, Kill, Retry, Run, Stage, State};
 use super::start::{Failure, Started};
-use super::{Worker, desired, report, soon, stop};
+use super::{Worker, desired, report, resize, soon, stop};
 use crate::probe::run::Target;
 use crate::probe::{Kind, Outcome};
 use crate::server::logs;
@@ -27,6 +27,7 @@ pub(crate) enum Event {
     Started { name: String, result: Result<Started, Failure> },
     PostStart { name: String, id: String, result: Result<(), String> },
     Exited { name: String, exit: Exit },
+    Resized(resize::Outcome),
     StopEnded,
     Probed { name: String, id: String, kind: Kind, outcome: Outcome },
     Reported(report::Outcome),
@@ -45,6 +46,7 @@ impl Worker {
             Event::Started { name, result } => self.start_ended(&name, result, now),
             Event::PostStart { name, id, result } => self.post_started(&name, &id, result),
             Event::Exited { name, exit } => self.container_exited(&name, exit),
+            Event::Resized(outcome) => self.resized(outcome, now),
             Event::StopEnded => {}
             Event::Probed { name, id, kind, outcome } => self.probed(&name, &id, kind, &outcome, now),
             Event::Reported(outcome) => self.report.written(outcome, now),
@@ -134,7 +136,7 @@ impl Worker {
     }
 
     fn started(&mut self, name: &str, started: Started) {
-        let container = desired::container(&self.pod, name).cloned().unwrap_or_default();
+        let container = desired::container(&self.pod, name).unwrap_or_default();
         let hook = container.lifecycle.as_ref().and_then(|hooks| hooks.post_start.clone());
         let simple = container.startup_probe.is_none() && hook.is_none();
         let id = started.run.id.clone();
@@ -143,6 +145,7 @@ impl Worker {
             self.image_signals.insert(name.to_owned(), signal);
         }
         self.observed.running(name, started.run, started.since, simple);
+        self.observed.given(name, started.amounts);
         self.watch_exit(name, &id, started.since);
         self.probes.arm(&self.pod, name, started.since);
         if let Some(hook) = hook {
@@ -187,7 +190,7 @@ impl Worker {
     /// Waits for the end of a run, and collects its last words.
     pub(super) fn watch_exit(&self, name: &str, id: &str, since: Timestamp) {
         let run = self.observed.containers.get(name).and_then(|container| container.run.clone()).unwrap_or_default();
-        let container = desired::container(&self.pod, name).cloned().unwrap_or_default();
+        let container = desired::container(&self.pod, name).unwrap_or_default();
         let fallback = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
         let log = self.node.logs(&self.pod).join(name).join(format!("{}.log", run.attempt));
         let (name, id, engine) = (name.to_owned(), id.to_owned(), Arc::clone(&self.node.engine));

@@ -27,6 +27,8 @@ pub(crate) struct Node {
     pub hub: Hub,
     pub events: Recorder,
     pub services: Informer<Service>,
+    /// All pods of this node.
+    pub pods: Informer<Pod>,
     pub host_ips: Vec<IpAddr>,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,

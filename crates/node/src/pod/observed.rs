@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::backoff::BackOff;
+use super::resources::Amounts;
 
 /// How far a part of the pod is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,6 +99,8 @@ pub(crate) struct Container {
     pub started: bool,
     pub ready: bool,
     pub kill: Option<Kill>,
+    /// The resources of the run that is on; none if nobody remembers.
+    pub given: Option<Amounts>,
     pub crashes: BackOff,
     pub pulls: BackOff,
 }
@@ -112,6 +115,7 @@ impl Default for Container {
             started: false,
             ready: false,
             kill: None,
+            given: None,
             crashes: BackOff::default(),
             pulls: BackOff::default(),
         }
@@ -137,6 +141,18 @@ impl Container {
     }
 }
 
+/// A change of resources of running containers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Resizing {
+    #[default]
+    Idle,
+    Busy,
+    Failed {
+        message: String,
+        again: Timestamp,
+    },
+}
+
 /// Everything known about the pod.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observed {
@@ -151,6 +167,7 @@ pub(crate) struct Observed {
     /// The pod had ended before this worker saw it: its status is not ours to write any more.
     pub history: bool,
     pub containers: BTreeMap<String, Container>,
+    pub resizing: Resizing,
     /// Everything the pod had on this node, except its logs, is gone.
     pub torn_down: bool,
     pub tearing_down: bool,
@@ -194,6 +211,11 @@ impl Observed {
         container.started = simple;
         container.pulls = BackOff::default();
         container.state = State::Running { since };
+    }
+
+    /// A running container has these resources now.
+    pub(crate) fn given(&mut self, name: &str, amounts: Amounts) {
+        self.container(name).given = Some(amounts);
     }
 
     /// The start failed before the program ran; it is tried again at `retry.at`.

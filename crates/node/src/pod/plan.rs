@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::observed::{Container, Observed, Stage, State, Verdict};
+use super::observed::{Container, Observed, Resizing, Stage, State, Verdict};
+use super::resources::Amounts;
+
+/// When a resize that finds no room is judged again.
+const ROOM_AGAIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -18,6 +22,26 @@ pub(crate) enum Role {
     /// An init container with `restartPolicy: Always`: started in order, then kept running.
     Sidecar,
     Main,
+    /// Added to a running pod to look into it: started at any time, once.
+    Ephemeral,
+}
+
+impl Role {
+    /// Before the main containers.
+    pub(crate) fn is_early(self) -> bool {
+        matches!(self, Self::Init | Self::Sidecar)
+    }
+}
+
+/// Whether the node can give the pod what it now asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Room {
+    #[default]
+    Enough,
+    /// Not while the other pods are here.
+    Later(String),
+    /// The node is too small.
+    Never(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +67,7 @@ pub(crate) struct Unit {
     pub name: String,
     pub role: Role,
     pub restart: Restart,
+    pub amounts: Amounts,
 }
 
 /// Why the pod has to go, and until when its processes may take their time.
@@ -60,12 +85,13 @@ pub(crate) enum Ending {
 /// What the pod's object asks for.
 #[derive(Debug, Clone)]
 pub(crate) struct Desired {
-    /// Init containers and sidecars in their order, then the main ones.
+    /// Init containers and sidecars in their order, then the main ones, then the ephemeral ones.
     pub units: Vec<Unit>,
     pub grace: Duration,
     /// From `activeDeadlineSeconds`.
     pub deadline: Option<Timestamp>,
     pub ending: Option<Ending>,
+    pub room: Room,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +105,8 @@ pub(crate) enum Action {
         by: Timestamp,
         message: String,
     },
+    /// Give running containers the resources they now ask for.
+    Resize,
     /// Give up preparing the container.
     Cancel(String),
     /// Tell that the container waits before its next attempt.
@@ -133,8 +161,32 @@ pub(crate) fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Pl
     prepare(observed, now, &mut plan);
     if observed.sandbox == Stage::Ready && observed.volumes == Stage::Ready {
         start(desired, observed, now, &mut plan);
+        resize(desired, observed, now, &mut plan);
     }
     plan
+}
+
+/// Whether a running container has other resources than it asks for.
+pub(crate) fn is_outgrown(unit: &Unit, observed: &Observed) -> bool {
+    let found = observed.containers.get(&unit.name);
+    unit.role != Role::Ephemeral
+        && found.is_some_and(|container| {
+            matches!(container.state, State::Running { .. })
+                && container.kill.is_none()
+                && container.given.as_ref() != Some(&unit.amounts)
+        })
+}
+
+fn resize(desired: &Desired, observed: &Observed, now: Timestamp, plan: &mut Plan) {
+    if !desired.units.iter().any(|unit| is_outgrown(unit, observed)) {
+        return;
+    }
+    match (&desired.room, &observed.resizing) {
+        (Room::Never(_), _) | (_, Resizing::Busy) => {}
+        (Room::Later(_), _) => plan.wake_at(after(now, ROOM_AGAIN)),
+        (Room::Enough, Resizing::Failed { again, .. }) if *again > now => plan.wake_at(*again),
+        (Room::Enough, _) => plan.act(Action::Resize),
+    }
 }
 
 /// Sandbox and volumes; both at once, as neither needs the other.
@@ -151,7 +203,11 @@ fn prepare(observed: &Observed, now: Timestamp, plan: &mut Plan) {
 fn start(desired: &Desired, observed: &Observed, now: Timestamp, plan: &mut Plan) {
     let fresh = Container::default();
     let find = |unit: &Unit| observed.containers.get(&unit.name).unwrap_or(&fresh);
-    let (early, main): (Vec<&Unit>, Vec<&Unit>) = desired.units.iter().partition(|unit| unit.role != Role::Main);
+    for unit in desired.units.iter().filter(|unit| unit.role == Role::Ephemeral) {
+        start_if_due(unit, find(unit), now, plan);
+    }
+    let regular = desired.units.iter().filter(|unit| unit.role != Role::Ephemeral);
+    let (early, main): (Vec<&Unit>, Vec<&Unit>) = regular.partition(|unit| unit.role.is_early());
     if observed.initialized {
         for unit in early.iter().filter(|unit| unit.role == Role::Sidecar).chain(&main) {
             start_if_due(unit, find(unit), now, plan);

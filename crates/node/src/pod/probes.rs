@@ -33,7 +33,7 @@ impl Probes {
     pub(super) fn arm(&mut self, pod: &Pod, name: &str, started: Timestamp) {
         self.disarm(name);
         let Some(container) = desired::container(pod, name) else { return };
-        for (kind, probe) in probes(container) {
+        for (kind, probe) in probes(&container) {
             let tracker = Tracker::new(kind, probe, started);
             self.armed.insert((name.to_owned(), kind), Armed { tracker, probe: probe.clone(), running: false });
         }
@@ -105,7 +105,7 @@ impl Worker {
             .map(|(key, _)| key.clone())
             .collect();
         for (name, kind) in due {
-            let Some(container) = desired::container(&self.pod, &name).cloned() else { continue };
+            let Some(container) = desired::container(&self.pod, &name) else { continue };
             let run = self.observed.container(&name).run.clone().unwrap_or_default();
             let target = self.target(&run.id, container);
             let Some(armed) = self.probes.armed.get_mut(&(name.clone(), kind)) else { continue };

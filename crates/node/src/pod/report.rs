@@ -74,6 +74,7 @@ impl Report {
         });
         ours.phase = theirs.phase.clone();
         ours.container_statuses = theirs.container_statuses;
+        ours.ephemeral_container_statuses = theirs.ephemeral_container_statuses;
         self.known = ours;
     }
 
@@ -112,6 +113,7 @@ impl Worker {
                 units: &desired.units,
                 observed: &self.observed,
                 ending: self.farewell.is_some(),
+                room: &self.room,
                 previous: &self.report.shown,
                 host_ips: &self.node.host_ips,
                 pod_ips: &self.ips,

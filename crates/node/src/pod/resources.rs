@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use base::quantity::Quantity;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use crate::cgroup::{Limits, Qos};
@@ -14,6 +14,77 @@ use crate::cgroup::{Limits, Qos};
 const MIN_SHARES: u64 = 2;
 const MAX_SHARES: u64 = 262_144;
 const MIN_QUOTA: u64 = 1000;
+
+/// What a container asks for or has: requests and limits by resource.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Amounts {
+    pub requests: BTreeMap<String, String>,
+    pub limits: BTreeMap<String, String>,
+}
+
+impl Amounts {
+    pub(crate) fn of(container: &Container) -> Self {
+        container.resources.as_ref().map(Self::from_requirements).unwrap_or_default()
+    }
+
+    pub(crate) fn from_requirements(resources: &ResourceRequirements) -> Self {
+        let plain = |amounts: &Option<BTreeMap<String, Text>>| {
+            amounts.iter().flatten().map(|(name, amount)| (name.clone(), amount.0.clone())).collect()
+        };
+        Self { requests: plain(&resources.requests), limits: plain(&resources.limits) }
+    }
+
+    /// As the API writes them.
+    pub(crate) fn requirements(&self) -> ResourceRequirements {
+        let shown = |amounts: &BTreeMap<String, String>| {
+            let shown = amounts.iter().map(|(name, amount)| (name.clone(), Text(amount.clone())));
+            (!amounts.is_empty()).then(|| shown.collect())
+        };
+        ResourceRequirements { requests: shown(&self.requests), limits: shown(&self.limits), claims: None }
+    }
+
+    /// The container with these resources instead of its own.
+    pub(crate) fn give(&self, container: &mut Container) {
+        let own = container.resources.take().unwrap_or_default();
+        container.resources = Some(ResourceRequirements { claims: own.claims, ..self.requirements() });
+    }
+
+    /// Requested thousandths of cpu and bytes of memory; a limit stands for an absent request.
+    fn requested(&self) -> (u64, u64) {
+        let amount = |name: &str| {
+            let text = self.requests.get(name).or_else(|| self.limits.get(name));
+            text.and_then(|text| text.parse::<Quantity>().ok()).and_then(|amount| u64::try_from(amount.milli()).ok())
+        };
+        (amount("cpu").unwrap_or(0), amount("memory").unwrap_or(0) / 1000)
+    }
+}
+
+/// What a pod's containers ask for together: milli-cpu and bytes.
+pub(crate) fn requested<'a>(all: impl IntoIterator<Item = &'a Amounts>) -> (u64, u64) {
+    let all = all.into_iter().map(Amounts::requested);
+    all.fold((0, 0), |(cpu, memory), (more, bytes)| (cpu.saturating_add(more), memory.saturating_add(bytes)))
+}
+
+/// Whether the container wants to be started anew for this change of its resources.
+pub(crate) fn must_restart(container: &Container, before: &Amounts, after: &Amounts) -> bool {
+    let changed = |name: &str| {
+        before.requests.get(name) != after.requests.get(name) || before.limits.get(name) != after.limits.get(name)
+    };
+    let policies = container.resize_policy.iter().flatten();
+    let mut restarting = policies.filter(|policy| policy.restart_policy == "RestartContainer");
+    restarting.any(|policy| changed(&policy.resource_name))
+}
+
+/// The larger of two sets of limits in each respect; none (no limit) is the largest.
+pub(crate) fn larger(one: &Limits, other: &Limits) -> Limits {
+    let max = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.max(b));
+    Limits {
+        cpu_shares: max(one.cpu_shares, other.cpu_shares),
+        cpu_quota: max(one.cpu_quota, other.cpu_quota),
+        memory: max(one.memory, other.memory),
+        ..Limits::default()
+    }
+}
 
 /// The class by cpu and memory of all containers.
 pub(crate) fn qos(spec: &PodSpec) -> Qos {

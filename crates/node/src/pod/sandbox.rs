@@ -178,7 +178,7 @@ pub(crate) fn subscribe(node: &Node, pod: &Pod) -> Vec<Subscription> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let mut wanted: Vec<_> = spec.volumes.iter().flatten().flat_map(content::references).collect();
     for unit in desired::units(spec) {
-        wanted.extend(desired::container(pod, &unit.name).map(crate::env::references).unwrap_or_default());
+        wanted.extend(desired::container(pod, &unit.name).as_ref().map(crate::env::references).unwrap_or_default());
     }
     wanted.sort();
     wanted.dedup();

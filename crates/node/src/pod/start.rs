@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::node::Node;
 use super::observed::Run;
+use super::resources::Amounts;
 use super::{credentials, resources, security};
 use crate::agent::events::Subject;
 use crate::agent::objects::{self, Subscription};
@@ -31,6 +32,8 @@ pub(crate) struct Order {
     pub attempt: u32,
     /// The run before, to be cleared away.
     pub previous: Option<String>,
+    /// The running container to join, or why there is none.
+    pub joins: Result<Option<String>, String>,
     pub facts: Facts,
     pub subscriptions: Vec<Subscription>,
     pub cancel: CancellationToken,
@@ -41,6 +44,7 @@ pub(crate) struct Started {
     pub run: Run,
     pub since: Timestamp,
     pub stop_signal: Option<String>,
+    pub amounts: Amounts,
 }
 
 #[derive(Debug)]
@@ -79,11 +83,12 @@ impl Order {
             image_id: image_id(&spec.image),
         };
         let stop_signal = spec.image.config.stop_signal.clone();
+        let amounts = Amounts::of(&self.container);
         match self.node.engine.start(spec).await {
             Ok(container) => {
                 self.tell("Created", "Container created".to_owned());
                 self.tell("Started", "Container started".to_owned());
-                Ok(Started { run, since: container.started, stop_signal })
+                Ok(Started { run, since: container.started, stop_signal, amounts })
             }
             Err(error) => {
                 self.warn("Failed", format!("Error: {}", error.message));
@@ -111,6 +116,7 @@ impl Order {
     async fn configure(&self, image: Image) -> Result<ContainerSpec, String> {
         let (node, container) = (&self.node, &self.container);
         let spec = self.pod.spec.as_ref().ok_or("the pod has no spec")?;
+        let joins = self.joins.clone()?;
         let wanted = env::references(container);
         let mut mine: Vec<Subscription> = self
             .subscriptions
@@ -152,6 +158,7 @@ impl Order {
             devices: Vec::new(),
             limits: resources::container_limits(container),
             security,
+            joins,
             oom_score_adj: resources::oom_score_adj(&self.pod, container, node.memory_capacity),
             tty: container.tty.unwrap_or(false),
             stdin: container.stdin.unwrap_or(false),

@@ -125,3 +125,68 @@ async fn a_pod_forgotten_by_the_api_is_ended() {
     world.until_gone().await;
     assert!(!world.has_directories());
 }
+
+fn memory(pod: &Pod) -> String {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.clone()).unwrap_or_default();
+    let resources = statuses.into_iter().next().and_then(|status| status.resources);
+    resources.and_then(|resources| resources.limits?.get("memory").cloned()).unwrap_or_default().0
+}
+
+fn message(pod: &Pod, kind: &str) -> String {
+    let all = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let found = all.into_iter().find(|condition| condition.type_ == kind);
+    found.and_then(|condition| condition.message).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_ephemeral_container_starts_beside_the_others_and_only_once() {
+    let world = World::new(json!({"containers": [{"name": "c", "image": "here"}]})).await;
+    world.until("ready", |pod| holds(pod, "Ready")).await;
+    let debug = json!([{"name": "debug", "image": "here", "tty": true, "targetContainerName": "c"}]);
+    world.respec(|spec| spec["ephemeralContainers"] = debug);
+    let ephemeral = |pod: &Pod| {
+        let statuses = pod.status.as_ref().and_then(|status| status.ephemeral_container_statuses.clone());
+        statuses.unwrap_or_default().into_iter().next().and_then(|status| status.state).unwrap_or_default()
+    };
+    world.until("debugged", |pod| ephemeral(pod).running.is_some()).await;
+    let spec = world.spec("debug");
+    assert!(spec.tty && spec.joins == Some(world.spec("c").id));
+    world.exit("debug", 3).await;
+    let pod = world.until("left alone", |pod| ephemeral(pod).terminated.is_some()).await;
+    assert_eq!(ephemeral(&pod).terminated.unwrap().exit_code, 3);
+    assert!(holds(&pod, "Ready") && phase(&pod) == "Running");
+    world.delete(1).await;
+    world.until_gone().await;
+}
+
+#[tokio::test]
+async fn new_limits_are_given_in_place_or_told_why_not() {
+    let resources = |memory: &str| json!({"limits": {"memory": memory}, "requests": {"memory": memory}});
+    let world =
+        World::new(json!({"containers": [{"name": "c", "image": "here", "resources": resources("64Mi")}]})).await;
+    let pod = world.until("ready", |pod| holds(pod, "Ready")).await;
+    assert_eq!(memory(&pod), "64Mi");
+    world.respec(|spec| spec["containers"][0]["resources"] = resources("96Mi"));
+    let pod = world.until("larger", |pod| memory(pod) == "96Mi").await;
+    assert_eq!(world.memory_limits(), [Some(96 << 20)]);
+    assert_eq!((restarts(&pod), holds(&pod, "PodResizeInProgress")), (0, false));
+    world.respec(|spec| spec["containers"][0]["resources"] = resources("4Ki"));
+    let pod = world.until("refused", |pod| !message(pod, "PodResizeInProgress").is_empty()).await;
+    assert!(message(&pod, "PodResizeInProgress").contains("below current usage"), "{pod:?}");
+    assert_eq!(memory(&pod), "96Mi", "what it has is what is shown");
+}
+
+#[tokio::test]
+async fn a_container_that_wants_it_is_restarted_for_new_limits() {
+    let resources = |memory: &str| json!({"limits": {"memory": memory}, "requests": {"memory": memory}});
+    let policy = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+    let world = World::new(json!({"containers": [
+        {"name": "c", "image": "here", "resources": resources("64Mi"), "resizePolicy": policy},
+    ]}))
+    .await;
+    world.until("ready", |pod| holds(pod, "Ready")).await;
+    world.respec(|spec| spec["containers"][0]["resources"] = resources("96Mi"));
+    let pod = world.until("restarted", |pod| memory(pod) == "96Mi" && restarts(pod) == 1).await;
+    assert!(state(&pod).running.is_some() && world.memory_limits().is_empty());
+    assert_eq!(world.spec("c").limits.memory, Some(96 << 20));
+}

@@ -47,6 +47,8 @@ pub(super) struct Facts<'a> {
     /// Files that exist and are mounted at well-known places.
     pub(super) files: Vec<Mount>,
     pub(super) oom_score_adj: i32,
+    /// The process whose process namespace is joined.
+    pub(super) joined: Option<u32>,
     /// Device nodes for a privileged container or asked for: path, `c` or `b`, major, minor, mode.
     pub(super) devices: Vec<DeviceNode>,
 }
@@ -66,7 +68,7 @@ pub(super) fn config(facts: &Facts<'_>) -> Value {
     let devices: Vec<Value> = facts.devices.iter().map(device).collect();
     let mut linux = json!({
         "cgroupsPath": facts.cgroup,
-        "namespaces": namespaces(facts.sandbox),
+        "namespaces": namespaces(facts.sandbox, facts.joined),
         "devices": devices,
     });
     if !open {
@@ -146,7 +148,7 @@ fn environment(spec: &ContainerSpec, sandbox: &Sandbox) -> Vec<String> {
     env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-fn namespaces(sandbox: &Sandbox) -> Value {
+fn namespaces(sandbox: &Sandbox, joined: Option<u32>) -> Value {
     let spec = &sandbox.spec;
     let pinned = |name: &str| sandbox.dir.join("ns").join(name);
     let mut list = vec![json!({ "type": "mount" }), json!({ "type": "cgroup" })];
@@ -159,6 +161,8 @@ fn namespaces(sandbox: &Sandbox) -> Value {
     }
     if spec.share_process_namespace && !spec.host_pid {
         list.push(json!({ "type": "pid", "path": pinned("pid") }));
+    } else if let Some(pid) = joined.filter(|_| !spec.host_pid) {
+        list.push(json!({ "type": "pid", "path": format!("/proc/{pid}/ns/pid") }));
     } else if !spec.host_pid {
         list.push(json!({ "type": "pid" }));
     }
@@ -243,6 +247,7 @@ mod tests {
 
     fn made(spec: &ContainerSpec, sandbox: &Sandbox) -> Value {
         config(&Facts {
+            joined: None,
             spec,
             sandbox,
             user: &User::default(),

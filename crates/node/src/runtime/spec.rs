@@ -141,6 +141,9 @@ pub struct ContainerSpec {
     pub devices: Vec<Device>,
     pub limits: Limits,
     pub security: Security,
+    /// The container whose processes this one sees and is seen by.
+    #[serde(default)]
+    pub joins: Option<String>,
     pub oom_score_adj: i32,
     pub tty: bool,
     pub stdin: bool,

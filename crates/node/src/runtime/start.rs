@@ -55,6 +55,13 @@ pub(super) fn discard(inner: &Inner, places: &Places, group: &Group) {
     }
 }
 
+/// The first process of a running container.
+fn running(inner: &Inner, id: &str) -> Result<u32, StartError> {
+    let found = inner.entry(id).ok().map(|entry| entry.container);
+    let found = found.filter(|container| container.state == super::State::Running);
+    found.map(|container| container.pid).ok_or_else(|| StartError::create(format!("container {id} is not running")))
+}
+
 fn failed(what: &str) -> impl FnOnce(io::Error) -> StartError {
     let what = what.to_owned();
     move |error| StartError::create(format!("cannot {what}: {error}"))
@@ -102,6 +109,10 @@ fn write_bundle(
     }
     let devices = devices(spec)?;
     make_group(inner, spec, group, &devices)?;
+    let joined = match &spec.joins {
+        None => None,
+        Some(id) => Some(running(inner, id)?),
+    };
     let config = oci::config(&Facts {
         spec,
         sandbox,
@@ -114,6 +125,7 @@ fn write_bundle(
         cgroup_views: inner.tree.views(group),
         files: well_known_files(spec, sandbox, places).map_err(failed("make the container's files"))?,
         oom_score_adj: spec.oom_score_adj.max(inner.lowest_oom_score),
+        joined,
         devices,
     });
     write_json(&places.state.join(CONFIG), &config)?;

@@ -130,6 +130,8 @@ pub enum Error {
     Cgroup(#[from] crate::cgroup::Error),
     #[error("cannot make the sandbox of pod {pod}: {message}")]
     Sandbox { pod: String, message: String },
+    #[error("attempting to set {what} memory limit ({limit}) below current usage ({used})")]
+    TooSmall { what: String, limit: u64, used: u64 },
     #[error("container {id}: its shim does not answer: {message}")]
     Shim { id: String, message: String },
 }

@@ -22,11 +22,22 @@ pub(crate) fn body(pod: &Pod, before: &PodStatus, after: &PodStatus) -> Value {
     for key in before.keys().filter(|key| OURS.contains(&key.as_str()) && !after.contains_key(*key)) {
         status.insert(key.clone(), Value::Null);
     }
+    let held = |fields: &Map<String, Value>, kind: &str| {
+        let conditions = fields.get("conditions").and_then(Value::as_array);
+        conditions.is_some_and(|conditions| conditions.iter().any(|condition| condition["type"] == kind))
+    };
+    for kind in PASSING.iter().filter(|kind| held(&before, kind) && !held(&after, kind)) {
+        if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
+            conditions.push(json!({"$patch": "delete", "type": kind}));
+        }
+    }
     json!({"metadata": {"uid": pod.metadata.uid}, "status": status})
 }
 
 /// Fields a node takes back when it no longer states them.
-const OURS: &[&str] = &["reason", "message", "podIP", "podIPs", "initContainerStatuses"];
+const OURS: &[&str] = &["reason", "message", "podIP", "podIPs", "initContainerStatuses", "ephemeralContainerStatuses"];
+/// Conditions a node takes back.
+const PASSING: &[&str] = &["PodResizePending", "PodResizeInProgress"];
 
 fn is_address_list(key: &str) -> bool {
     matches!(key, "podIPs" | "hostIPs")

@@ -22,8 +22,8 @@ fn pod(gates: &[&str]) -> Pod {
 
 fn compute(pod: &Pod, observed: &Observed, previous: &PodStatus, now: Timestamp) -> PodStatus {
     let units = [
-        Unit { name: "setup".into(), role: Role::Init, restart: Restart::OnFailure },
-        Unit { name: "c".into(), role: Role::Main, restart: Restart::Always },
+        Unit { name: "setup".into(), role: Role::Init, restart: Restart::OnFailure, amounts: Amounts::default() },
+        Unit { name: "c".into(), role: Role::Main, restart: Restart::Always, amounts: Amounts::default() },
     ];
     let ip = ["10.42.0.7".parse().unwrap()];
     status(&Inputs {
@@ -31,6 +31,7 @@ fn compute(pod: &Pod, observed: &Observed, previous: &PodStatus, now: Timestamp)
         units: &units,
         observed,
         ending: false,
+        room: &Room::Enough,
         previous,
         host_ips: &ip,
         pod_ips: &ip,

@@ -11,11 +11,11 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn unit(name: &str, role: Role, restart: Restart) -> Unit {
-    Unit { name: name.into(), role, restart }
+    Unit { name: name.into(), role, restart, amounts: Amounts::default() }
 }
 
 fn desired(units: Vec<Unit>) -> Desired {
-    Desired { units, grace: Duration::from_secs(30), deadline: None, ending: None }
+    Desired { units, grace: Duration::from_secs(30), deadline: None, ending: None, room: Room::Enough }
 }
 
 fn ready() -> Observed {
@@ -37,6 +37,7 @@ fn begin(observed: &mut Observed, actions: &[Action], now: Timestamp) {
             Action::Start(name) => observed.starting(name, now),
             Action::Stop { name, by, .. } => observed.stopping(name, *by),
             Action::Cancel(name) => observed.cancelled(name),
+            Action::Resize => observed.resizing = Resizing::Busy,
             Action::BackOff(name) => observed.backing_off(name),
             Action::Conclude(verdict) => observed.verdict = Some(verdict.clone()),
             Action::TearDown => observed.tearing_down = true,
@@ -49,6 +50,7 @@ fn begin(observed: &mut Observed, actions: &[Action], now: Timestamp) {
 fn run(observed: &mut Observed, name: &str, now: Timestamp) {
     let attempt = observed.container(name).next_attempt();
     observed.running(name, Run { id: format!("id{attempt}"), attempt, ..Run::default() }, now, true);
+    observed.given(name, Amounts::default());
 }
 
 #[test]

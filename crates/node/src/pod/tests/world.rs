@@ -27,6 +27,7 @@ use super::super::{Found, Worker};
 use crate::Network;
 use crate::agent::events::Recorder;
 use crate::agent::objects::Hub;
+use crate::cgroup::Limits;
 use crate::env::fields::Facts;
 use crate::image::{self, Image, PullError, PullOptions};
 use crate::runtime::{
@@ -81,7 +82,8 @@ impl World {
             network: Arc::new(Loopback),
             hub: Hub::new(client.clone(), ctx.0.children.clone()),
             events: Recorder::start(client.clone(), "n1".into(), &ctx.0.children),
-            services: Informers::new(client, &ctx.0).of::<Service>(),
+            services: Informers::new(client.clone(), &ctx.0).of::<Service>(),
+            pods: Informers::new(client, &ctx.0).of::<Pod>(),
             host_ips: vec!["127.0.0.1".parse().unwrap()],
             cluster_dns: vec!["10.43.0.10".parse().unwrap()],
             cluster_domain: "cluster.local".into(),
@@ -125,6 +127,16 @@ impl World {
             pod["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:05Z");
             pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
         });
+    }
+
+    /// Changes the pod's spec, as a subresource of the API would.
+    pub(super) fn respec(&self, change: impl FnOnce(&mut Value)) {
+        self.api.edit(|pod| change(&mut pod["spec"]));
+    }
+
+    /// Memory limits given to running containers, in order.
+    pub(super) fn memory_limits(&self) -> Vec<Option<u64>> {
+        self.machine.limits.lock().iter().map(|limits| limits.memory).collect()
     }
 
     pub(super) fn forget(&self) {
@@ -272,6 +284,7 @@ struct Fake {
 
 #[derive(Default)]
 struct FakeMachine {
+    limits: Mutex<Vec<Limits>>,
     dir: std::path::PathBuf,
     runs: watch::Sender<HashMap<String, Fake>>,
 }
@@ -331,6 +344,22 @@ impl Machine for FakeMachine {
 
     async fn remove(&self, id: &str) -> Result<(), Error> {
         self.runs.send_modify(|runs| drop(runs.remove(id)));
+        Ok(())
+    }
+
+    async fn limit(&self, id: &str, limits: Limits) -> Result<(), Error> {
+        match limits.memory {
+            Some(limit) if limit < 1 << 20 => {
+                Err(Error::TooSmall { what: format!("container {id:?}"), limit, used: 1 << 20 })
+            }
+            _ => {
+                self.limits.lock().push(limits);
+                Ok(())
+            }
+        }
+    }
+
+    async fn limit_pod(&self, _: &str, _: Limits) -> Result<(), Error> {
         Ok(())
     }
 
