@@ -2,6 +2,7 @@
 //!
 //! Parts run at once in namespaces of their own; the one that empties the node comes last.
 
+mod changes;
 mod streams;
 
 use anyhow::Context as _;
@@ -14,7 +15,12 @@ fn what_runs_is_reached_by_every_protocol() -> anyhow::Result<()> {
     let cluster = Cluster::start("e2e-reaching", &["busybox"])?;
     together(
         &cluster,
-        &[("port-forward", streams::forwarding), ("exec, attach, cp without WebSockets", streams::without_websockets)],
+        &[
+            ("port-forward", streams::forwarding),
+            ("exec, attach, cp without WebSockets", streams::without_websockets),
+            ("debug", changes::debugging),
+            ("resize", changes::resizing),
+        ],
     )
 }
 
