@@ -141,7 +141,8 @@ impl Cluster {
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.namespace().command(program);
-        command.env("KUBECONFIG", self.kubeconfig());
+        // clusters of several tests have the same address, and kubectl remembers by address what is served
+        command.env("KUBECONFIG", self.kubeconfig()).env("KUBECACHEDIR", self.data.path().join("cache"));
         command
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 /// No request takes longer; upstream gives one a minute.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Of a stream, no more is read than this.
-const READ: Duration = Duration::from_millis(50);
+const READ: Duration = Duration::from_millis(5);
 
 /// The server and the runtime it lives in.
 pub struct Server {

@@ -51,7 +51,7 @@ async fn live(api: &Speaker<'_>, kind: &Kind) -> Result<(), String> {
     if listed.at("/kind") != kind.list_kind() || !shows(&listed, &got) {
         return Err(format!("list {collection}: {}", listed.text));
     }
-    change(api, &path, &got).await?;
+    change(api, kind, &path, &got).await?;
     end(api, kind, &path).await?;
     told(&mut events, &name).await.map_err(|why| format!("{path}: {why}"))
 }
@@ -67,7 +67,7 @@ fn shows(list: &Reply, object: &Reply) -> bool {
 }
 
 /// Every way to change it.
-async fn change(api: &Speaker<'_>, path: &str, got: &Reply) -> Result<(), String> {
+async fn change(api: &Speaker<'_>, kind: &Kind, path: &str, got: &Reply) -> Result<(), String> {
     let step = |what: &str, reply: &Reply, code: u16| expect(what, path, reply, code);
     // an update that changes nothing writes nothing
     let same = api.put(path, &got.body).await;
@@ -81,6 +81,7 @@ async fn change(api: &Speaker<'_>, path: &str, got: &Reply) -> Result<(), String
     step("update", &updated, 200)?;
     let stale = api.put(path, &got.body).await;
     step("stale update", &stale, 409)?;
+    apply(api, kind, path).await?;
     let labels = |by: &str| json!({ "metadata": { "labels": { "by": by } } });
     for (dialect, patch) in [
         ("json-patch+json", json!([{ "op": "replace", "path": "/metadata/labels/by", "value": "json" }])),
@@ -94,6 +95,34 @@ async fn change(api: &Speaker<'_>, path: &str, got: &Reply) -> Result<(), String
         }
     }
     Ok(())
+}
+
+/// What another manager wrote is a conflict, unless it is forced; the same again writes nothing.
+async fn apply(api: &Speaker<'_>, kind: &Kind, path: &str) -> Result<(), String> {
+    const APPLY: &str = "apply-patch+yaml";
+    let mut wanted = json!({ "apiVersion": kind.api_version(), "kind": kind.kind });
+    wanted["metadata"] = json!({ "labels": { "by": "apply" } });
+    let unforced = format!("{path}?fieldManager=rows");
+    let conflict = api.patch(&unforced, APPLY, &wanted).await;
+    expect("apply", path, &conflict, 409)?;
+    if conflict.at("/details/causes/0/field") != ".metadata.labels.by" {
+        return Err(format!("apply {path}: {}", conflict.text));
+    }
+    let forced = api.patch(&format!("{unforced}&force=true"), APPLY, &wanted).await;
+    expect("forced apply", path, &forced, 200)?;
+    let managers = forced.body.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let owned = managers.into_iter().flatten().find(|entry| entry["manager"] == "rows");
+    let owned = owned.map(|entry| (&entry["operation"], &entry["fieldsV1"]));
+    let expected = json!({ "f:metadata": { "f:labels": { "f:by": {} } } });
+    if forced.at("/metadata/labels/by") != "apply" || owned != Some((&json!("Apply"), &expected)) {
+        return Err(format!("forced apply {path}: {}", forced.text));
+    }
+    let again = api.patch(&unforced, APPLY, &wanted).await;
+    expect("apply again", path, &again, 200)?;
+    if again.version() == forced.version() {
+        return Ok(());
+    }
+    Err(format!("apply again {path}: {} became {}", forced.text, again.text))
 }
 
 async fn end(api: &Speaker<'_>, kind: &Kind, path: &str) -> Result<(), String> {

@@ -5,8 +5,10 @@
 mod changing;
 mod ending;
 mod inside;
+mod making;
 mod permitting;
 mod reading;
+mod showing;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -33,6 +35,14 @@ fn kubectl_does_its_daily_work() -> anyhow::Result<()> {
             ("create, auth can-i, tokens", permitting::permitting),
             ("run, expose, wait", inside::starting),
             ("what must not be done", permitting::refused),
+            ("get in every format", showing::formats),
+            ("explain on every kind", showing::explaining),
+            ("wait in every way", showing::waiting),
+            ("events, top, api-resources", showing::telling),
+            ("create of everything", making::creating),
+            ("set, autoscale, label, patch of subresources", making::setting),
+            ("replace, edit, last-applied, kustomize", making::replacing),
+            ("debug", making::debugging),
         ],
     )?;
     ending::draining(&cluster)
