@@ -67,6 +67,11 @@ impl Quantity {
         divide_up(self.nano, NANO / 1000)
     }
 
+    /// The value as a floating-point number, which may be a little off.
+    pub fn approximate(&self) -> f64 {
+        self.nano as f64 / NANO as f64
+    }
+
     pub fn is_zero(&self) -> bool {
         self.nano == 0
     }
