@@ -61,7 +61,10 @@ impl Kind {
     }
 
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        match &self.custom {
+            Some(custom) => custom.list_kind.clone(),
+            None => format!("{}List", self.kind),
+        }
     }
 
     pub fn gvk(&self) -> (String, String, String) {

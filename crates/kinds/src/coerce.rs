@@ -12,7 +12,11 @@ use crate::schema::{Schema, Type, TypeId, schema};
 
 /// Checks the JSON types of all known fields of an object.
 pub fn coerce(kind: &Kind, value: &Value) -> Result<(), DecodeError> {
-    coerce_type(kind.schema, value).map_err(|error| {
+    let checked = match &kind.custom {
+        Some(custom) => custom.coerce(value),
+        None => coerce_type(kind.schema, value),
+    };
+    checked.map_err(|error| {
         let (name, version) = (&kind.kind, &kind.version);
         DecodeError::Type(format!("{name} in version \"{version}\" cannot be handled as a {name}: {error}"))
     })
@@ -48,6 +52,7 @@ struct Walk<'s> {
 impl Walk<'_> {
     fn check(&self, id: TypeId, value: &Value, place: &Place<'_>) -> Result<(), DecodeError> {
         let fits = match (self.schema.ty(id), value) {
+            (Type::Json, Value::Object(_) | Value::Array(_)) => return self.opened(id, value, place),
             (_, Value::Null) | (Type::Json, _) => true,
             (Type::Object, Value::Object(members)) => {
                 let definition = self.schema.object(id);
@@ -78,6 +83,17 @@ impl Walk<'_> {
             _ => false,
         };
         if fits { Ok(()) } else { Err(self.mismatch(id, value, place)) }
+    }
+
+    /// Any JSON, or a schema or a list of schemas.
+    fn opened(&self, id: TypeId, value: &Value, place: &Place<'_>) -> Result<(), DecodeError> {
+        match (self.schema.opened(id), value) {
+            (None, _) => Ok(()),
+            (Some(inner), Value::Array(items)) => {
+                items.iter().filter(|item| item.is_object()).try_for_each(|item| self.check(inner, item, place))
+            }
+            (Some(inner), value) => self.check(inner, value, place),
+        }
     }
 
     fn mismatch(&self, id: TypeId, value: &Value, place: &Place<'_>) -> DecodeError {

@@ -26,6 +26,9 @@ pub(crate) type Rule = fn(&mut Members);
 
 /// Completes an object; wrong shapes are left alone.
 pub fn default(kind: &Kind, value: &mut Value) {
+    if let Some(custom) = &kind.custom {
+        return custom.default(value);
+    }
     default_type(kind.schema, value);
     if let (Some(rule), Some(members)) = (kind.rules.default, value.as_object_mut()) {
         rule(members);
@@ -42,6 +45,14 @@ fn walk(schema: &Schema, id: TypeId, value: &mut Value) {
         (Type::Object, Value::Object(members)) => object(schema, id, members),
         (Type::List(item), Value::Array(items)) => items.iter_mut().for_each(|value| walk(schema, item, value)),
         (Type::Map(item), Value::Object(members)) => map(schema, item, members),
+        (Type::Json, value @ (Value::Object(_) | Value::Array(_))) => {
+            if let Some(inner) = schema.opened(id) {
+                match value {
+                    Value::Array(items) => items.iter_mut().for_each(|value| walk(schema, inner, value)),
+                    value => walk(schema, inner, value),
+                }
+            }
+        }
         (ty, value) => canonical::rewrite(ty, value),
     }
 }

@@ -116,6 +116,9 @@ impl FieldError {
             text.push_str(": ");
             match value {
                 Value::String(value) => text.push_str(&quote(value)),
+                Value::Number(number) if number.is_f64() => {
+                    text.push_str(&go_number(number.as_f64().unwrap_or_default()));
+                }
                 other => text.push_str(&other.to_string()),
             }
         }
@@ -134,6 +137,18 @@ impl fmt::Display for FieldError {
 }
 
 impl std::error::Error for FieldError {}
+
+/// A float as Go's `%v` prints it: the shortest digits, with an exponent from a million on.
+pub(crate) fn go_number(number: f64) -> String {
+    let text = format!("{number:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    if (-4..6).contains(&exponent) {
+        return number.to_string();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
 
 /// A text in double quotes with Go's escapes.
 pub(crate) fn quote(text: &str) -> String {

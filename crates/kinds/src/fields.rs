@@ -2,6 +2,8 @@
 //!
 //! Invariant: the list of names depends on the kind only; a field that is absent in the object has an empty text.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::catalog::Kind;
@@ -97,6 +99,12 @@ const WITHOUT_NAMESPACE: &[(&str, &str)] = &[
 /// The name under which a kind knows the field that a selector asks for, or why it does not know it, in the words
 /// upstream's kinds use (`AddFieldLabelConversionFunc`).
 pub fn field_label<'a>(kind: &Kind, label: &'a str) -> Result<&'a str, String> {
+    if let Some(custom) = &kind.custom {
+        let known = label == "metadata.name"
+            || (label == "metadata.namespace" && kind.namespaced)
+            || custom.selectable().iter().any(|(name, _)| name == label);
+        return if known { Ok(label) } else { Err(format!("field label not supported: {label}")) };
+    }
     let row = FIELDS.iter().find(|(group, name, _)| *name == kind.kind && *group == kind.group);
     let bare = WITHOUT_NAMESPACE.contains(&(kind.group.as_str(), kind.kind.as_str()));
     match (label, row) {
@@ -118,25 +126,41 @@ pub fn field_label<'a>(kind: &Kind, label: &'a str) -> Result<&'a str, String> {
 }
 
 /// Names and values of all fields that the object can be selected by.
-pub fn selectable_fields(kind: &Kind, value: &Value) -> Vec<(&'static str, String)> {
+pub fn selectable_fields(kind: &Kind, value: &Value) -> Vec<(Cow<'static, str>, String)> {
     let meta = dig(value, &["metadata"]);
-    let mut fields = vec![("metadata.name", text(meta, "name").to_owned())];
+    let mut fields = vec![(Cow::from("metadata.name"), text(meta, "name").to_owned())];
     if kind.namespaced {
-        fields.push(("metadata.namespace", text(meta, "namespace").to_owned()));
+        fields.push(("metadata.namespace".into(), text(meta, "namespace").to_owned()));
+    }
+    if let Some(custom) = &kind.custom {
+        fields.extend(custom.selectable().iter().map(|(name, path)| {
+            let held = path.iter().fold(value, |value, name| crate::json::at(value, name));
+            (Cow::from(name.clone()), scalar(held).unwrap_or_default())
+        }));
+        return fields;
     }
     let row = FIELDS.iter().find(|(group, name, _)| *name == kind.kind && *group == kind.group);
     for (name, path) in row.map_or(&[][..], |(_, _, rows)| rows) {
-        let text = match dig(value, path) {
-            Value::String(text) if !(*name == "source" && text.is_empty()) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            Value::Bool(flag) => flag.to_string(),
+        let held = dig(value, path);
+        let text = match (*name, scalar(held)) {
             // an event without a source is known by who reported it
-            _ if *name == "source" => text(value, "reportingComponent").to_owned(),
-            _ => zero(name).to_owned(),
+            ("source", held) => {
+                held.filter(|held| !held.is_empty()).unwrap_or_else(|| text(value, "reportingComponent").to_owned())
+            }
+            (name, held) => held.unwrap_or_else(|| zero(name).to_owned()),
         };
-        fields.push((*name, text));
+        fields.push(((*name).into(), text));
     }
     fields
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

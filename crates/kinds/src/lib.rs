@@ -37,7 +37,7 @@ pub use error::{Cause, FieldError};
 pub use fields::{field_label, selectable_fields};
 pub use prune::{Unknown, prune, prune_type};
 pub use schema::TypeId;
-pub use validate::{validate_create, validate_ephemeral_containers, validate_update};
+pub use validate::{validate_create, validate_ephemeral_containers, validate_status, validate_update};
 
 #[cfg(test)]
 mod cost;

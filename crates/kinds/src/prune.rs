@@ -26,7 +26,10 @@ impl fmt::Display for Unknown {
 
 /// Removes fields that the kind does not have.
 pub fn prune(kind: &Kind, value: &mut Value) -> Vec<Unknown> {
-    prune_type(kind.schema, value)
+    match &kind.custom {
+        Some(custom) => custom.prune(value),
+        None => prune_type(kind.schema, value),
+    }
 }
 
 /// Removes fields that a built-in type does not have.
@@ -62,12 +65,29 @@ fn walk(schema: &Schema, id: TypeId, value: &mut Value, path: &Path<'_>, unknown
                 walk(schema, item, value, &path.field(key), unknown);
             }
         }
+        (Type::Json, value @ (Value::Object(_) | Value::Array(_))) => {
+            if let Some(inner) = schema.opened(id) {
+                opened(schema, inner, value, path, unknown);
+            }
+        }
         _ => {}
     }
 }
 
+/// A schema, or a list of schemas.
+fn opened(schema: &Schema, id: TypeId, value: &mut Value, path: &Path<'_>, unknown: &mut Vec<Unknown>) {
+    match value {
+        Value::Array(items) => {
+            for (index, value) in items.iter_mut().enumerate() {
+                walk(schema, id, value, &path.index(index), unknown);
+            }
+        }
+        value => walk(schema, id, value, path, unknown),
+    }
+}
+
 fn has_structs(schema: &Schema, id: TypeId) -> bool {
-    matches!(schema.ty(id), Type::Object | Type::List(_) | Type::Map(_))
+    matches!(schema.ty(id), Type::Object | Type::List(_) | Type::Map(_)) || schema.opened(id).is_some()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::default::{self, Rule};
 use crate::json::Members;
 use crate::strategy;
 use crate::validate::{
-    Change, Check, apps, autoscaling, batch, core, extension, network, pod, policy, rbac, service, storage,
+    Change, Check, apps, autoscaling, batch, core, definition, extension, network, pod, policy, rbac, service, storage,
 };
 
 /// The hooks of a kind.
@@ -26,6 +26,10 @@ pub(crate) struct Rules {
     /// What an update keeps of the old object.
     pub update: Option<fn(&mut Members, &Value)>,
     pub check: Option<Check>,
+    /// Rules that only a new object must obey.
+    pub new: Option<Check>,
+    /// All rules for an object whose status changes, where they are others than those for any change.
+    pub status: Option<Check>,
     pub change: Option<Change>,
 }
 
@@ -34,7 +38,18 @@ static PLAIN: Rules = Rules::row("", "");
 impl Rules {
     const fn row(group: &'static str, kind: &'static str) -> Self {
         let name = name::dns_subdomain;
-        Self { group, kind, name, default: None, create: None, update: None, check: None, change: None }
+        Self {
+            group,
+            kind,
+            name,
+            default: None,
+            create: None,
+            update: None,
+            check: None,
+            new: None,
+            status: None,
+            change: None,
+        }
     }
 }
 
@@ -163,7 +178,11 @@ static TABLE: &[Rules] = &[
     },
     Rules {
         default: Some(default::custom_resource_definition),
-        check: Some(extension::custom_resource_definition),
+        create: Some(strategy::create_definition),
+        update: Some(strategy::update_definition),
+        new: Some(definition::create),
+        status: Some(definition::status),
+        change: Some(definition::change),
         ..Rules::row("apiextensions.k8s.io", "CustomResourceDefinition")
     },
     Rules {
@@ -177,6 +196,11 @@ static TABLE: &[Rules] = &[
     Rules { name: name::path_segment, ..Rules::row("apiregistration.k8s.io", "APIService") },
     Rules { name: name::path_segment, ..Rules::row("certificates.k8s.io", "ClusterTrustBundle") },
 ];
+
+/// The rules of a kind that has none of its own.
+pub(crate) fn plain() -> &'static Rules {
+    &PLAIN
+}
 
 pub(crate) fn of(group: &str, kind: &str) -> &'static Rules {
     TABLE.iter().find(|rules| rules.kind == kind && rules.group == group).unwrap_or(&PLAIN)

@@ -167,6 +167,17 @@ impl Schema {
         &self.definitions[usize::from(id.0)]
     }
 
+    /// What an object or the objects of a list are where a schema of a custom resource has one or the other (or a flag):
+    /// schemas again. None for all other types.
+    pub(crate) fn opened(&self, id: TypeId) -> Option<TypeId> {
+        const PROPS: &str = "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+        if self.ty(id) != Type::Json {
+            return None;
+        }
+        let rest = self.definition(id)?.name.strip_prefix(PROPS)?;
+        rest.starts_with("Or").then(|| self.find(PROPS)).flatten()
+    }
+
     /// All named types, by name.
     pub fn definitions(&self) -> &[Definition] {
         &self.definitions

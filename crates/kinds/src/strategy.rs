@@ -10,7 +10,7 @@ mod service;
 use serde_json::{Value, json};
 
 use crate::catalog::Kind;
-use crate::json::{Members, at, dig, fill, int, object, object_mut, same, text};
+use crate::json::{Members, at, dig, fill, int, list, object, object_mut, same, text};
 
 pub(crate) use service::keep_allocations;
 
@@ -62,7 +62,7 @@ pub fn prepare_create(kind: &Kind, value: &mut Value) {
     for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta.remove(name);
     }
-    if listed(COUNTED, kind) {
+    if listed(COUNTED, kind) || kind.custom.is_some() {
         meta.insert("generation".to_owned(), json!(1));
     }
     if let Some(hook) = kind.rules.create {
@@ -88,6 +88,15 @@ pub fn prepare_status_update(kind: &Kind, new: &mut Value, old: &Value) {
     keep_system_metadata(new, old);
     let Some(members) = new.as_object_mut() else { return };
     keep_all_but(members, old, &["status", "metadata"]);
+    if kind.custom.is_some() {
+        // a status brings its field managers along, and nothing else of metadata
+        let meta = object(members, "metadata");
+        let managers = meta.get("managedFields").cloned();
+        *meta = at(old, "metadata").as_object().cloned().unwrap_or_default();
+        meta.remove("managedFields");
+        meta.extend(managers.map(|managers| ("managedFields".to_owned(), managers)));
+        return;
+    }
     // The kubelet patches labels and annotations of nodes and pods together with their status, and the deployment
     // controller writes the revision annotation so, for an update of the object would count as a new generation.
     let by_kubelet = kind.is("", "Pod") || kind.is("", "Node");
@@ -184,7 +193,7 @@ fn keep_metadata(new: &mut Value, old: &Value) {
 
 /// A changed spec is a new generation.
 fn count(kind: &Kind, members: &mut Members, old: &Value) {
-    if listed(COUNTED, kind) && changed(kind, members, old) {
+    if (listed(COUNTED, kind) || kind.custom.is_some()) && changed(kind, members, old) {
         let generation = int(at(old, "metadata"), "generation").unwrap_or(0);
         object(members, "metadata").insert("generation".to_owned(), json!(generation + 1));
     }
@@ -220,6 +229,12 @@ pub fn scale_get(kind: &Kind, value: &Value) -> Option<Value> {
 
 /// Sets the number of replicas.
 pub fn scale_set(kind: &Kind, value: &mut Value, replicas: i64) {
+    if let Some(custom) = &kind.custom {
+        if let Some(scale) = custom.scale() {
+            scale.set(value, replicas);
+        }
+        return;
+    }
     if let Some(members) = value.as_object_mut().filter(|_| kind.has_subresource("scale")) {
         object(members, "spec").insert("replicas".to_owned(), json!(replicas));
     }
@@ -263,7 +278,10 @@ fn keep_all_but(members: &mut Members, old: &Value, except: &[&str]) {
 /// Whether anything but metadata and status differs.
 fn changed(kind: &Kind, new: &Members, old: &Value) -> bool {
     let differs = |name: &str| !same(new.get(name).unwrap_or(&Value::Null), at(old, name));
-    let counts = |name: &str| !matches!(name, "metadata" | "status" | "apiVersion" | "kind");
+    // The status of a custom resource without a status subresource is a part of it like any other.
+    let status = kind.custom.is_some() && !kind.has_subresource("status");
+    let counts =
+        |name: &str| status && name == "status" || !matches!(name, "metadata" | "status" | "apiVersion" | "kind");
     let names = new.keys().chain(old.as_object().into_iter().flatten().map(|(name, _)| name));
     let contents = names.filter(|name| counts(name)).any(|name| differs(name));
     // A Deployment's annotations are copied to its replica sets, so they count too.
@@ -294,6 +312,75 @@ pub(crate) fn create_namespace(namespace: &mut Members) {
 /// Only the `finalize` subresource changes the finalizers of a namespace.
 pub(crate) fn update_namespace(namespace: &mut Members, old: &Value) {
     put_back(namespace, old, "spec");
+}
+
+/// A new definition has no status but the version that its objects will be stored in.
+pub(crate) fn create_definition(definition: &mut Members) {
+    definition.insert("status".to_owned(), json!({"storedVersions": []}));
+    remember_storage(definition);
+}
+
+/// A version that objects were ever stored in is remembered until somebody says that no such object is left.
+pub(crate) fn update_definition(definition: &mut Members, _: &Value) {
+    remember_storage(definition);
+}
+
+fn remember_storage(definition: &mut Members) {
+    let versions = definition.get("spec").map_or(&[][..], |spec| list(spec, "versions"));
+    let storage = versions.iter().find(|version| crate::json::flag(version, "storage"));
+    let Some(name) = storage.map(|version| text(version, "name").to_owned()) else { return };
+    let stored = object(definition, "status").entry("storedVersions").or_insert_with(|| json!([]));
+    if let Value::Array(stored) = stored
+        && !stored.iter().any(|one| *one == name)
+    {
+        stored.push(name.into());
+    }
+}
+
+/// What a delete does to an object before it is marked: a definition is held until its objects are gone. `now` is told to
+/// the condition that says so.
+pub fn prepare_delete(kind: &Kind, value: &mut Value, now: &str) {
+    let marked = !at(at(value, "metadata"), "deletionTimestamp").is_null();
+    if marked || !kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        return;
+    }
+    let Some(definition) = value.as_object_mut() else { return };
+    let finalizers = object(definition, "metadata").entry("finalizers").or_insert_with(|| json!([]));
+    if let Value::Array(held) = finalizers
+        && !held.iter().any(|one| one == CLEANUP)
+    {
+        held.push(CLEANUP.into());
+    }
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    let condition = ("Terminating", "True", "InstanceDeletionPending", message);
+    set_condition(object(definition, "status"), condition, now);
+}
+
+/// Holds a definition until its objects are gone.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// Sets a condition (type, status, reason, message) of a definition's status; true if anything changed.
+pub fn set_condition(status: &mut Members, condition: (&str, &str, &str, &str), now: &str) -> bool {
+    let (kind, state, reason, message) = condition;
+    let made = |since: &Value| json!({"type": kind, "status": state, "reason": reason, "message": message, "lastTransitionTime": since});
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    if !conditions.is_array() {
+        *conditions = json!([]);
+    }
+    let Value::Array(conditions) = conditions else { return false };
+    match conditions.iter_mut().find(|held| text(held, "type") == kind) {
+        None => conditions.push(made(&now.into())),
+        Some(held) => {
+            let same_state = text(held, "status") == state && !at(held, "lastTransitionTime").is_null();
+            let since = if same_state { at(held, "lastTransitionTime").clone() } else { now.into() };
+            let next = made(&since);
+            if *held == next {
+                return false;
+            }
+            *held = next;
+        }
+    }
+    true
 }
 
 /// Volumes wait to be bound.

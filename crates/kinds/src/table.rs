@@ -178,6 +178,9 @@ pub fn columns(kind: &Kind) -> &'static [Column] {
 
 /// The cells of one object, one per column.
 pub fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    if let Some(custom) = kind.custom.as_ref().filter(|_| read::text(object, "kind") == kind.kind) {
+        return custom.cells(object, now);
+    }
     (printer_of(kind, object).cells)(object, now)
 }
 
@@ -238,8 +241,13 @@ pub fn table<'o>(
     with_columns: bool,
 ) -> Value {
     let mut objects = objects.into_iter().peekable();
-    let printer = objects.peek().map_or_else(|| printer(kind), |object| printer_of(kind, object));
-    let columns = if with_columns { printer.described() } else { &[] };
+    let own = |object: &&Value| read::text(object, "kind") == kind.kind;
+    let custom = kind.custom.as_ref().filter(|_| objects.peek().is_none_or(own));
+    let columns = match custom {
+        _ if !with_columns => json!([]),
+        Some(custom) => custom.column_definitions(),
+        None => json!(objects.peek().map_or_else(|| printer(kind), |object| printer_of(kind, object)).described()),
+    };
     let rows: Vec<Value> = objects.map(|object| row(kind, object, now, include)).collect();
     json!({
         "kind": "Table",

@@ -9,6 +9,7 @@ pub(crate) mod autoscaling;
 pub(crate) mod batch;
 pub(crate) mod container;
 pub(crate) mod core;
+pub(crate) mod definition;
 pub(crate) mod extension;
 pub(crate) mod meta;
 pub(crate) mod network;
@@ -41,7 +42,15 @@ pub(crate) const IMMUTABLE: &str = "field is immutable";
 pub fn validate_create(kind: &Kind, value: &Value) -> Vec<FieldError> {
     let mut faults = Faults::default();
     meta::object(kind, value, &mut faults);
-    contents(kind, value, &mut faults);
+    match &kind.custom {
+        Some(custom) => custom.validate_create(value, &mut faults),
+        None => {
+            if let Some(rule) = kind.rules.new {
+                rule(value, &mut faults);
+            }
+            contents(kind, value, &mut faults);
+        }
+    }
     faults.list
 }
 
@@ -49,6 +58,10 @@ pub fn validate_create(kind: &Kind, value: &Value) -> Vec<FieldError> {
 pub fn validate_update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut faults = Faults::default();
     meta::change(new, old, &mut faults);
+    if let Some(custom) = &kind.custom {
+        custom.validate_update(new, old, &mut faults);
+        return faults.list;
+    }
     if let Some(rule) = kind.rules.change {
         rule(new, old, &mut faults);
     }
@@ -64,11 +77,31 @@ pub fn validate_ephemeral_containers(_: &Kind, new: &Value, old: &Value) -> Vec<
     faults.list
 }
 
+/// Checks an object whose status is about to change.
+pub fn validate_status(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    match (&kind.custom, kind.rules.status) {
+        (Some(custom), _) => {
+            meta::change(new, old, &mut faults);
+            custom.validate_status(new, old, &mut faults);
+        }
+        (None, Some(rule)) => {
+            meta::change(new, old, &mut faults);
+            rule(new, &mut faults);
+        }
+        (None, None) => return validate_update(kind, new, old),
+    }
+    faults.list
+}
+
 fn contents(kind: &Kind, value: &Value, faults: &mut Faults) {
     if let Some(rule) = kind.rules.check {
         rule(value, faults);
     }
-    structure::check(kind, value, faults);
+    // the rules of definitions cover their schema, under paths of their own
+    if kind.rules.new.is_none() {
+        structure::check(kind, value, faults);
+    }
 }
 
 /// The faults found so far.

@@ -114,6 +114,11 @@ pub(crate) fn service_status(service: &mut Members) {
 
 pub(crate) fn custom_resource_definition(definition: &mut Members) {
     let Some(spec) = object_mut(definition, "spec") else { return };
+    let conversion = spec.entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
+    let service = conversion.pointer_mut("/webhook/clientConfig/service").and_then(Value::as_object_mut);
+    if let Some(service) = service {
+        fill(service, "port", 443);
+    }
     if let Some(names) = object_mut(spec, "names")
         && let Some(kind) = names.get("kind").and_then(Value::as_str).map(str::to_owned)
     {

@@ -8,12 +8,21 @@ use crate::json::{at, dig, int};
 
 pub(super) fn get(kind: &Kind, value: &Value) -> Value {
     let (meta, spec) = (at(value, "metadata"), at(value, "spec"));
+    let custom = kind.custom.as_ref().and_then(|custom| custom.scale());
+    let (wanted, present, selector) = match custom {
+        Some(scale) => (scale.wanted(value), scale.present(value), scale.selector(value)),
+        None => (
+            int(spec, "replicas"),
+            int(at(value, "status"), "replicas").unwrap_or(0),
+            selector_text(kind, dig(value, &["spec", "selector"])),
+        ),
+    };
     let mut scale = json!({
         "apiVersion": "autoscaling/v1",
         "kind": "Scale",
         "metadata": {},
         "spec": {},
-        "status": {"replicas": int(at(value, "status"), "replicas").unwrap_or(0)},
+        "status": {"replicas": present},
     });
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if !at(meta, name).is_null() {
@@ -21,10 +30,9 @@ pub(super) fn get(kind: &Kind, value: &Value) -> Value {
         }
     }
     // Zero is not written, as upstream.
-    if let Some(replicas) = int(spec, "replicas").filter(|replicas| *replicas != 0) {
+    if let Some(replicas) = wanted.filter(|replicas| *replicas != 0) {
         scale["spec"]["replicas"] = json!(replicas);
     }
-    let selector = selector_text(kind, dig(value, &["spec", "selector"]));
     if !selector.is_empty() {
         scale["status"]["selector"] = json!(selector);
     }

@@ -40,6 +40,23 @@ pub(crate) fn object(kind: &Kind, object: &Value, faults: &mut Faults) {
     common(meta, &path, faults);
 }
 
+/// Metadata of an object inside another one: it may be nameless, and in any namespace.
+pub(crate) fn embedded(meta: &Value, path: &Path<'_>, faults: &mut Faults) {
+    for field in ["generateName", "name"] {
+        let name = text(meta, field);
+        if !name.is_empty() {
+            faults.named(&path.field(field), name, name::path_segment);
+        }
+    }
+    let namespace = text(meta, "namespace");
+    if !namespace.is_empty() {
+        faults.named(&path.field("namespace"), namespace, name::dns_label);
+    }
+    faults.not_negative(meta, "generation", path);
+    finalizers(list(meta, "finalizers"), &path.field("finalizers"), faults);
+    common(meta, path, faults);
+}
+
 /// Metadata of an object that is about to replace another.
 pub(crate) fn change(new: &Value, old: &Value, faults: &mut Faults) {
     let root = Path::Root;

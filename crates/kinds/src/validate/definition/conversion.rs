@@ -1,0 +1,125 @@
+//! The conversion of a definition: who turns one version into another.
+
+use base::name;
+use serde_json::Value;
+
+use crate::error::FieldError;
+use crate::json::{at, flag, has, int, list, text};
+use crate::path::Path;
+use crate::validate::Faults;
+
+const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
+const FORM: &str = "; desired format: https://host[/path]";
+
+pub(super) fn check(spec: &Value, path: &Path<'_>, old: Option<&Value>, faults: &mut Faults) {
+    let conversion = at(spec, "conversion");
+    if conversion.is_null() {
+        return;
+    }
+    let strategy = text(conversion, "strategy");
+    if strategy != "None" && flag(spec, "preserveUnknownFields") {
+        let detail = "must be None if spec.preserveUnknownFields is true";
+        faults.invalid(&path.field("strategy"), strategy, detail);
+    }
+    faults.one_of(conversion, "strategy", path, &["None", "Webhook"]);
+    let webhook = at(conversion, "webhook");
+    let (client, reviews) = (path.field("webhookClientConfig"), path.field("conversionReviewVersions"));
+    if strategy == "Webhook" {
+        client_config(at(webhook, "clientConfig"), &client, faults);
+        review_versions(webhook, &reviews, old, faults);
+        return;
+    }
+    let detail = "should not be set when strategy is not set to Webhook";
+    if has(webhook, "clientConfig") {
+        faults.forbidden(&client, detail);
+    }
+    if !list(webhook, "conversionReviewVersions").is_empty() {
+        faults.forbidden(&reviews, detail);
+    }
+}
+
+fn client_config(config: &Value, path: &Path<'_>, faults: &mut Faults) {
+    if config.is_null() {
+        faults.required(path, "required when strategy is set to Webhook");
+        return;
+    }
+    match (at(config, "url").as_str(), at(config, "service")) {
+        (None, Value::Null) => faults.required(path, "exactly one of url or service is required"),
+        (Some(address), Value::Null) => url(address, &path.field("url"), faults),
+        (None, held) => service(held, &path.field("service"), faults),
+        (Some(_), _) => faults.required(path, "exactly one of url or service is required"),
+    }
+}
+
+fn url(address: &str, path: &Path<'_>, faults: &mut Faults) {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    if scheme != "https" {
+        faults.invalid(path, scheme, format!("'https' is the only allowed URL scheme{FORM}"));
+    }
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    if scheme.is_empty() || host.is_empty() {
+        faults.invalid(path, "", format!("host must be specified{FORM}"));
+    }
+    if let Some(user) = user {
+        faults.invalid(path, user, "user information is not permitted in the URL");
+    }
+    if !fragment.is_empty() {
+        faults.invalid(path, fragment, "fragments are not permitted in the URL");
+    }
+    if !query.is_empty() {
+        faults.invalid(path, query, "query parameters are not permitted in the URL");
+    }
+}
+
+fn service(service: &Value, path: &Path<'_>, faults: &mut Faults) {
+    faults.required_text(service, "name", path);
+    faults.required_text(service, "namespace", path);
+    let port = int(service, "port").unwrap_or(443);
+    if let Err(reason) = name::port_number(port) {
+        faults.invalid(&path.field("port"), port, format!("port is not valid: {reason}"));
+    }
+    let held = text(service, "path");
+    let path = path.field("path");
+    match held {
+        "" | "/" => return,
+        "//" => return faults.invalid(&path, held, "segment[0] may not be empty"),
+        _ => {}
+    }
+    if !held.starts_with('/') {
+        faults.invalid(&path, held, "must start with a '/'");
+    }
+    let inner = held.get(1..).unwrap_or_default();
+    for (index, segment) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
+        if segment.is_empty() {
+            faults.invalid(&path, held, format!("segment[{index}] may not be empty"));
+        } else if let Err(reason) = name::dns_subdomain(segment) {
+            faults.invalid(&path, held, format!("segment[{index}]: {reason}"));
+        }
+    }
+}
+
+fn review_versions(webhook: &Value, path: &Path<'_>, old: Option<&Value>, faults: &mut Faults) {
+    let versions = list(webhook, "conversionReviewVersions");
+    if versions.is_empty() {
+        faults.required(path, "");
+        return;
+    }
+    for (index, version) in versions.iter().enumerate() {
+        let name = version.as_str().unwrap_or_default();
+        if versions[..index].contains(version) {
+            faults.invalid(&path.index(index), name, "duplicate version");
+        } else {
+            faults.named(&path.index(index), name, name::dns1035_label);
+        }
+    }
+    let known = |versions: &[Value]| versions.iter().any(|one| REVIEWS.iter().any(|known| one == known));
+    let before = old.map(|old| at(at(at(old, "spec"), "conversion"), "webhook"));
+    let before = before.map_or(&[][..], |webhook| list(webhook, "conversionReviewVersions"));
+    if !known(versions) && (before.is_empty() || known(before)) {
+        let detail = format!("must include at least one of {}", REVIEWS.join(", "));
+        faults.push(FieldError::invalid(path, versions.to_vec(), detail));
+    }
+}
