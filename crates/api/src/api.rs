@@ -17,6 +17,7 @@ use crate::{
     access, bootstrap,
     config::Config,
     core::{BuildError, Core},
+    custom::life,
     discovery::Documents,
     identity::User,
     metrics::Metrics,
@@ -65,6 +66,14 @@ impl Api {
         bootstrap::apply(core).await.context("cannot create the objects every cluster has")?;
         let position = core.access.load(core.store.as_ref()).context("cannot read the access rules")?;
         core.access.kubelets.start(&ctx.children);
+        let definitions = life::load(core, &ctx.children).context("cannot make kinds of the stored definitions")?;
+        let stop = ctx.stop.clone();
+        ctx.children.try_spawn("custom resource definitions", async move {
+            tokio::select! {
+                followed = life::follow(definitions) => followed.map_err(Into::into),
+                () = stop.cancelled() => Ok(()),
+            }
+        });
         let (follower, stop) = (core.clone(), ctx.stop.clone());
         ctx.children.try_spawn("access rules", async move {
             tokio::select! {

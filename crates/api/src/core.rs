@@ -20,7 +20,7 @@ use crate::{
     attributes::Attributes,
     authz::Decision,
     config::Config,
-    encode,
+    custom::Customs,
     error::ApiError,
     frames::Frames,
     identity::User,
@@ -47,6 +47,7 @@ pub struct Core {
     pub(crate) access: Access,
     /// Objects as watchers get them.
     pub(crate) frames: Frames,
+    pub(crate) customs: Customs,
     /// Cancelled when the server stops: every watch ends.
     pub(crate) closing: CancellationToken,
     /// `--runtime-config`: group/version to on or off.
@@ -59,8 +60,17 @@ impl Core {
         let switches = switches(&config.runtime_config, Catalog::builtin())?;
         let catalog = ArcSwap::from_pointee(Catalog::builtin().clone());
         let admission = crate::admission::chain();
-        let frames = Frames::default();
-        Ok(Self { store, catalog, config, admission, access, frames, closing: CancellationToken::new(), switches })
+        Ok(Self {
+            store,
+            catalog,
+            config,
+            admission,
+            access,
+            frames: Frames::default(),
+            customs: Customs::default(),
+            closing: CancellationToken::new(),
+            switches,
+        })
     }
 
     /// The kinds there are now. What is done for one request is done with one catalog.
@@ -69,7 +79,7 @@ impl Core {
     }
 
     /// Gives a resource other rows, for everybody who asks from now on.
-    pub fn set_rows(&self, group: &str, plural: &str, rows: &[Arc<Kind>]) {
+    pub(crate) fn set_rows(&self, group: &str, plural: &str, rows: &[Arc<Kind>]) {
         self.catalog.rcu(|catalog| catalog.with(group, plural, rows.to_vec()));
     }
 
@@ -147,7 +157,7 @@ impl Core {
         let key = key(kind, text(&object, "/metadata/namespace"), &name);
         let revision =
             text(&object, "/metadata/resourceVersion").parse().map_err(|_| ApiError::modified(kind, &name))?;
-        let value = encode::stored(&self.to_storage(kind, object));
+        let value = self.stored(kind, object).await?;
         match self.store.commit(vec![Write::Put { key, value, expect: Expect::Revision(revision) }]).await {
             Ok(_) => Ok(()),
             Err(store::CommitError::Conflict { current: None, .. }) => Err(ApiError::not_found(kind, &name)),

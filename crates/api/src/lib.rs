@@ -19,6 +19,7 @@ mod bootstrap;
 mod call;
 mod config;
 mod core;
+mod custom;
 mod decode;
 mod discovery;
 mod encode;

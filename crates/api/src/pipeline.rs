@@ -159,15 +159,29 @@ where
     let pretty = accepts.pretty || options.pretty.unwrap_or_else(|| negotiate::is_person(&parts.headers));
     let pretty = pretty && accepts.format == Format::Json;
     let call = Call::new(user, info, options, negotiate::Accepts { pretty, ..accepts }, &parts.headers, body);
+    if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.warning.as_ref()) {
+        call.warn(warning);
+    }
     // boxed: the compiler cannot see through all verbs at once that their futures may change threads
     let dispatched: BoxFuture<'_, _> = Box::pin(dispatch(core, &call, &kind));
-    let answer = dispatched.await?;
+    let answer = current(core, dispatched.await?).await?;
     respond::answer(core, &call, answer)
 }
 
 /// What can be served at a path; a Scale is a Scale also below a custom resource.
 fn endpoint(kind: &Kind, info: &Info) -> Endpoint {
     if kind.custom.is_some() && info.subresource != "scale" { Endpoint::Custom } else { Endpoint::Kind }
+}
+
+/// An answer in the version that was asked for.
+async fn current(core: &Core, answer: Answer) -> Result<Answer, ApiError> {
+    Ok(match answer {
+        Answer::Record { code, kind, record } => {
+            let record = core.read(&kind, record).await?;
+            Answer::Record { code, kind, record }
+        }
+        other => other,
+    })
 }
 
 /// Whether the path has the form of its kind. Permission was given for the namespace in the path, so a kind without
@@ -206,8 +220,8 @@ async fn dispatch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Ans
     }
     let named = !info.name.is_empty();
     match info.verb.as_str() {
-        "list" => list::list(core, call, kind),
-        "watch" => watch::watch(core, call, kind),
+        "list" => list::list(core, call, kind).await,
+        "watch" => watch::watch(core, call, kind).await,
         "get" => read::get(core, call, kind),
         "create" if !named => create::create(core, call, kind).await,
         "update" if named => update::update(core, call, kind, Rules::OBJECT).await,
@@ -231,7 +245,7 @@ async fn unpersisted(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<
             Ok(Answer::Object { code: 201, value })
         }
         // component statuses: nothing is probed any more, the list is empty
-        ("list", _) => list::list(core, call, kind),
+        ("list", _) => list::list(core, call, kind).await,
         ("get", _) => read::get(core, call, kind),
         _ => Err(ApiError::wrong_method()),
     }

@@ -3,6 +3,8 @@
 //! What selectors read of an object (labels and declared fields) is derived once per version and kept with the record,
 //! so that a hundred filtered watchers parse an object once. Name and namespace come from the key and cost no parse.
 
+use std::borrow::Cow;
+
 use base::selector::{FieldSelector, LabelSelector};
 use kinds::Kind;
 use serde_json::Value;
@@ -20,7 +22,9 @@ const NAMESPACE: &str = "metadata.namespace";
 /// What selectors may ask of one version of an object.
 struct Facts {
     labels: Box<[(Box<str>, Box<str>)]>,
-    fields: Box<[(&'static str, Box<str>)]>,
+    fields: Box<[(Cow<'static, str>, Box<str>)]>,
+    /// The custom row that said which fields there are; zero for built-in kinds.
+    row: u64,
 }
 
 impl Facts {
@@ -34,6 +38,7 @@ impl Facts {
                 .filter(|(name, _)| *name != NAME && *name != NAMESPACE)
                 .map(|(name, value)| (name, value.into()))
                 .collect(),
+            row: row(kind),
         }
     }
 
@@ -44,6 +49,10 @@ impl Facts {
     fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(held, _)| *held == name).map(|(_, value)| &**value)
     }
+}
+
+fn row(kind: &Kind) -> u64 {
+    kind.custom.as_ref().map_or(0, |custom| custom.id)
 }
 
 #[derive(Clone, Debug)]
@@ -98,7 +107,12 @@ impl Selection {
         if core.foreign_storage(kind).is_some() {
             return self.by_facts(namespace, name, &Facts::of(kind, &core.decode(kind, record)));
         }
-        self.by_facts(namespace, name, record.memo(|record| Facts::of(kind, &core::parse(record))))
+        let facts = record.memo(|record| Facts::of(kind, &core::parse(record)));
+        // a changed definition may have other fields than the one the facts were kept for
+        if facts.row != row(kind) {
+            return self.by_facts(namespace, name, &Facts::of(kind, &core::parse(record)));
+        }
+        self.by_facts(namespace, name, facts)
     }
 
     fn by_facts(&self, namespace: &str, name: &str, facts: &Facts) -> bool {

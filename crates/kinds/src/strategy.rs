@@ -227,6 +227,13 @@ pub fn scale_get(kind: &Kind, value: &Value) -> Option<Value> {
     kind.has_subresource("scale").then(|| scale::get(kind, value))
 }
 
+/// Why an object has no Scale although its kind has one.
+pub fn scale_fault(kind: &Kind, value: &Value) -> Option<String> {
+    let scale = kind.custom.as_ref()?.scale()?;
+    let path = scale.spec_path();
+    scale.wanted(value).is_none().then(|| format!("the spec replicas field {path:?} does not exist"))
+}
+
 /// Sets the number of replicas.
 pub fn scale_set(kind: &Kind, value: &mut Value, replicas: i64) {
     if let Some(custom) = &kind.custom {
@@ -337,15 +344,17 @@ fn remember_storage(definition: &mut Members) {
     }
 }
 
-/// What a delete does to an object before it is marked: a definition is held until its objects are gone. `now` is told to
-/// the condition that says so.
-pub fn prepare_delete(kind: &Kind, value: &mut Value, now: &str) {
+/// The first delete of a definition, which marks it in a way of its own: it is held until its objects are gone, whatever
+/// the client asked for, and that is no change of its spec. False for all other deletes.
+pub fn mark_definition(kind: &Kind, value: &mut Value, now: &str) -> bool {
     let marked = !at(at(value, "metadata"), "deletionTimestamp").is_null();
     if marked || !kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-        return;
+        return false;
     }
-    let Some(definition) = value.as_object_mut() else { return };
-    let finalizers = object(definition, "metadata").entry("finalizers").or_insert_with(|| json!([]));
+    let Some(definition) = value.as_object_mut() else { return false };
+    let meta = object(definition, "metadata");
+    meta.insert("deletionTimestamp".to_owned(), now.into());
+    let finalizers = meta.entry("finalizers").or_insert_with(|| json!([]));
     if let Value::Array(held) = finalizers
         && !held.iter().any(|one| one == CLEANUP)
     {
@@ -354,6 +363,7 @@ pub fn prepare_delete(kind: &Kind, value: &mut Value, now: &str) {
     let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
     let condition = ("Terminating", "True", "InstanceDeletionPending", message);
     set_condition(object(definition, "status"), condition, now);
+    true
 }
 
 /// Holds a definition until its objects are gone.

@@ -11,7 +11,8 @@ use crate::{
     admission::Operation,
     call::{Answer, Call},
     core::{self, Core, text},
-    decode, encode,
+    custom::reading,
+    decode,
     error::ApiError,
     names,
 };
@@ -42,6 +43,10 @@ pub(crate) async fn insert(
     mut object: Value,
     manager: Option<&str>,
 ) -> Result<Written, ApiError> {
+    if kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(ApiError::denied(kind, text(&object, "/metadata/name"), why));
+    }
     settle_namespace(call, kind, &mut object)?;
     if !text(&object, "/metadata/resourceVersion").is_empty() {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
@@ -114,11 +119,13 @@ async fn try_insert(
         let object = attempt.object().clone();
         return Ok(Some(Written::Dry(object)));
     }
-    let value = encode::stored(&core.to_storage(kind, attempt.object().clone()));
+    let value = core.stored(kind, attempt.object().clone()).await?;
     match core.store.commit(vec![Write::Put { key, value, expect: Expect::Absent }]).await {
         Ok(records) => {
             attempt.settle(true);
-            Ok(Some(Written::Record(write::only(records)?)))
+            let record = write::only(records)?;
+            reading::written(kind, &record);
+            Ok(Some(Written::Record(record)))
         }
         Err(CommitError::Conflict { .. }) => Ok(None),
         Err(error) => Err(write::refused(error)),

@@ -18,7 +18,7 @@ use crate::{
     admission::Operation,
     call::{Answer, Call},
     core::{Core, text},
-    decode, encode,
+    decode,
     error::{ApiError, group_resource},
     options::DeleteOptions,
     select::{self, Selection},
@@ -96,7 +96,7 @@ pub(crate) async fn remove(core: &Core, target: Target<'_>, options: &DeleteOpti
     let key = target.key();
     loop {
         let record = core.store.get(&key).ok_or_else(|| ApiError::not_found(target.kind, target.name))?;
-        let old = core.decode(target.kind, &record);
+        let old = core.decode(target.kind, &*core.read(target.kind, record.clone()).await?);
         check_preconditions(target, options, &old)?;
         if let Some(deleted) = try_remove(core, target, options, &record, &old).await? {
             return Ok(deleted);
@@ -149,7 +149,7 @@ async fn try_remove(
         return Ok(Some(Deleted::Pending(record.clone())));
     }
     let (key, expect) = (target.key(), Expect::Revision(record.revision));
-    let value = encode::stored(&core.to_storage(kind, object));
+    let value = core.stored(kind, object).await?;
     let write = if gone { Write::Delete { key, expect, last: value } } else { Write::Put { key, value, expect } };
     match core.store.commit(vec![write]).await {
         Ok(records) => {
@@ -167,6 +167,9 @@ async fn try_remove(
 fn mark(kind: &Kind, object: &mut Value, options: &DeleteOptions) {
     let mut grace = grace(kind, object, options);
     let now = base::time::now();
+    if kinds::strategy::mark_definition(kind, object, &base::time::rfc3339(now)) {
+        return;
+    }
     let finalizers = finalizers(kind, object, options);
     let spec_changes = object.pointer("/metadata/generation").and_then(Value::as_i64);
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
@@ -262,7 +265,7 @@ pub(crate) async fn collection(core: &Core, call: &Call, kind: &Arc<Kind>) -> Re
     call.options.check_list(call.options.watch)?;
     let selection = Selection::parse(kind, &call.options, &call.info.name)?;
     let options = options(call)?;
-    let list = list::select(core, call, kind, &selection)?;
+    let list = list::select(core, call, kind, &selection).await?;
     for record in &list.records {
         let (namespace, name) = select::place(kind, &record.key);
         let target = Target {

@@ -47,13 +47,18 @@ struct Place {
     left: Option<usize>,
 }
 
-pub(crate) fn list(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+pub(crate) async fn list(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     call.options.check_list(false)?;
     let selection = Selection::parse(kind, &call.options, &call.info.name)?;
-    Ok(Answer::List(select(core, call, kind, &selection)?))
+    Ok(Answer::List(select(core, call, kind, &selection).await?))
 }
 
-pub(crate) fn select(core: &Core, call: &Call, kind: &Arc<Kind>, selection: &Selection) -> Result<List, ApiError> {
+pub(crate) async fn select(
+    core: &Core,
+    call: &Call,
+    kind: &Arc<Kind>,
+    selection: &Selection,
+) -> Result<List, ApiError> {
     let namespace = match (call.info.namespace.as_str(), selection.namespace()) {
         ("", Some(namespace)) => namespace,
         (namespace, _) => namespace,
@@ -73,15 +78,16 @@ pub(crate) fn select(core: &Core, call: &Call, kind: &Arc<Kind>, selection: &Sel
     {
         let revision = core.store.revision();
         let found = core.store.get(&core::key(kind, namespace, name));
+        let found = core.read_all(kind, found.into_iter().collect()).await?;
         let records: Vec<Arc<Record>> =
             found.into_iter().filter(|record| selection.matches(core, kind, record)).collect();
         let newest = records.iter().map(|record| record.revision).max().unwrap_or(0);
         return Ok(list(records, revision.max(newest)));
     }
-    page(core, call, kind, selection, &prefix, place, list)
+    page(core, call, kind, selection, &prefix, place, list).await
 }
 
-fn page(
+async fn page(
     core: &Core,
     call: &Call,
     kind: &Arc<Kind>,
@@ -92,7 +98,7 @@ fn page(
 ) -> Result<List, ApiError> {
     let limit = call.options.limit;
     if selection.is_everything() {
-        let page = range(core, prefix, &place, place.after.as_deref(), limit, place.at)?;
+        let page = range(core, kind, prefix, &place, place.after.as_deref(), limit, place.at).await?;
         let last = page.records.last().map(|record| record.key.clone());
         let left = place.left.and_then(|left| left.checked_sub(page.records.len()));
         let mut list = list(page.records, page.revision);
@@ -103,13 +109,13 @@ fn page(
         return Ok(list);
     }
     if limit == 0 {
-        let page = range(core, prefix, &place, place.after.as_deref(), 0, place.at)?;
+        let page = range(core, kind, prefix, &place, place.after.as_deref(), 0, place.at).await?;
         let records = page.records.into_iter().filter(|record| selection.matches(core, kind, record)).collect();
         return Ok(list(records, page.revision));
     }
     let (mut records, mut after, mut at) = (Vec::new(), place.after.clone(), place.at);
     loop {
-        let page = range(core, prefix, &place, after.as_deref(), STEP, at)?;
+        let page = range(core, kind, prefix, &place, after.as_deref(), STEP, at).await?;
         at = Some(page.revision);
         let (mut taken, total) = (0, page.records.len());
         for record in page.records {
@@ -133,15 +139,16 @@ fn page(
     }
 }
 
-fn range(
+async fn range(
     core: &Core,
+    kind: &Kind,
     prefix: &str,
     place: &Place,
     after: Option<&str>,
     limit: usize,
     at: Option<u64>,
 ) -> Result<Page, ApiError> {
-    core.store.range(Range { prefix, after, limit, at }).map_err(|error| match error {
+    let page = core.store.range(Range { prefix, after, limit, at }).map_err(|error| match error {
         RangeError::Compacted { .. } if place.continued => {
             let mut error = ApiError::expired(TOO_OLD_TO_CONTINUE);
             error.details.continue_token = encode(-1, prefix, after, None);
@@ -149,7 +156,8 @@ fn range(
         }
         RangeError::Compacted { .. } => ApiError::expired(TOO_OLD),
         RangeError::Future { newest } => ApiError::too_large_resource_version(at.unwrap_or(0), newest),
-    })
+    })?;
+    Ok(Page { records: core.read_all(kind, page.records).await?, ..page })
 }
 
 fn place(core: &Core, call: &Call, prefix: &str) -> Result<Place, ApiError> {

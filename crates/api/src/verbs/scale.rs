@@ -27,7 +27,11 @@ pub(crate) async fn scale(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<
         "get" => {
             let record = core.store.get(&core::key(kind, &call.info.namespace, &call.info.name));
             let record = record.ok_or_else(|| ApiError::not_found(kind, &call.info.name))?;
-            return answer(kind, &core.decode(kind, &record));
+            let object = core.decode(kind, &*core.read(kind, record).await?);
+            if let Some(why) = kinds::strategy::scale_fault(kind, &object) {
+                return Err(ApiError::internal(why));
+            }
+            return answer(kind, &object);
         }
         "update" => {
             let wanted = decode::typed(call, "autoscaling/v1", "Scale")?;
@@ -54,7 +58,7 @@ pub(crate) async fn scale(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<
         _ => return Err(ApiError::wrong_method()),
     };
     match written {
-        Written::Record(record) => answer(kind, &core.decode(kind, &record)),
+        Written::Record(record) => answer(kind, &core.decode(kind, &*core.read(kind, record).await?)),
         Written::Dry(object) => answer(kind, &object),
     }
 }

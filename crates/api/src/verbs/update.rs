@@ -55,7 +55,7 @@ pub(crate) async fn update(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Ru
             let written = create::insert(core, call, kind, object, Some(&call.manager)).await?;
             return Ok(create::answer(kind, 201, written));
         }
-        if !missing && !conditional && listed(&ALWAYS_CONDITIONAL) {
+        if !missing && !conditional && (kind.custom.is_some() || listed(&ALWAYS_CONDITIONAL)) {
             let fault = FieldError {
                 path: "metadata.resourceVersion".to_owned(),
                 kind: Cause::Invalid,

@@ -11,6 +11,7 @@ use kinds::Kind;
 use serde_json::{Value, json};
 use store::{Event, Range, Record, Watch, WatchError};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::read::parse_revision;
 use crate::{
@@ -46,14 +47,18 @@ struct Feed {
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,
+    /// Cancelled when the kind goes, or its objects are to be read in another way.
+    row_ended: CancellationToken,
     ended: bool,
 }
 
-pub(crate) fn watch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+pub(crate) async fn watch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     call.options.check_list(true)?;
     let content_type = call.accepts.format.stream_type().ok_or_else(negotiate::no_stream)?;
     let selection = Selection::parse(kind, &call.options, &call.info.name)?;
-    let feed = Feed::start(core, call, kind, selection)?;
+    let mut feed = Feed::start(core, call, kind, selection)?;
+    let initial = core.read_all(kind, std::mem::take(&mut feed.initial).collect()).await?;
+    feed.initial = initial.into_iter();
     let chunks = futures::stream::unfold(feed, |mut feed| async move {
         let chunk = feed.next().await?;
         Some((Ok::<Bytes, BoxError>(chunk), feed))
@@ -112,6 +117,7 @@ impl Feed {
             bookmarks: options.allow_watch_bookmarks,
             next_bookmark: now + BOOKMARK_EVERY,
             deadline: now + Duration::from_secs(lasts),
+            row_ended: kind.custom.as_ref().map(|custom| core.customs.ended(custom)).unwrap_or_default(),
             ended: false,
         })
     }
@@ -142,7 +148,13 @@ impl Feed {
             };
             tokio::select! {
                 events = source.next() => match events {
-                    Ok(events) => self.pending = events.into_iter(),
+                    Ok(events) => {
+                        let before = !self.selection.is_everything();
+                        match self.core.read_events(&self.kind, events, before).await {
+                            Ok(events) => self.pending = events.into_iter(),
+                            Err(error) => self.source = Err(error),
+                        }
+                    }
                     Err(WatchError::Closed) => return None,
                     Err(error) => self.source = Err(refusal(error, source.revision())),
                 },
@@ -159,6 +171,7 @@ impl Feed {
                     }
                     self.lines.bookmark(&mut out, revision, false);
                 }
+                () = self.row_ended.cancelled() => return None,
                 () = self.core.closing.cancelled() => return None,
             }
         }

@@ -14,7 +14,7 @@ use crate::{
     admission::{Admit, Operation},
     allocate::Number,
     core::{self, Core, text},
-    encode,
+    custom::reading,
     error::ApiError,
     identity::User,
     verbs::delete,
@@ -155,7 +155,7 @@ pub(crate) struct Rules {
 impl Rules {
     pub(crate) const OBJECT: Self = Self { prepare: kinds::strategy::prepare_update, validate: kinds::validate_update };
     pub(crate) const STATUS: Self =
-        Self { prepare: kinds::strategy::prepare_status_update, validate: kinds::validate_update };
+        Self { prepare: kinds::strategy::prepare_status_update, validate: kinds::validate_status };
 }
 
 /// The outcome of a write.
@@ -175,7 +175,7 @@ pub(crate) async fn change(
     let key = target.key();
     for _ in 0..TRIES {
         let record = core.store.get(&key).ok_or_else(|| ApiError::not_found(target.kind, target.name))?;
-        let old = core.decode(target.kind, &record);
+        let old = core.decode(target.kind, &*core.read(target.kind, record.clone()).await?);
         let new = make(&old)?;
         if let Some(written) = try_change(core, target, rules, &record, &old, new).await? {
             return Ok(written);
@@ -223,11 +223,11 @@ async fn try_change(
         return Ok(Some(Written::Dry(object)));
     }
     managed::forget_times(attempt.object(), old);
-    if attempt.object() == old {
+    if attempt.object() == old && core.is_current(kind, record) {
         attempt.settle(true); // nothing to write is a success: what the object holds it keeps
         return Ok(Some(Written::Record(record.clone())));
     }
-    let value = encode::stored(&core.to_storage(kind, attempt.object().clone()));
+    let value = core.stored(kind, attempt.object().clone()).await?;
     let expect = Expect::Revision(record.revision);
     let key = target.key();
     let gone = delete::is_over(kind, attempt.object());
@@ -238,7 +238,9 @@ async fn try_change(
                 attempt.operation = Operation::Delete;
             }
             attempt.settle(true);
-            Ok(Some(Written::Record(only(records)?)))
+            let record = only(records)?;
+            reading::written(kind, &record);
+            Ok(Some(Written::Record(record)))
         }
         Err(CommitError::Conflict { .. }) => Ok(None),
         Err(error) => Err(refused(error)),

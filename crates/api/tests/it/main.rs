@@ -4,6 +4,7 @@ extern crate knarr_api as api;
 
 mod apply;
 mod cost;
+mod custom;
 mod delete;
 mod discovery;
 mod form;

@@ -231,3 +231,12 @@ pub(crate) fn config_map(name: &str) -> Value {
 }
 
 pub(crate) const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// Waits for what follows a write with a delay: asks until it is so, for ten seconds at most.
+pub(crate) async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !is_so().await {
+        assert!(tokio::time::Instant::now() < deadline, "it never became so");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}

@@ -32,6 +32,10 @@ impl Scale {
         })
     }
 
+    pub(crate) fn spec_path(&self) -> &str {
+        &self.spec
+    }
+
     /// How many are wanted.
     pub(crate) fn wanted(&self, object: &Value) -> Option<i64> {
         match number(object, &self.spec) {
