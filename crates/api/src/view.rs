@@ -38,7 +38,8 @@ struct Target {
 
 impl View {
     pub(crate) fn new(core: &Arc<Core>, kind: &Arc<Kind>, accepts: Accepts, include_object: &str) -> Self {
-        let native = core.foreign_storage(kind).is_none() && kind.custom.is_none();
+        // records of custom resources were made current before anybody views them
+        let native = core.foreign_storage(kind).is_none();
         let target = match accepts.shape {
             _ if accepts.format != Format::Protobuf => None,
             Shape::Object => Some((kind.api_version(), kind.kind.clone())),

@@ -29,7 +29,7 @@ use serde_json::Value;
 pub use jsonpath::JsonPath;
 pub(crate) use node::compile;
 pub use node::{Additional, Checks, Form, Node, Rules};
-pub use policy::{Told, approval, non_structural};
+pub use policy::{Told, approval, non_structural, warnings};
 pub use row::{Condition, Definition, Names, rows};
 pub(crate) use scale::Scale;
 pub(crate) use shape::prune_defaults;

@@ -85,6 +85,8 @@ fn value(schema: &Schema, id: TypeId, dice: &mut Dice, wild: usize, depth: usize
         Type::Quantity => [json!("100m"), json!("1.5Gi"), json!(2), json!("0"), json!("-1n")][dice.roll(5)].clone(),
         Type::IntOrString => [json!(0), json!(80), json!("25%"), json!("http"), json!("")][dice.roll(5)].clone(),
         Type::Raw | Type::FieldsV1 => json!({"f:a": {"any": [1]}}),
+        // what must be a schema is one that says little
+        Type::Json if schema.opened(id).is_some() => json!({"type": "string", "description": "any"}),
         Type::Json => json!({"any": null}),
     }
 }

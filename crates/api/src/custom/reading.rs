@@ -54,7 +54,11 @@ impl Core {
     }
 
     /// The records as the version of `kind` shows them; those that must be converted are so together.
-    pub(crate) async fn read_all(&self, kind: &Kind, mut records: Vec<Arc<Record>>) -> Result<Vec<Arc<Record>>, ApiError> {
+    pub(crate) async fn read_all(
+        &self,
+        kind: &Kind,
+        mut records: Vec<Arc<Record>>,
+    ) -> Result<Vec<Arc<Record>>, ApiError> {
         let Some(custom) = &kind.custom else { return Ok(records) };
         let wanted = kind.api_version();
         let (mut pending, catalog) = (Vec::new(), self.catalog());

@@ -18,6 +18,7 @@ use crate::error::FieldError;
 use crate::json::{at, flag, has, list, same, text};
 use crate::path::Path;
 
+pub(crate) use schema::below;
 pub(crate) use structural::violations;
 
 /// Which rules apply; all of them to a new definition.

@@ -94,7 +94,7 @@ fn is_set(value: &Value) -> bool {
 }
 
 /// The schemas directly below one, of all kinds of nesting.
-fn below(schema: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn below(schema: &Value) -> impl Iterator<Item = &Value> {
     let one = ["items", "not", "additionalProperties", "additionalItems"].into_iter().map(move |name| at(schema, name));
     let lists = ["allOf", "anyOf", "oneOf", "items"].into_iter().flat_map(move |name| list(schema, name));
     let maps = ["properties", "patternProperties", "definitions", "dependencies"]
