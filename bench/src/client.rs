@@ -16,6 +16,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
+use crate::http2;
+
 /// No answer takes longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -46,12 +48,21 @@ impl Client {
     }
 
     pub(crate) fn connect(&self) -> anyhow::Result<Connection> {
+        Ok(Connection(BufReader::with_capacity(1 << 16, self.open(Arc::clone(&self.tls))?)))
+    }
+
+    pub(crate) fn connect_http2(&self) -> anyhow::Result<http2::Connection> {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        http2::Connection::new(self.open(Arc::new(tls))?)
+    }
+
+    fn open(&self, tls: Arc<ClientConfig>) -> anyhow::Result<StreamOwned<ClientConnection, TcpStream>> {
         let stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LIMIT))?;
         let name = ServerName::IpAddress(self.address.ip().into());
-        let tls = ClientConnection::new(Arc::clone(&self.tls), name)?;
-        Ok(Connection(BufReader::with_capacity(1 << 16, StreamOwned::new(tls, stream))))
+        Ok(StreamOwned::new(ClientConnection::new(tls, name)?, stream))
     }
 }
 
@@ -66,15 +77,19 @@ enum Length {
 
 impl Connection {
     pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<Vec<u8>> {
-        self.ask("GET", path, None)
+        self.get_as(path, "application/json")
+    }
+
+    pub(crate) fn get_as(&mut self, path: &str, accept: &str) -> anyhow::Result<Vec<u8>> {
+        self.ask("GET", path, accept, None)
     }
 
     pub(crate) fn post(&mut self, path: &str, object: &Value) -> anyhow::Result<()> {
-        self.ask("POST", path, Some(object)).map(drop)
+        self.ask("POST", path, "application/json", Some(object)).map(drop)
     }
 
-    fn ask(&mut self, method: &str, path: &str, object: Option<&Value>) -> anyhow::Result<Vec<u8>> {
-        let (status, length) = self.send(method, path, object)?;
+    fn ask(&mut self, method: &str, path: &str, accept: &str, object: Option<&Value>) -> anyhow::Result<Vec<u8>> {
+        let (status, length) = self.send(method, path, accept, object)?;
         let body = match length {
             Length::Bytes(length) => {
                 let mut body = vec![0; length];
@@ -93,15 +108,21 @@ impl Connection {
 
     /// Turns the connection into a watch on `path`; returns when the server has accepted it.
     pub(crate) fn watch(mut self, path: &str) -> anyhow::Result<Events> {
-        match self.send("GET", &format!("{path}?watch=1&resourceVersion=0"), None)? {
+        match self.send("GET", &format!("{path}?watch=1&resourceVersion=0"), "application/json", None)? {
             (200, Length::Chunked) => Ok(Events { connection: self, pending: Vec::new() }),
             (status, _) => bail!("watch on {path}: {status}"),
         }
     }
 
-    fn send(&mut self, method: &str, path: &str, object: Option<&Value>) -> anyhow::Result<(u16, Length)> {
+    fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        object: Option<&Value>,
+    ) -> anyhow::Result<(u16, Length)> {
         let body = object.map(serde_json::to_vec).transpose()?.unwrap_or_default();
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: kubernetes\r\nAccept: application/json\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: kubernetes\r\nAccept: {accept}\r\n");
         if object.is_some() {
             request += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
         }

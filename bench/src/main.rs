@@ -8,9 +8,11 @@
 mod budget;
 mod client;
 mod cluster;
+mod http2;
 mod idle;
 mod objects;
 mod process;
+mod reads;
 mod report;
 mod serving;
 mod start;
@@ -27,7 +29,7 @@ use crate::report::Report;
 const INSIDE: &str = "--inside";
 
 /// What can be measured, in order.
-const PARTS: &[&str] = &["start", "idle", "serving", "objects"];
+const PARTS: &[&str] = &["start", "idle", "serving", "objects", "reads"];
 
 fn main() -> ExitCode {
     match run() {
@@ -70,6 +72,9 @@ fn measure(arguments: &[String]) -> anyhow::Result<()> {
     }
     if wanted("objects") {
         objects::measure(&cluster, &mut report)?;
+    }
+    if wanted("reads") {
+        reads::measure(&cluster, &mut report)?;
     }
     drop(cluster);
     print!("\n{report}");

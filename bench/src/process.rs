@@ -23,6 +23,15 @@ pub(crate) fn private_dirty(pid: u32) -> anyhow::Result<u64> {
     kilobytes(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?, "Private_Dirty:")
 }
 
+/// The most that was ever resident since [`forget_peak`], in bytes.
+pub(crate) fn peak(pid: u32) -> anyhow::Result<u64> {
+    kilobytes(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:")
+}
+
+pub(crate) fn forget_peak(pid: u32) -> anyhow::Result<()> {
+    Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
+}
+
 fn kilobytes(text: &str, field: &str) -> anyhow::Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field));
     let number = line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());

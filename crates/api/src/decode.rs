@@ -107,6 +107,13 @@ fn parse(call: &Call, api_version: &str, expected: &str) -> Result<Parsed, ApiEr
     let parsed = match negotiate::body_format(&call.content_type)? {
         Format::Json => json(&call.body),
         Format::Yaml => yaml(&call.body),
+        Format::Cbor => {
+            let read = kinds::cbor::decode(&call.body).map_err(|error| {
+                let why = format!("unable to determine group/version/kind: {error}");
+                unrecognized(call, expected, &why)
+            });
+            Ok(Parsed { value: read?, duplicates: Vec::new() })
+        }
         Format::Protobuf => {
             return match kinds::protobuf::decode_as(&call.body, api_version, expected) {
                 Ok(value) => Ok(Parsed { value, duplicates: Vec::new() }),

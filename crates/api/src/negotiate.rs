@@ -11,7 +11,9 @@ use crate::error::ApiError;
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const YAML: &str = "application/yaml";
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-/// What upstream lists when nothing fits. Other forms are served to who asks for them.
+/// Served to who asks for it; upstream does so behind a feature gate and lists it only then.
+const CBOR: &str = "application/cbor";
+/// What upstream lists when nothing fits.
 const LISTED: [&str; 3] = [JSON, YAML, PROTOBUF];
 const STREAMED: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 pub(crate) const PATCHES: [&str; 4] = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH];
@@ -28,16 +30,18 @@ pub(crate) enum Format {
     Json,
     Yaml,
     Protobuf,
+    Cbor,
 }
 
 impl Format {
-    const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
+    const ALL: [Self; 4] = [Self::Json, Self::Yaml, Self::Protobuf, Self::Cbor];
 
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Json => JSON,
             Self::Yaml => YAML,
             Self::Protobuf => PROTOBUF,
+            Self::Cbor => CBOR,
         }
     }
 
@@ -47,6 +51,7 @@ impl Format {
             Self::Json => Some(JSON),
             Self::Yaml => None,
             Self::Protobuf => Some(STREAMED[1]),
+            Self::Cbor => Some("application/cbor-seq"),
         }
     }
 

@@ -80,7 +80,8 @@ async fn connection(
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        async move { Ok::<_, std::convert::Infallible>(pipeline::handle(&inner, request).await) }
+        // boxed: h2 keeps the room of this future for as long as the answer streams, and a watch may stream for an hour
+        async move { Ok::<_, std::convert::Infallible>(Box::pin(pipeline::handle(&inner, request)).await) }
     });
     let builder = builder(Streams(children));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -157,6 +157,7 @@ pub(crate) fn write(accepts: Accepts, value: &Value, out: &mut Vec<u8>) -> Resul
                 return Err(ApiError::internal("the answer cannot be written as YAML"));
             }
         },
+        Format::Cbor => kinds::cbor::encode(value, out),
         Format::Protobuf => {
             let Some(bytes) = protobuf::encode(value) else {
                 let kind = value["kind"].as_str().unwrap_or_default();

@@ -5,6 +5,7 @@
 //! Why one engine over tables: a fact about a kind is written once; the request pipeline has no handler per kind.
 
 pub mod catalog;
+pub mod cbor;
 pub mod decode;
 pub mod discovery;
 pub mod error;

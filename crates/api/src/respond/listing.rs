@@ -7,7 +7,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use futures::Stream;
-use kinds::protobuf;
+use kinds::{cbor, protobuf};
 use serde_json::{Value, json};
 use store::Record;
 
@@ -111,7 +111,8 @@ impl Listing {
         let Some(record) = self.records.next() else {
             out.extend_from_slice(match self.view.accepts.format {
                 Format::Protobuf => protobuf::ENVELOPE_TAIL,
-                _ => b"]}\n",
+                Format::Cbor => b"",
+                Format::Json | Format::Yaml => b"]}\n",
             });
             self.stage = Stage::Over;
             return;
@@ -123,6 +124,7 @@ impl Listing {
                 protobuf::item_head(out, self.item.len());
                 out.extend_from_slice(&self.item);
             }
+            (Format::Cbor, _) => cbor::item(&self.view.value(&record), out),
             (_, shape) => {
                 if !first {
                     out.push(b',');
@@ -151,12 +153,25 @@ impl Listing {
             Shape::Object => (view.kind.api_version(), view.kind.list_kind()),
             _ => (meta_version(view.accepts.meta_version), "PartialObjectMetadataList".to_owned()),
         };
-        if view.accepts.format == Format::Protobuf {
-            out.extend(protobuf::list_head(&api_version, &kind, &metadata, total));
-        } else {
-            let (kind, api_version) = (json!(kind), json!(api_version));
-            let head = format!("{{\"kind\":{kind},\"apiVersion\":{api_version},\"metadata\":{metadata},\"items\":[");
-            out.extend_from_slice(head.as_bytes());
+        match view.accepts.format {
+            Format::Protobuf => out.extend(protobuf::list_head(&api_version, &kind, &metadata, total)),
+            Format::Cbor => {
+                out.extend_from_slice(cbor::SELF_DESCRIBED);
+                cbor::map_head(4, out);
+                for (name, value) in [("kind", json!(kind)), ("apiVersion", json!(api_version)), ("metadata", metadata)]
+                {
+                    cbor::put_text(name, out);
+                    cbor::item(&value, out);
+                }
+                cbor::put_text("items", out);
+                cbor::array_head(self.records.len(), out);
+            }
+            Format::Json | Format::Yaml => {
+                let (kind, api_version) = (json!(kind), json!(api_version));
+                let head =
+                    format!("{{\"kind\":{kind},\"apiVersion\":{api_version},\"metadata\":{metadata},\"items\":[");
+                out.extend_from_slice(head.as_bytes());
+            }
         }
     }
 }

@@ -321,17 +321,28 @@ impl Lines {
 
 /// One event, so that its end can be told.
 fn frame(out: &mut Vec<u8>, format: Format, change: &str, object: impl FnOnce(&mut Vec<u8>)) {
-    if format == Format::Protobuf {
-        let start = out.len();
-        out.extend_from_slice(&[0; 4]);
-        kinds::protobuf::watch_event(out, change, object);
-        let length = u32::try_from(out.len() - start - 4).expect("invariant: an event is smaller than 4 GB");
-        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        return;
+    match format {
+        Format::Protobuf => {
+            let start = out.len();
+            out.extend_from_slice(&[0; 4]);
+            kinds::protobuf::watch_event(out, change, object);
+            let length = u32::try_from(out.len() - start - 4).expect("invariant: an event is smaller than 4 GB");
+            out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        }
+        Format::Cbor => {
+            out.extend_from_slice(kinds::cbor::SELF_DESCRIBED);
+            kinds::cbor::map_head(2, out);
+            kinds::cbor::put_text("type", out);
+            kinds::cbor::put_text(change, out);
+            kinds::cbor::put_text("object", out);
+            object(out);
+        }
+        Format::Json | Format::Yaml => {
+            out.extend_from_slice(b"{\"type\":\"");
+            out.extend_from_slice(change.as_bytes());
+            out.extend_from_slice(b"\",\"object\":");
+            object(out);
+            out.extend_from_slice(b"}\n");
+        }
     }
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(change.as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    object(out);
-    out.extend_from_slice(b"}\n");
 }

@@ -351,3 +351,30 @@ async fn openapi_comes_in_two_forms_with_one_tag() {
     let unhashed = server.get("/openapi/v3/apis/apps/v1").await.expect(200);
     assert_eq!(unhashed.header("cache-control"), "no-cache, private");
 }
+
+#[tokio::test]
+async fn cbor_is_served_to_who_asks_for_it() {
+    const CBOR: &str = "application/cbor";
+    let server = server().await;
+    let read = |bytes: &[u8]| kinds::cbor::decode(bytes).expect("CBOR");
+    let mut body = Vec::new();
+    kinds::cbor::encode(
+        &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}}),
+        &mut body,
+    );
+    let headers = [("content-type", CBOR), ("accept", CBOR)];
+    let created = server.call(&format!("POST {MAPS}"), &headers, body).await.expect(201);
+    assert_eq!((created.header("content-type"), &read(&created.bytes)["data"]["k"]), (CBOR, &json!("v")));
+    let json = server.get(MAPS).await.expect(200).body;
+    let list = read(&server.read(MAPS, CBOR).await.expect(200).bytes);
+    assert_eq!(list["items"], json["items"]);
+    assert_eq!(list["metadata"], json["metadata"]);
+    let missing = server.read(&format!("{MAPS}/none"), CBOR).await.expect(404);
+    assert_eq!(read(&missing.bytes)["reason"], "NotFound");
+    let broken = server.call(&format!("POST {MAPS}"), &[("content-type", CBOR)], "\u{1}\u{1}").await.expect(400);
+    assert!(broken.at("/message").contains("cbor: 1 bytes of extraneous data"), "{}", broken.text);
+    let mut events = server.watch_as(&format!("{MAPS}?watch=1"), &[("accept", CBOR)]).await;
+    let mut expected = kinds::cbor::SELF_DESCRIBED.to_vec();
+    expected.extend_from_slice(b"\xa2\x44type\x45ADDED\x46object\xd9\xd9\xf7\xa4");
+    assert_eq!(events.take(expected.len()).await, expected);
+}
