@@ -14,8 +14,10 @@ use crate::{
 };
 
 mod applied;
+mod patched;
 
 pub(crate) use applied::Applied;
+pub(crate) use patched::Blame;
 
 #[derive(Debug)]
 pub(crate) struct Parsed {
@@ -186,25 +188,6 @@ fn strictness(kind: &Kind, value: &mut Value, duplicates: &[String]) -> Vec<Stri
     unknown.chain(duplicates.iter().map(|path| format!("duplicate field \"{path}\""))).collect()
 }
 
-/// The same for an object that came out of a patch, where upstream blames the patch.
-pub(crate) fn patched(call: &Call, kind: &Kind, value: &mut Value, duplicates: &[String]) -> Result<(), ApiError> {
-    let refuse = |why: String| {
-        let given = String::from_utf8_lossy(&call.body).into_owned();
-        let fault = kinds::FieldError {
-            path: "patch".to_owned(),
-            kind: kinds::Cause::Invalid,
-            detail: why,
-            value: Some(Value::String(given)),
-        };
-        Err(ApiError::invalid_kind("", "", "", &[fault]))
-    };
-    if let Err(error) = kinds::coerce(kind, value) {
-        return refuse(error.to_string());
-    }
-    let faults = strictness(kind, value, duplicates);
-    complain(call, faults).or_else(refuse)
-}
-
 /// Ignores, warns of or refuses what strict decoding found, as the client asked.
 fn complain(call: &Call, faults: Vec<String>) -> Result<(), String> {
     match call.options.field_validation {
@@ -217,7 +200,7 @@ fn complain(call: &Call, faults: Vec<String>) -> Result<(), String> {
     }
 }
 
-fn json_type(value: &Value) -> &'static str {
+pub(crate) fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

@@ -77,3 +77,73 @@ fn the_cost_of_a_pod_is_printed() {
         steps.iter().sum::<f64>()
     );
 }
+
+#[test]
+fn the_cost_of_ownership_is_printed() {
+    use crate::managed::{Application, Scope, apply, detach, update};
+    let now = "2026-01-02T03:04:05Z";
+    let container = json!({
+        "name": "web", "image": "nginx:1", "ports": [{"containerPort": 80}], "env": [{"name": "A", "value": "1"}],
+        "resources": {"limits": {"memory": "64Mi"}, "requests": {"cpu": "50m"}},
+        "readinessProbe": {"httpGet": {"path": "/", "port": 80}}, "volumeMounts": [{"name": "a", "mountPath": "/a"}],
+    });
+    let template = json!({
+        "metadata": {"labels": {"app": "web", "tier": "front"}},
+        "spec": {"containers": [container], "volumes": [{"name": "a", "configMap": {"name": "a"}}]},
+    });
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template},
+    });
+    let mut pod =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "web-", "labels": {"app": "web"}}});
+    pod["spec"] = deployment["spec"]["template"]["spec"].clone();
+    let catalog = Catalog::builtin();
+    let kind = catalog.by_api_version("v1", "Pod").unwrap();
+    default(kind, &mut pod);
+    let created = median(1000, || {
+        let mut new = pod.clone();
+        let clock = std::time::Instant::now();
+        let given = detach(&mut new);
+        update(&Scope::new(catalog, kind, "v1", ""), &json!(null), &mut new, given, "kubectl", now);
+        clock.elapsed()
+    });
+    let kind = catalog.by_api_version("apps/v1", "Deployment").unwrap();
+    let scope = Scope::new(catalog, kind, "apps/v1", "");
+    let application = Application { config: &deployment, manager: "app", force: false, now };
+    let mut live = apply(&scope, &json!({"apiVersion": "apps/v1", "kind": "Deployment"}), &application).unwrap();
+    default(kind, &mut live);
+    live["metadata"]["uid"] = json!("1");
+    let mut status = live.clone();
+    status["status"] = json!({"replicas": 3, "conditions": [{"type": "Available", "status": "True"}]});
+    let given = detach(&mut status);
+    let part = Scope::new(catalog, kind, "apps/v1", "status");
+    update(&part, &live, &mut status, given, "kube-controller-manager", now);
+    let live = status;
+    let again = median(1000, || {
+        let clock = std::time::Instant::now();
+        let new = apply(&scope, &live, &application).unwrap();
+        let taken = clock.elapsed();
+        assert_eq!(new, live);
+        taken
+    });
+    let changed = median(1000, || {
+        let mut new = live.clone();
+        new["status"]["replicas"] = json!(4);
+        let clock = std::time::Instant::now();
+        let given = detach(&mut new);
+        update(&part, &live, &mut new, given, "kube-controller-manager", now);
+        clock.elapsed()
+    });
+    println!(
+        "owners of a created pod {created:.1}, of a status written {changed:.1}, an apply of what is there {again:.1} us"
+    );
+}
+
+/// In microseconds.
+fn median(rounds: usize, mut round: impl FnMut() -> std::time::Duration) -> f64 {
+    let mut times: Vec<f64> = (0..rounds).map(|_| round().as_secs_f64() * 1e6).collect();
+    times.sort_by(f64::total_cmp);
+    times[rounds / 2]
+}

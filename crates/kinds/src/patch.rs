@@ -33,18 +33,19 @@ pub enum PatchError {
     /// The patch asks for more operations, or more copying, than is allowed.
     #[error("{0}")]
     TooLarge(String),
+    /// The patch does not fit the schema; upstream takes that for a fault of its own.
+    #[error("{0}")]
+    Misfit(String),
 }
 
 impl PatchError {
     /// The HTTP status of this refusal.
-    ///
-    /// Upstream answers 500 for a strategic merge patch with a missing merge key or an unknown directive; that is the
-    /// client's fault, so it is 400 here. The message is the same.
     pub fn code(&self) -> u16 {
         match self {
             PatchError::Malformed(_) => 400,
             PatchError::Unprocessable(_) => 422,
             PatchError::TooLarge(_) => 413,
+            PatchError::Misfit(_) => 500,
         }
     }
 }
@@ -77,6 +78,11 @@ fn merge_into(target: &mut Value, patch: &Value) {
             merge_into(fields.entry(name.as_str()).or_insert(Value::Null), change);
         }
     }
+}
+
+/// A document as upstream's messages show it: `map[spec:map[replicas:3]]`.
+pub fn printed(document: &Value) -> String {
+    golang::value(document)
 }
 
 /// Applies a strategic merge patch to an object of type `ty`: lists merge by key where the schema says so.

@@ -53,7 +53,13 @@ pub(crate) async fn scale(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<
             let patch = Patch::read(call, patch::accepted(kind))?;
             let schema = kinds::schema::find("api.autoscaling.v1.Scale")
                 .ok_or_else(|| ApiError::internal("the schema knows no Scale"))?;
-            change(core, call, kind, |scale| Ok(owned(call, scale, patch.apply_typed(schema, scale)?))).await?
+            change(core, call, kind, |scale| {
+                let mut wanted = patch.apply(schema, scale)?;
+                patch.blame(&wanted).check_type(call, schema, &mut wanted)?;
+                update::check_name(call, &wanted)?;
+                Ok(owned(call, scale, wanted))
+            })
+            .await?
         }
         _ => return Err(ApiError::wrong_method()),
     };

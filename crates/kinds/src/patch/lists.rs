@@ -7,7 +7,7 @@
 use super::PatchError;
 use super::golang;
 use super::meta::Field;
-use super::strategic::{DIRECTIVE, bad_type, malformed, merge_maps, unknown_directive, without_directives};
+use super::strategic::{DIRECTIVE, bad_type, merge_maps, misfit, unknown_directive, without_directives};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ fn identity<'i>(item: &'i Value, key: Option<&str>) -> Result<&'i Value, PatchEr
 }
 
 fn no_merge_key(fields: &Map<String, Value>, key: &str) -> PatchError {
-    malformed(format!("map: {} does not contain declared merge key: {key}", golang::map(fields)))
+    misfit(format!("map: {} does not contain declared merge key: {key}", golang::map(fields)))
 }
 
 /// Where each identity first occurs in `items`. Items without identity are skipped.
@@ -48,7 +48,7 @@ fn element(original: &[Value], patch: &[Value]) -> Result<Option<Element>, Patch
         return Err(PatchError::Unprocessable("lists of lists are not supported".to_owned()));
     }
     if first.is_null() || items.any(|item| golang::type_name(item) != name) {
-        return Err(malformed(format!(
+        return Err(misfit(format!(
             "list element types are not identical: [{} {}]",
             golang::list(original),
             golang::list(patch)
@@ -77,7 +77,7 @@ pub(super) fn merge(
         }
         Some(Element::Map) => {
             let Some(key) = field.key else {
-                return Err(malformed(format!("cannot merge lists without merge key for {}", field.node.go_kind())));
+                return Err(misfit(format!("cannot merge lists without merge key for {}", field.node.go_kind())));
             };
             let (original, patch) = special_elements(original, patch, key)?;
             let merged = merge_by_key(original.clone(), patch.clone(), key, field)?;
@@ -126,7 +126,7 @@ pub(super) fn check_order(patch: &[Value], wanted: &[Value], key: Option<&str>) 
             }
         }
         if !found {
-            return Err(malformed(format!(
+            return Err(misfit(format!(
                 "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
                 golang::list(patch),
                 golang::list(wanted)
@@ -154,7 +154,7 @@ fn special_elements(
             }
             Some(Value::String(directive)) if directive == "replace" => replaces = true,
             Some(Value::String(directive)) if directive == "merge" => {
-                return Err(malformed("merging lists cannot yet be specified in the patch"));
+                return Err(misfit("merging lists cannot yet be specified in the patch"));
             }
             Some(other) => return Err(unknown_directive(other, fields)),
         }

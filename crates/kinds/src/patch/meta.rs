@@ -4,7 +4,7 @@
 //! through and are reported by pruning, which knows how strict the client wants it.
 
 use super::PatchError;
-use super::strategic::malformed;
+use super::strategic::misfit;
 use crate::schema::{self, Type, TypeId};
 
 /// A type, seen as the place where a patch is applied.
@@ -50,7 +50,7 @@ impl Node {
         let definition = match schema.definition(self.0) {
             Some(definition) if self.go_kind() == "struct" => definition,
             _ => {
-                return Err(malformed(format!(
+                return Err(misfit(format!(
                     "merging an object in json but data type is not struct, instead is: {}",
                     self.go_kind()
                 )));
@@ -58,9 +58,7 @@ impl Node {
         };
         let Some(field) = definition.field(name) else {
             let type_name = definition.name.rsplit('.').next().unwrap_or_default();
-            return Err(malformed(format!(
-                "unable to find api field in struct {type_name} for the json field {name:?}"
-            )));
+            return Err(misfit(format!("unable to find api field in struct {type_name} for the json field {name:?}")));
         };
         Ok(Field {
             node: Node(field.ty),
@@ -75,10 +73,10 @@ impl Node {
         let field = self.field(name)?;
         match schema::schema().ty(field.node.0) {
             Type::List(item) if matches!(schema::schema().ty(item), Type::List(_)) => {
-                Err(malformed("unexpected slice of slice"))
+                Err(misfit("unexpected slice of slice"))
             }
             Type::List(item) => Ok(Field { node: Node(item), ..field }),
-            _ => Err(malformed(format!("expected slice or array type, but got: {}", self.go_kind()))),
+            _ => Err(misfit(format!("expected slice or array type, but got: {}", self.go_kind()))),
         }
     }
 }

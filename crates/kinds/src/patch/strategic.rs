@@ -28,9 +28,14 @@ pub(super) fn malformed(text: impl Into<String>) -> PatchError {
     PatchError::Malformed(text.into())
 }
 
+/// Upstream tells these as plain errors, so they are answered as its own faults.
+pub(super) fn misfit(text: impl Into<String>) -> PatchError {
+    PatchError::Misfit(text.into())
+}
+
 /// The error for a value of the wrong JSON type.
 pub(super) fn bad_type(expected: &str, actual: &Value) -> PatchError {
-    malformed(format!("expected a {expected}, but received a {}", golang::type_name(actual)))
+    misfit(format!("expected a {expected}, but received a {}", golang::type_name(actual)))
 }
 
 pub(super) fn apply(ty: TypeId, original: &Value, patch: &Value) -> Result<Value, PatchError> {
@@ -104,7 +109,7 @@ fn merge_field(
 }
 
 pub(super) fn unknown_directive(directive: &Value, map: &Fields) -> PatchError {
-    malformed(format!("unknown patch type: {} in map: {}", golang::value(directive), golang::map(map)))
+    misfit(format!("unknown patch type: {} in map: {}", golang::value(directive), golang::map(map)))
 }
 
 /// The field that a directive key such as `$setElementOrder/containers` talks about.

@@ -261,7 +261,7 @@ fn a_patch_out_of_its_own_order_is_refused() {
         json!({"containers": [{"name": "a"}]}),
         json!({"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}], "containers": [{"name": "b"}, {"name": "a"}]}),
         expect![[r"
-            400: The order in patch list:
+            500: The order in patch list:
             [map[name:b] map[name:a]]
              doesn't match $setElementOrder list:
             [map[name:a] map[name:b]]
@@ -293,7 +293,7 @@ fn lists_of_scalars_merge_as_sets() {
     check_finalizers(
         json!(["a"]),
         json!({"finalizers": [1]}),
-        expect!["400: list element types are not identical: [[a] [1]]"],
+        expect!["500: list element types are not identical: [[a] [1]]"],
     );
 }
 
@@ -312,22 +312,22 @@ fn bad_patches_are_refused_in_upstreams_words() {
     check_spec(
         live(),
         json!({"containers": [{"image": "x"}]}),
-        expect!["400: map: map[image:x] does not contain declared merge key: name"],
+        expect!["500: map: map[image:x] does not contain declared merge key: name"],
     );
     check_spec(
         live(),
         json!({"containers": [{"$patch": "eat", "name": "a"}]}),
-        expect!["400: unknown patch type: eat in map: map[$patch:eat name:a]"],
+        expect!["500: unknown patch type: eat in map: map[$patch:eat name:a]"],
     );
     check_spec(
         live(),
         json!({"containers": [{"$patch": "merge", "name": "a"}]}),
-        expect!["400: merging lists cannot yet be specified in the patch"],
+        expect!["500: merging lists cannot yet be specified in the patch"],
     );
     check_spec(
         live(),
         json!({"$setElementOrder/containers": "a"}),
-        expect!["400: expected a []interface {}, but received a string"],
+        expect!["500: expected a []interface {}, but received a string"],
     );
     check_spec(
         live(),
@@ -337,12 +337,12 @@ fn bad_patches_are_refused_in_upstreams_words() {
     check_spec(
         json!({"nope": {"a": 1}}),
         json!({"nope": {"a": 2}}),
-        expect![[r#"400: unable to find api field in struct PodSpec for the json field "nope""#]],
+        expect![[r#"500: unable to find api field in struct PodSpec for the json field "nope""#]],
     );
     check_spec(
         json!({"nodeSelector": {"a": {"b": 1}}}),
         json!({"nodeSelector": {"a": {"b": 2}}}),
-        expect!["400: merging an object in json but data type is not struct, instead is: map"],
+        expect!["500: merging an object in json but data type is not struct, instead is: map"],
     );
     let error = strategic(pod(), &json!({}), &json!([])).unwrap_err();
     expect!["invalid JSON document"].assert_eq(&error.to_string());
