@@ -39,7 +39,7 @@ pub(crate) async fn run(place: &Place, format: &str) -> anyhow::Result<ExitCode>
 }
 
 async fn look(place: &Place) -> anyhow::Result<Value> {
-    let client = cli::client(&place.kubeconfig()).await?;
+    let client = cli::client(&place.kubeconfig(), "knarr").await?;
     let looked = tokio::time::timeout(PATIENCE, gather(client)).await;
     looked.with_context(|| format!("the API did not answer within {} s", PATIENCE.as_secs()))?
 }

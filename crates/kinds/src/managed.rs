@@ -41,6 +41,8 @@ use crate::catalog::{Catalog, Kind};
 use crate::json::text;
 
 const FIELD: &str = "managedFields";
+/// A client that sends more entries than this is not followed; no object comes near.
+const MOST_ENTRIES: usize = 1000;
 
 /// What is written: a kind in a version, or a part of it.
 pub struct Scope<'a> {
@@ -187,8 +189,10 @@ pub fn update(scope: &Scope<'_>, live: &Value, new: &mut Value, given: Given, ma
     if whole && entries::is_reset(&given) {
         return;
     }
-    let given =
-        if whole && Managers::decode(&given).is_ok_and(|managers| !managers.is_empty()) { given } else { Value::Null };
+    let usable = whole
+        && given.as_array().is_some_and(|entries| entries.len() <= MOST_ENTRIES)
+        && Managers::decode(&given).is_ok_and(|managers| !managers.is_empty());
+    let given = if usable { given } else { Value::Null };
     let source = if given.is_null() { held(live) } else { &given };
     let mut managers = Managers::decode(source).unwrap_or_default();
     // an object that nobody has managed since it was made stays so

@@ -23,7 +23,7 @@ pub(super) fn decode(fields: &Value) -> Result<Set<'_>, Malformed> {
 
 /// The set below an object, and whether the object itself is a member.
 fn read(members: &Map<String, Value>) -> Result<(Set<'_>, bool), Malformed> {
-    let mut set = Set::default();
+    let mut nodes = Vec::with_capacity(members.len());
     let mut member = false;
     for (name, value) in members {
         if name == SELF {
@@ -36,8 +36,9 @@ fn read(members: &Map<String, Value>) -> Result<(Set<'_>, bool), Malformed> {
             Value::Null => (Set::default(), true),
             _ => return Err(Malformed("ReadMapCB: expect { or n".to_owned())),
         };
-        set.push(Node { element, member: marked, below });
+        nodes.push(Node { element, member: marked, below });
     }
+    let set = Set::sorted(nodes);
     member |= set.is_empty();
     Ok((set, member))
 }

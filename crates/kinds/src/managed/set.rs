@@ -61,6 +61,14 @@ impl<'a> Set<'a> {
         }
     }
 
+    /// Nodes in any order, as a client may write them; those of one element are joined.
+    pub(super) fn sorted(mut nodes: Vec<Node<'a>>) -> Self {
+        nodes.sort_by(|a, b| a.element.cmp(&b.element));
+        let mut set = Self { nodes: Vec::with_capacity(nodes.len()) };
+        nodes.into_iter().for_each(|node| set.push(node));
+        set
+    }
+
     /// Adds a node; a walk in the order of elements only appends. Nodes that hold nothing are left out.
     pub(super) fn push(&mut self, node: Node<'a>) {
         if node.is_void() {

@@ -133,32 +133,44 @@ fn validate_members(shape: Shape<'_>, members: &Map<String, Value>, duplicates: 
 
 fn validate_items(list: &List<'_>, items: &[Value], duplicates: bool) -> Faults {
     let mut faults = Faults::default();
-    let mut seen: Vec<Element<'_>> = Vec::new();
+    let mut places = Vec::with_capacity(items.len());
+    let mut unnamed = None;
     for (index, item) in items.iter().enumerate() {
-        let place = if list.is_atomic() {
-            Element::Index(i64::try_from(index).unwrap_or(i64::MAX))
-        } else {
-            match item_element(list, item) {
-                Ok(element) => element,
-                Err(why) => {
-                    faults.absorb(Faults::one(format!("element {index}: {why}")));
-                    return faults;
-                }
+        if list.is_atomic() {
+            places.push(Element::Index(i64::try_from(index).unwrap_or(i64::MAX)));
+            continue;
+        }
+        match item_element(list, item) {
+            Ok(element) => places.push(element),
+            Err(why) => {
+                // the rest cannot be named either without looking further, as upstream stops here
+                unnamed = Some(Faults::one(format!("element {index}: {why}")));
+                break;
             }
-        };
-        let inner = validate(list.item, item, duplicates);
-        let known = if list.is_atomic() { None } else { Some(seen.binary_search(&place)) };
-        if matches!(known, Some(Ok(_))) && !duplicates {
-            faults.absorb(Faults::one(format!("duplicate entries for key {place}")));
-        }
-        if !inner.is_empty() {
-            faults.absorb_below(&place, inner);
-        }
-        if let Some(Err(at)) = known {
-            seen.insert(at, place);
         }
     }
+    let repeated = if duplicates || list.is_atomic() { Vec::new() } else { repeated(&places) };
+    for ((index, item), place) in items.iter().enumerate().zip(&places) {
+        if repeated.binary_search(&index).is_ok() {
+            faults.absorb(Faults::one(format!("duplicate entries for key {place}")));
+        }
+        let inner = validate(list.item, item, duplicates);
+        if !inner.is_empty() {
+            faults.absorb_below(place, inner);
+        }
+    }
+    faults.absorb(unnamed.unwrap_or_default());
     faults
+}
+
+/// The places of elements that stand further in front already, sorted.
+fn repeated(elements: &[Element<'_>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..elements.len()).collect();
+    order.sort_by(|a, b| elements[*a].cmp(&elements[*b]));
+    let again = order.windows(2).filter(|pair| elements[pair[0]] == elements[pair[1]]).map(|pair| pair[1]);
+    let mut again: Vec<usize> = again.collect();
+    again.sort_unstable();
+    again
 }
 
 fn scalar_fault(scalar: Scalar, value: &Value) -> Option<String> {

@@ -2,6 +2,7 @@
 //!
 //! Parts run at once, as several people at one cluster would; the one that empties the node comes last.
 
+mod applying;
 mod changing;
 mod ending;
 mod inside;
@@ -27,6 +28,7 @@ fn kubectl_does_its_daily_work() -> anyhow::Result<()> {
             ("get and its outputs", reading::reading),
             ("get -w", reading::watching),
             ("apply, diff, edit, patch, label, annotate", changing::changing),
+            ("apply --server-side and its relatives", applying::applying),
             ("rollout, scale, set image", changing::rolling),
             ("logs, exec, cp", inside::inside),
             ("delete", ending::deleting),
