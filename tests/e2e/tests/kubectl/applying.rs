@@ -20,7 +20,7 @@ pub(super) fn applying(cluster: &Cluster) -> anyhow::Result<()> {
     };
     let field = |path: &str| kubectl(&["get", "deployment", "web", "-o", &format!("jsonpath={path}")]);
 
-    let web = deployment(SPACE, "web", 0).replace("labels: {app: web}}", "labels: {app: web, tier: front}}");
+    let web = deployment(SPACE, "web", 0).replacen("labels: {app: web}", "labels: {app: web, tier: front}", 1);
     let made = apply(&["--server-side"], &web)?;
     ensure!(made.contains("deployment.apps/web serverside-applied"), "{made}");
     let version = field("{.metadata.resourceVersion}")?;
