@@ -137,7 +137,16 @@ impl fmt::Display for Scalar<'_> {
             Self::Float(float) => float.fmt(f),
             Self::Text(text) => f.write_str(&quote(text)),
             Self::Bool(flag) => flag.fmt(f),
-            Self::Other(value) => write!(f, "{value}"),
+            Self::Other(value) => match &**value {
+                Value::Array(items) => {
+                    let items: Vec<String> = items.iter().map(|item| Scalar::of(item).to_string()).collect();
+                    write!(f, "[{}]", items.join(","))
+                }
+                Value::Object(members) => {
+                    members.iter().try_for_each(|(name, value)| write!(f, "{name}={}", Scalar::of(value)))
+                }
+                other => write!(f, "{other}"),
+            },
         }
     }
 }

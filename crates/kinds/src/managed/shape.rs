@@ -165,10 +165,15 @@ fn zeros() -> &'static Zeros {
 impl<'a> Place<'a> {
     fn form(self, value: Option<&Value>) -> Form<'a> {
         let schema = schema::schema();
-        let field_atomic = self.field.is_some_and(|field| field.map_type == MapType::Atomic);
+        // what the field says counts more than what its type says
+        let atomic = |of_type: bool| match self.field.map(|field| field.map_type) {
+            Some(MapType::Atomic) => true,
+            Some(MapType::Granular) => false,
+            Some(MapType::Undeclared) | None => of_type,
+        };
         match schema.ty(self.ty) {
-            Type::Object => Form::Map { atomic: field_atomic || schema.object(self.ty).atomic },
-            Type::Map(_) | Type::Raw | Type::FieldsV1 => Form::Map { atomic: field_atomic },
+            Type::Object => Form::Map { atomic: atomic(schema.object(self.ty).atomic) },
+            Type::Map(_) | Type::FieldsV1 => Form::Map { atomic: atomic(false) },
             Type::List(item) => {
                 let item = Shape::Builtin(Place { ty: item, field: None });
                 Form::List(List { relation: self.field.map_or(Relation::Atomic, relation), item })
@@ -177,7 +182,7 @@ impl<'a> Place<'a> {
             Type::Integer32 | Type::Integer64 | Type::Number => Form::Scalar(Scalar::Number),
             Type::Boolean => Form::Scalar(Scalar::Boolean),
             Type::Time | Type::MicroTime | Type::Quantity | Type::IntOrString => Form::Scalar(Scalar::Any),
-            Type::Json => Shape::Opaque.form(value),
+            Type::Json | Type::Raw => Shape::Opaque.form(value),
         }
     }
 
@@ -189,8 +194,8 @@ impl<'a> Place<'a> {
                 Some((Shape::Builtin(Place { ty: field.ty, field: Some(field) }), true))
             }
             Type::Map(item) => Some((Shape::Builtin(Place { ty: item, field: None }), false)),
-            Type::Raw | Type::FieldsV1 => Some((Shape::Deduced, false)),
-            Type::Json => Some((Shape::Opaque, false)),
+            Type::FieldsV1 => Some((Shape::Deduced, false)),
+            Type::Json | Type::Raw => Some((Shape::Opaque, false)),
             _ => None,
         }
     }

@@ -69,7 +69,8 @@ fn migrating(cluster: &Cluster) -> anyhow::Result<()> {
     ensure!(owners()? == "kubectl-client-side-apply", "{}", owners()?);
     apply(&["--server-side"], &map("a: '2'"))?;
     ensure!(data()? == r#"{"a":"2"}"#, "what client-side apply owned is kubectl's to remove: {}", data()?);
-    ensure!(owners()? == "kubectl", "{}", owners()?);
+    // the annotation has a manager of its own by now
+    ensure!(owners()? == "kubectl-last-applied kubectl", "{}", owners()?);
     let seen = kubectl(&["apply", "view-last-applied", "configmap", "moved", "-o", "json"])?;
     ensure!(seen.contains(r#""a": "2""#), "the annotation follows: {seen}");
     apply(&[], &map("a: '3', c: '1'"))?;
