@@ -325,6 +325,95 @@ async fn every_served_kind_can_be_applied() {
     assert!(failures.is_empty(), "{} kinds cannot be applied:\n{}", failures.len(), failures.join("\n"));
 }
 
+/// Dialect, query, patch, and the code and message of its refusal.
+const REFUSALS: [(&str, &str, &str, u16, &str); 13] = [
+    (
+        "json-patch+json",
+        "",
+        "{}",
+        400,
+        "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+    ),
+    (
+        "json-patch+json",
+        "",
+        "[1]",
+        400,
+        "error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp",
+    ),
+    (
+        "json-patch+json",
+        "?fieldValidation=Ignore",
+        "{}",
+        400,
+        "json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+    ),
+    ("json-patch+json", "", "[{", 400, "error decoding patch: unexpected end of JSON input"),
+    (
+        "merge-patch+json",
+        "",
+        "[]",
+        400,
+        "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+    ),
+    (
+        "strategic-merge-patch+json",
+        "",
+        "[]",
+        400,
+        "json: cannot unmarshal array into Go value of type map[string]interface {}",
+    ),
+    (
+        "strategic-merge-patch+json",
+        "",
+        r#"{"spec":{"template":{"spec":{"containers":[{"image":"x"}]}}}}"#,
+        500,
+        "map: map[image:x] does not contain declared merge key: name",
+    ),
+    (
+        "strategic-merge-patch+json",
+        "",
+        r#"{"spec":{"$patch":"eat"}}"#,
+        500,
+        "unknown patch type: eat in map: map[$patch:eat]",
+    ),
+    (
+        "strategic-merge-patch+json",
+        "",
+        r#"{"spec":{"strategy":{"$retainKeys":["type"],"rollingUpdate":{"maxSurge":1}}}}"#,
+        400,
+        "invalid patch format of retainKeys",
+    ),
+    (
+        "strategic-merge-patch+json",
+        "",
+        r#"{"spec":{"replicas":"x"}}"#,
+        422,
+        " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:x]]\": unrecognized type: int32",
+    ),
+    (
+        "strategic-merge-patch+json",
+        "?fieldValidation=Strict",
+        r#"{"spec":{"foo":1}}"#,
+        422,
+        " \"\" is invalid: patch: Invalid value: \"map[spec:map[foo:1]]\": strict decoding error: unknown field \"spec.foo\"",
+    ),
+    (
+        "json-patch+json",
+        "",
+        r#"[{"op":"test","path":"/spec/replicas","value":7}]"#,
+        422,
+        "the server rejected our request due to an error in our request",
+    ),
+    (
+        "yaml",
+        "",
+        "{}",
+        415,
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
+    ),
+];
+
 #[tokio::test]
 async fn patches_are_refused_in_upstreams_words() {
     let server = server().await;
@@ -335,93 +424,7 @@ async fn patches_are_refused_in_upstreams_words() {
         let headers = [("content-type", content_type.as_str())];
         server.call(&format!("PATCH {WEB}{query}"), &headers, patch.to_owned()).await.expect(code)
     };
-    for (dialect, query, patch, code, message) in [
-        (
-            "json-patch+json",
-            "",
-            "{}",
-            400,
-            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
-        ),
-        (
-            "json-patch+json",
-            "",
-            "[1]",
-            400,
-            "error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp",
-        ),
-        (
-            "json-patch+json",
-            "?fieldValidation=Ignore",
-            "{}",
-            400,
-            "json: cannot unmarshal object into Go value of type jsonpatch.Patch",
-        ),
-        ("json-patch+json", "", "[{", 400, "error decoding patch: unexpected end of JSON input"),
-        (
-            "merge-patch+json",
-            "",
-            "[]",
-            400,
-            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
-        ),
-        (
-            "strategic-merge-patch+json",
-            "",
-            "[]",
-            400,
-            "json: cannot unmarshal array into Go value of type map[string]interface {}",
-        ),
-        (
-            "strategic-merge-patch+json",
-            "",
-            r#"{"spec":{"template":{"spec":{"containers":[{"image":"x"}]}}}}"#,
-            500,
-            "map: map[image:x] does not contain declared merge key: name",
-        ),
-        (
-            "strategic-merge-patch+json",
-            "",
-            r#"{"spec":{"$patch":"eat"}}"#,
-            500,
-            "unknown patch type: eat in map: map[$patch:eat]",
-        ),
-        (
-            "strategic-merge-patch+json",
-            "",
-            r#"{"spec":{"strategy":{"$retainKeys":["type"],"rollingUpdate":{"maxSurge":1}}}}"#,
-            400,
-            "invalid patch format of retainKeys",
-        ),
-        (
-            "strategic-merge-patch+json",
-            "",
-            r#"{"spec":{"replicas":"x"}}"#,
-            422,
-            " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:x]]\": unrecognized type: int32",
-        ),
-        (
-            "strategic-merge-patch+json",
-            "?fieldValidation=Strict",
-            r#"{"spec":{"foo":1}}"#,
-            422,
-            " \"\" is invalid: patch: Invalid value: \"map[spec:map[foo:1]]\": strict decoding error: unknown field \"spec.foo\"",
-        ),
-        (
-            "json-patch+json",
-            "",
-            r#"[{"op":"test","path":"/spec/replicas","value":7}]"#,
-            422,
-            "the server rejected our request due to an error in our request",
-        ),
-        (
-            "yaml",
-            "",
-            "{}",
-            415,
-            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
-        ),
-    ] {
+    for (dialect, query, patch, code, message) in REFUSALS {
         let refused = told(dialect, query, patch, code).await;
         assert_eq!(refused.at("/message"), message, "{dialect} {patch}");
         assert!(code != 500 || refused.body.get("reason").is_none(), "{}", refused.text);
