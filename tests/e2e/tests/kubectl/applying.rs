@@ -32,7 +32,7 @@ pub(super) fn applying(cluster: &Cluster) -> anyhow::Result<()> {
     // another manager, another opinion
     let other = web.replace("front", "back");
     let refused = apply(&["--server-side", "--field-manager=other"], &other);
-    let told = format!("{:#}", refused.err().map_or_else(|| anyhow::anyhow!("it was applied"), |error| error));
+    let told = format!("{:#}", refused.err().unwrap_or_else(|| anyhow::anyhow!("it was applied")));
     ensure!(told.contains("conflict with \"kubectl\": .metadata.labels.tier"), "{told}");
     apply(&["--server-side", "--field-manager=other", "--force-conflicts"], &other)?;
     ensure!(field("{.metadata.labels.tier}")? == "back");
