@@ -69,6 +69,10 @@ pub(crate) async fn apply(core: &Core) -> Result<(), Error> {
             }
         }
     }
+    let written: Vec<String> = writes.iter().map(|write| write.key().to_owned()).collect();
+    writes.extend(
+        core.access.services.repairs()?.into_iter().filter(|write| !written.iter().any(|key| key == write.key())),
+    );
     if writes.is_empty() {
         return Ok(());
     }
@@ -95,7 +99,7 @@ fn write(
     existing: Existing,
     check: bool,
     taken: &mut Vec<Number>,
-) -> Result<Option<Write>, Error> {
+) -> Result<Vec<Write>, Error> {
     let (kind_name, name) = (text(&object, "/kind").to_owned(), text(&object, "/metadata/name").to_owned());
     let version = text(&object, "/apiVersion").to_owned();
     let (group, number) = version.split_once('/').unwrap_or(("", &version));
@@ -125,12 +129,18 @@ fn write(
         }
         Some(record) => {
             let held = core.decode(kind, &record);
-            let Some(merged) = merge(&held, &object, existing) else { return Ok(None) };
+            let Some(merged) = merge(&held, &object, existing) else { return Ok(Vec::new()) };
             (merged, Expect::Revision(record.revision))
         }
     };
+    let beside = match expect {
+        Expect::Absent => core.access.services.beside(&key, None, Some(&object)),
+        _ => Vec::new(),
+    };
     let value = encode::stored(&core.to_storage(kind, object));
-    Ok(Some(Write::Put { key, value, expect }))
+    let mut writes = vec![Write::Put { key, value, expect }];
+    writes.extend(beside);
+    Ok(writes)
 }
 
 fn born(kind: &Kind, mut object: Value) -> Value {
@@ -165,7 +175,7 @@ fn objects(config: &Config) -> Vec<(Value, Existing)> {
     objects.extend(policy::objects().into_iter().map(|object| (object, Existing::Reconcile)));
     objects.extend(priority_classes().map(|object| (object, Existing::Keep)));
     objects.push((client_authority(config), Existing::Follow(&["data"])));
-    objects.push((service_range(config), Existing::Keep));
+    objects.push((crate::allocate::default_range(&config.service_cidr), Existing::Keep));
     if let Some(service) = kubernetes_service(config) {
         objects.push((service, Existing::Keep));
     }
@@ -216,23 +226,6 @@ fn client_authority(config: &Config) -> Value {
         "kind": "ConfigMap",
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
         "data": {"client-ca-file": config.client_ca_pem},
-    })
-}
-
-fn service_range(config: &Config) -> Value {
-    let cidrs: Vec<&str> = config.service_cidr.split(',').map(str::trim).collect();
-    json!({
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "ServiceCIDR",
-        "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
-        "spec": {"cidrs": cidrs},
-        "status": {"conditions": [{
-            "type": "Ready",
-            "status": "True",
-            "reason": "",
-            "message": "Kubernetes default Service CIDR is ready",
-            "lastTransitionTime": base::time::rfc3339(base::time::now()),
-        }]},
     })
 }
 
@@ -306,7 +299,7 @@ mod tests {
             let name = text(&object, "/metadata/name").to_owned();
             let kind = text(&object, "/kind").to_owned();
             let written = write(&core, object, Existing::Keep, true, &mut Vec::new());
-            assert!(matches!(written, Ok(Some(_))), "{kind} {name}: {written:?}");
+            assert!(written.as_ref().is_ok_and(|writes| !writes.is_empty()), "{kind} {name}: {written:?}");
         }
     }
 

@@ -92,8 +92,15 @@ struct Take<'a> {
 impl Take<'_> {
     fn address(&mut self, asked: Option<&str>, family: Family, all: &Value) -> Result<String, Refusal> {
         let Some(asked) = asked else {
-            let any = self.services.take_any_address(family, &self.owner);
-            let address = any.map_err(|why| Refusal::Internal(format!("failed to allocate a serviceIP: {why}")))?;
+            let address = self.services.take_any_address(family, &self.owner).map_err(|why| match why {
+                allocate::Error::Full => {
+                    let name = self.owner.rsplit('/').next().unwrap_or_default();
+                    Refusal::Internal(format!("failed to allocate a serviceIP for Service {name:?}: {why}"))
+                }
+                why => {
+                    FieldError::invalid("spec.clusterIPs", all.clone(), format!("failed to allocate IP: {why}")).into()
+                }
+            })?;
             self.taken.push(Number::Address(address));
             return Ok(address.to_string());
         };

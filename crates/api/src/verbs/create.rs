@@ -53,9 +53,9 @@ pub(crate) async fn insert(
     }
     let generate = text(&object, "/metadata/generateName").to_owned();
     let generated = text(&object, "/metadata/name").is_empty() && !generate.is_empty();
-    let tries = if generated { NAMES } else { 1 };
     let mut taken = String::new();
-    for _ in 0..tries {
+    // a name that was given is tried again too: what is written beside the object may have been the conflict
+    for _ in 0..NAMES {
         let mut candidate = object.clone();
         if generated {
             candidate["metadata"]["name"] = Value::String(base::names::generate(&generate));
@@ -63,6 +63,9 @@ pub(crate) async fn insert(
         text(&candidate, "/metadata/name").clone_into(&mut taken);
         if let Some(written) = try_insert(core, call, kind, candidate, manager).await? {
             return Ok(written);
+        }
+        if !generated && core.get(kind, &call.info.namespace, &taken).is_some() {
+            break;
         }
     }
     let mut error = ApiError::already_exists(kind, &taken);
@@ -120,8 +123,11 @@ async fn try_insert(
         let object = attempt.object().clone();
         return Ok(Some(Written::Dry(object)));
     }
+    let beside = core.access.services.beside(&key, None, Some(attempt.object()));
     let value = core.stored(kind, attempt.object().clone()).await?;
-    match core.store.commit(vec![Write::Put { key, value, expect: Expect::Absent }]).await {
+    let mut writes = vec![Write::Put { key, value, expect: Expect::Absent }];
+    writes.extend(beside);
+    match core.store.commit(writes).await {
         Ok(records) => {
             attempt.settle(true);
             let record = write::only(records)?;

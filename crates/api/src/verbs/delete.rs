@@ -151,7 +151,11 @@ async fn try_remove(
     let (key, expect) = (target.key(), Expect::Revision(record.revision));
     let value = core.stored(kind, object).await?;
     let write = if gone { Write::Delete { key, expect, last: value } } else { Write::Put { key, value, expect } };
-    match core.store.commit(vec![write]).await {
+    let mut writes = vec![write];
+    if gone {
+        writes.extend(core.access.services.beside(&target.key(), Some(old), None));
+    }
+    match core.store.commit(writes).await {
         Ok(records) => {
             attempt.settle(gone);
             let record = write::only(records)?;

@@ -232,7 +232,10 @@ async fn try_change(
     let key = target.key();
     let gone = delete::is_over(kind, attempt.object());
     let write = if gone { Write::Delete { key, expect, last: value } } else { Write::Put { key, value, expect } };
-    match core.store.commit(vec![write]).await {
+    let mut writes = vec![write];
+    let new = attempt.object.as_ref().filter(|_| !gone);
+    writes.extend(core.access.services.beside(&target.key(), Some(old), new));
+    match core.store.commit(writes).await {
         Ok(records) => {
             if gone {
                 attempt.operation = Operation::Delete;

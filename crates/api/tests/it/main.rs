@@ -11,6 +11,7 @@ mod form;
 mod network;
 mod read;
 mod rows;
+mod services;
 mod support;
 mod watch;
 mod wire;

@@ -67,7 +67,7 @@ async fn an_address_that_is_asked_for_is_given_once() {
             .write("far", far, None)
             .await
             .unwrap_err()
-            .ends_with("the provided IP (10.99.0.1) is not in the valid range. The range of valid IPs is 10.43.0.0/16")
+            .ends_with("failed to allocate IP 10.99.0.1: the provided network does not match the current range")
     );
     world.delete("dns").await;
     world.write("other", spec, None).await.unwrap();
