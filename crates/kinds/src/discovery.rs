@@ -127,15 +127,15 @@ fn resource_entries(kind: &Kind) -> Vec<Value> {
         "singularName": kind.singular,
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "verbs": kind.verbs,
+        "verbs": verbs(kind),
     });
     for (field, list) in [("shortNames", &kind.short_names), ("categories", &kind.categories)] {
         if !list.is_empty() {
             main[field] = json!(list);
         }
     }
-    if kind.persisted {
-        main["storageVersionHash"] = storage_version_hash(kind).into();
+    if let Some(hash) = storage_version_hash(kind) {
+        main["storageVersionHash"] = hash.into();
     }
     let below = sorted_subresources(kind).into_iter().map(|subresource| {
         let mut entry = body_kind(kind, subresource.gvk.as_ref(), false);
@@ -172,10 +172,18 @@ fn body_kind(kind: &Kind, gvk: Option<&(String, String, String)>, always: bool) 
 }
 
 /// Tells clients when objects need to be rewritten: a digest of the form in which they are stored.
-fn storage_version_hash(kind: &Kind) -> String {
+fn storage_version_hash(kind: &Kind) -> Option<String> {
     let (group, version, _) = &kind.storage;
+    let version = kind.custom.as_ref().map_or(version, |custom| &custom.storage_version);
     let digest = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
-    crate::base64::encode(&digest[..8])
+    kind.persisted.then(|| crate::base64::encode(&digest[..8]))
+}
+
+/// The verbs that clients should use; where a definition ends, nothing can be written any more.
+fn verbs(kind: &Kind) -> Vec<&str> {
+    let ends = kind.custom.as_ref().is_some_and(|custom| custom.terminating);
+    let gone = |verb: &str| ends && matches!(verb, "create" | "update" | "patch");
+    kind.verbs.iter().map(String::as_str).filter(|verb| !gone(verb)).collect()
 }
 
 fn aggregated<'g>(groups: impl Iterator<Item = &'g Group>, served: Served<'_>, form: Form) -> Value {
@@ -205,7 +213,7 @@ fn aggregated_resource(kind: &Kind) -> Value {
         "responseKind": body_kind(kind, None, true),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": kind.singular,
-        "verbs": kind.verbs,
+        "verbs": verbs(kind),
     });
     for (field, list) in [("shortNames", &kind.short_names), ("categories", &kind.categories)] {
         if !list.is_empty() {

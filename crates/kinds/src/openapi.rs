@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha512};
 use std::sync::OnceLock;
 
+mod custom;
 mod gnostic;
 mod parameters;
 mod paths;
@@ -96,7 +97,7 @@ pub fn v3_of(catalog: &Catalog, served: Served<'_>, group: &str, version: &str) 
     let bytes = write::object(|out| {
         out.object("components", |out| {
             out.object("parameters", |out| paths.write_parameters(out));
-            out.object("schemas", |out| write_schemas(out, flavour, &types));
+            out.object("schemas", |out| write_schemas(out, flavour, &types, &kinds));
             out.object("securitySchemes", write_security);
         });
         out.object("info", |out| {
@@ -137,7 +138,7 @@ pub fn v2_of(catalog: &Catalog, served: Served<'_>) -> Document {
     let paths = Paths { schema: schema::schema(), flavour };
     let types = schemas::closure(schema::schema(), paths.roots(kinds.iter().copied()));
     let bytes = write::object(|out| {
-        out.object("definitions", |out| write_schemas(out, flavour, &types));
+        out.object("definitions", |out| write_schemas(out, flavour, &types, &kinds));
         out.object("info", |out| {
             out.text("title", "Kubernetes");
             out.text("version", KUBERNETES);
@@ -154,7 +155,10 @@ pub fn v2_of(catalog: &Catalog, served: Served<'_>) -> Document {
     Document { flavour, bytes, hash: digest(&kinds) }
 }
 
-fn write_schemas(out: &mut Object<'_>, flavour: Flavour, types: &std::collections::BTreeSet<TypeId>) {
+fn write_schemas(out: &mut Object<'_>, flavour: Flavour, types: &std::collections::BTreeSet<TypeId>, kinds: &[&Kind]) {
+    for (name, model) in kinds.iter().flat_map(|kind| custom::models(kind, flavour)) {
+        out.value(&name, &model);
+    }
     let prose = schema::descriptions();
     Schemas { schema: schema::schema(), prose: &prose, flavour }.write_all(out, types);
 }
@@ -194,6 +198,7 @@ fn digest(kinds: &[&Kind]) -> String {
     for kind in kinds {
         hasher.update(format!("\n{kind:?} {:?} {} {:?}", kind.plural, kind.namespaced, kind.verbs));
         hasher.update(format!("{:?}", kind.subresources));
+        hasher.update(kind.custom.as_ref().map_or(0, |custom| custom.id).to_le_bytes());
     }
     hasher.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
 }

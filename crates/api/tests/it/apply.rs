@@ -8,7 +8,7 @@ use crate::support::{MAPS, Reply, Server, config_map, server};
 const WEB: &str = "/apis/apps/v1/namespaces/default/deployments/web";
 
 impl Server {
-    async fn apply(&self, path: &str, manager: &str, config: Value) -> Reply {
+    pub(crate) async fn apply(&self, path: &str, manager: &str, config: Value) -> Reply {
         self.apply_text(&format!("{path}?fieldManager={manager}"), &config.to_string()).await
     }
 

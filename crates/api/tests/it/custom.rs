@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Reply, Server, server};
+use std::sync::Arc;
+
+use crate::support::{Reply, Server, server, server_on};
 
 pub(crate) const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 pub(crate) const TABS: &str = "/apis/stable.example.com/v1/namespaces/default/crontabs";
@@ -433,4 +435,76 @@ async fn definitions_that_are_wrong_are_refused_in_upstreams_words() {
         let reply = server.post(CRDS, definition).await.expect(422);
         assert!(reply.at("/message").contains(expected), "{expected}\n{}", reply.at("/message"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_server_knows_its_kinds_before_it_is_ready() {
+    let store: Arc<dyn store::Store> =
+        Arc::new(store::in_memory(store::Options::new(api::stamp)).expect("a store in memory"));
+    let first = server_on(store.clone()).await;
+    define(&first, crontabs()).await;
+    first.post(TABS, tab("a")).await.expect(201);
+    drop(first);
+    let second = server_on(store).await;
+    let read = second.get(&format!("{TABS}/a")).await.expect(200);
+    assert_eq!(read.at("/spec/image"), "busybox");
+    second.merge(&format!("{TABS}/a"), json!({"spec": {"replicas": 7}})).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_follow_a_changed_schema_without_being_written() {
+    let server = started().await;
+    let mut object = tab("a");
+    object["spec"]["free"] = json!({"x": 1});
+    server.post(TABS, object).await.expect(201);
+    let path = format!("{CRDS}/crontabs.stable.example.com");
+    let mut next = server.get(&path).await.expect(200).body;
+    let properties = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let properties = next.pointer_mut(properties).and_then(Value::as_object_mut).expect("properties");
+    properties.insert("extra".to_owned(), json!({"type": "string", "default": "new"}));
+    properties.remove("free");
+    let mut watch = server.watch(&format!("{TABS}?watch=true")).await;
+    watch.names(1).await;
+    server.put(&path, next).await.expect(200);
+    assert!(watch.next().await.is_none(), "whoever watches is told to look again");
+    crate::support::eventually(async || server.get(&format!("{TABS}/a")).await.at("/spec/extra") == "new").await;
+    let read = server.get(&format!("{TABS}/a")).await;
+    assert!(read.body["spec"].get("free").is_none(), "{}", read.text);
+    let list = server.get(TABS).await;
+    assert_eq!((list.at("/items/0/spec/extra"), list.at("/items/0/metadata/resourceVersion")), ("new", read.version()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_merges_lists_by_the_keys_of_the_schema() {
+    let server = server().await;
+    let mut definition = crontabs();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["jobs"] = json!({
+        "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+        "items": {"type": "object", "required": ["name"], "properties": {
+            "name": {"type": "string"}, "command": {"type": "string"},
+        }},
+    });
+    define(&server, definition).await;
+    let path = format!("{TABS}/a");
+    let mine = |jobs: Value| {
+        let mut object = tab("a");
+        object["spec"]["jobs"] = jobs;
+        object
+    };
+    server.apply(&path, "one", mine(json!([{"name": "x", "command": "1"}]))).await.expect(201);
+    let mut theirs = mine(json!([{"name": "y", "command": "2"}]));
+    theirs["spec"].as_object_mut().expect("a spec").remove("replicas");
+    let both = server.apply(&path, "two", theirs).await.expect(200);
+    assert_eq!(both.body["spec"]["jobs"], json!([{"name": "x", "command": "1"}, {"name": "y", "command": "2"}]));
+    let clash = server.apply(&path, "two", mine(json!([{"name": "x", "command": "3"}]))).await.expect(409);
+    assert!(clash.at("/message").contains(".spec.jobs[name=\"x\"].command"), "{}", clash.text);
+    let gone = server.apply(&path, "one", mine(json!([]))).await.expect(200);
+    assert_eq!(gone.body["spec"]["jobs"], json!([{"name": "y", "command": "2"}]));
+    let unknown = server.apply(&path, "one", {
+        let mut object = tab("a");
+        object["spec"]["nope"] = json!(1);
+        object
+    });
+    let unknown = unknown.await;
+    assert!(unknown.at("/message").contains(".spec.nope: field not declared in schema"), "{}", unknown.text);
 }

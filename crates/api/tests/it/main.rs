@@ -3,6 +3,7 @@
 extern crate knarr_api as api;
 
 mod apply;
+mod conversion;
 mod cost;
 mod custom;
 mod delete;

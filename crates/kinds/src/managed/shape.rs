@@ -10,13 +10,13 @@ use serde_json::{Map, Value};
 use super::element::Element;
 use crate::catalog::Kind;
 use crate::schema::{self, Field, ListType, MapType, Type, TypeId};
+use crate::structural::{self, Additional, Node};
 
 /// A place in a schema.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape<'a> {
     Builtin(Place<'a>),
-    /// An object of which only this much is typed: what is not declared is without a schema.
-    Partly(Place<'a>),
+    Custom(Spot<'a>),
     /// Without a schema: maps are shared by key, lists are atomic.
     Deduced,
     /// Without a schema and inside something atomic: maps are atomic too.
@@ -28,6 +28,15 @@ pub(super) enum Shape<'a> {
 pub(super) struct Place<'a> {
     ty: TypeId,
     field: Option<&'a Field>,
+}
+
+/// A place in the schema of a custom resource.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot<'a> {
+    node: &'a Node,
+    /// The type that says what every object has, for an object and for those embedded in it.
+    meta: TypeId,
+    root: bool,
 }
 
 /// What a scalar must be.
@@ -73,7 +82,7 @@ impl<'a> Shape<'a> {
     /// The root of an object of a kind.
     pub(super) fn of(kind: &'a Kind) -> Self {
         match &kind.custom {
-            Some(_) => Self::Partly(Place { ty: kind.schema, field: None }),
+            Some(custom) => Self::Custom(Spot { node: custom.schema(), meta: kind.schema, root: true }),
             None => Self::builtin(kind.schema),
         }
     }
@@ -85,7 +94,8 @@ impl<'a> Shape<'a> {
     /// What stands here; a place without a schema has the form of its value.
     pub(super) fn form(self, value: Option<&Value>) -> Form<'a> {
         match self {
-            Self::Builtin(place) | Self::Partly(place) => place.form(value),
+            Self::Builtin(place) => place.form(value),
+            Self::Custom(spot) => spot.form(value),
             Self::Deduced | Self::Opaque => {
                 let atomic = matches!(self, Self::Opaque);
                 match value {
@@ -101,7 +111,7 @@ impl<'a> Shape<'a> {
     pub(super) fn child(self, name: &str) -> Option<(Shape<'a>, bool)> {
         match self {
             Self::Builtin(place) => place.child(name),
-            Self::Partly(place) => place.child(name).or(Some((Self::Deduced, false))),
+            Self::Custom(spot) => spot.child(name),
             Self::Deduced => Some((Self::Deduced, false)),
             Self::Opaque => Some((Self::Opaque, false)),
         }
@@ -110,15 +120,16 @@ impl<'a> Shape<'a> {
     /// What Go takes an absent member for: a struct that is no pointer is always there.
     pub(super) fn absent(self, name: &str) -> Option<&'static Value> {
         match self {
-            Self::Builtin(place) | Self::Partly(place) => place.absent(name),
-            Self::Deduced | Self::Opaque => None,
+            Self::Builtin(place) => place.absent(name),
+            Self::Custom(_) | Self::Deduced | Self::Opaque => None,
         }
     }
 
     /// The value of a key field that an item leaves out.
     pub(super) fn key_default(self, name: &str) -> Option<&'a Value> {
         match self {
-            Self::Builtin(place) | Self::Partly(place) => place.key_default(name),
+            Self::Builtin(place) => place.key_default(name),
+            Self::Custom(spot) => spot.node.property(name)?.default.as_deref(),
             Self::Deduced | Self::Opaque => None,
         }
     }
@@ -138,6 +149,52 @@ impl<'a> Shape<'a> {
             (Element::Field(name), Form::Map { .. }) => self.child(name),
             (Element::Key(_) | Element::Value(_) | Element::Index(_), Form::List(list)) => Some((list.item, false)),
             _ => None,
+        }
+    }
+}
+
+impl<'a> Spot<'a> {
+    fn form(self, value: Option<&Value>) -> Form<'a> {
+        let node = self.node;
+        if node.int_or_string {
+            return Form::Scalar(Scalar::Any);
+        }
+        match node.form {
+            // an object, whatever its schema forgets to say
+            structural::Form::Object => Form::Map { atomic: node.map_type == MapType::Atomic },
+            structural::Form::Any if self.root => Form::Map { atomic: false },
+            structural::Form::Any => Shape::Deduced.form(value),
+            structural::Form::String => Form::Scalar(Scalar::Text),
+            structural::Form::Integer | structural::Form::Number => Form::Scalar(Scalar::Number),
+            structural::Form::Boolean => Form::Scalar(Scalar::Boolean),
+            structural::Form::Array => {
+                let item = node.items.as_deref().map_or(Shape::Deduced, |item| self.at(item));
+                let relation = match node.list_type {
+                    ListType::Map => Relation::Keys(&node.list_keys),
+                    ListType::Set => Relation::Set,
+                    ListType::Atomic | ListType::Undeclared => Relation::Atomic,
+                };
+                Form::List(List { relation, item })
+            }
+        }
+    }
+
+    fn at(self, node: &'a Node) -> Shape<'a> {
+        Shape::Custom(Spot { node, meta: self.meta, root: false })
+    }
+
+    fn child(self, name: &str) -> Option<(Shape<'a>, bool)> {
+        if (self.root || self.node.embedded) && matches!(name, "apiVersion" | "kind" | "metadata") {
+            return Place { ty: self.meta, field: None }.child(name);
+        }
+        match (self.node.property(name), &self.node.additional) {
+            (Some(property), _) => Some((self.at(property), true)),
+            (None, Additional::Schema(other)) => Some((self.at(other), false)),
+            (None, Additional::Allowed) => Some((Shape::Deduced, false)),
+            (None, Additional::Unsaid | Additional::Refused) => {
+                let open = self.node.preserves || self.node.form == structural::Form::Any;
+                open.then_some((Shape::Deduced, false))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! are left out: a list with `watch` does the same, and they would double the document.
 
 use super::Flavour;
+use super::custom;
 use super::parameters::{self, Parameter};
 use super::schemas::published;
 use super::write::{Array, Object};
@@ -82,9 +83,17 @@ struct Operation<'k> {
     subject: String,
     /// The kind that the operation is about, and the type of its body.
     gvk: (&'k str, &'k str, &'k str),
-    body: Option<TypeId>,
+    body: Option<Body>,
     extra: &'static [Parameter],
     plain_text: bool,
+}
+
+/// The type of a body.
+#[derive(Clone)]
+enum Body {
+    Type(TypeId),
+    /// A custom resource or a list of some, by the name of its model.
+    Custom(String),
 }
 
 pub(super) struct Paths<'s> {
@@ -98,6 +107,11 @@ impl Paths<'_> {
         let mut roots: Vec<TypeId> =
             ["DeleteOptions", "Patch", "Status", "APIResourceList"].iter().filter_map(|name| self.meta(name)).collect();
         for kind in kinds {
+            if kind.custom.is_some() {
+                roots.extend(["ObjectMeta", "ListMeta"].iter().filter_map(|name| self.meta(name)));
+                roots.extend(self.schema.find("api.autoscaling.v1.Scale").filter(|_| kind.has_subresource("scale")));
+                continue;
+            }
             roots.push(kind.schema);
             roots.extend(self.list_type(kind));
             roots.extend(kind.subresources.iter().filter_map(|subresource| self.body_type(kind, subresource)));
@@ -126,7 +140,7 @@ impl Paths<'_> {
             out.object("get", |out| {
                 out.text("description", "get available resources");
                 out.text("operationId", &format!("get{}APIResources", id_prefix(group, version)));
-                self.write_answer(out, self.meta("APIResourceList"), false, false);
+                self.write_answer(out, self.meta("APIResourceList").map(Body::Type).as_ref(), false, false);
                 out.texts("tags", [tag(group, version).as_str()]);
             });
         });
@@ -143,7 +157,12 @@ impl Paths<'_> {
             action,
             subject,
             gvk: (&kind.group, &kind.version, &kind.kind),
-            body: if action == Action::List { self.list_type(kind) } else { Some(kind.schema) },
+            body: match (&kind.custom, action) {
+                (Some(custom), Action::List) => Some(Body::Custom(custom::model_name(kind, &custom.list_kind))),
+                (Some(_), _) => Some(Body::Custom(custom::model_name(kind, &kind.kind))),
+                (None, Action::List) => self.list_type(kind).map(Body::Type),
+                (None, _) => Some(Body::Type(kind.schema)),
+            },
             extra: &[],
             plain_text: false,
         };
@@ -206,7 +225,11 @@ impl Paths<'_> {
                 Action::Connect(method) => format!("{}{subject}", capital(method)),
                 _ => subject.clone(),
             };
-            let body = if streams || log { None } else { self.body_type(kind, subresource) };
+            let body = match (&kind.custom, &subresource.gvk) {
+                (Some(_), None) => Some(Body::Custom(custom::model_name(kind, &kind.kind))),
+                _ if streams || log => None,
+                _ => self.body_type(kind, subresource).map(Body::Type),
+            };
             let extra = if log { parameters::LOG } else { &[] };
             Some(Operation { action, subject, gvk, body, extra, plain_text: streams || log })
         };
@@ -243,12 +266,13 @@ impl Paths<'_> {
         out.text("description", &describe(operation));
         out.text("operationId", &format!("{}{prefix}{}", action.id_verb(), operation.subject));
         let takes = match action {
-            Action::Post | Action::Put => operation.body,
-            Action::Patch => self.meta("Patch"),
-            Action::Delete | Action::DeleteCollection => self.meta("DeleteOptions"),
+            Action::Post | Action::Put => operation.body.clone(),
+            Action::Patch => self.meta("Patch").map(Body::Type),
+            Action::Delete | Action::DeleteCollection => self.meta("DeleteOptions").map(Body::Type),
             _ => None,
         };
         let media: &[&str] = match action {
+            Action::Patch if kind.custom.is_some() => CUSTOM_PATCHES,
             Action::Patch => PATCHES,
             _ => BODIES,
         };
@@ -264,7 +288,7 @@ impl Paths<'_> {
                         _ => self.write_parameter_reference(out, parameter),
                     }
                 }
-                if let (true, Some(body)) = (v2, takes) {
+                if let (true, Some(body)) = (v2, &takes) {
                     out.object(|out| {
                         out.text("in", "body");
                         out.text("name", "body");
@@ -276,7 +300,7 @@ impl Paths<'_> {
                 }
             });
         }
-        match takes {
+        match &takes {
             Some(_) if v2 => out.texts("consumes", media.iter().copied()),
             Some(body) => out.object("requestBody", |out| {
                 out.object("content", |out| {
@@ -291,10 +315,10 @@ impl Paths<'_> {
             None => {}
         }
         let answer = match action {
-            Action::Delete | Action::DeleteCollection => self.meta("Status"),
-            _ => operation.body,
+            Action::Delete | Action::DeleteCollection => self.meta("Status").map(Body::Type),
+            _ => operation.body.clone(),
         };
-        self.write_answer(out, answer, action == Action::List, operation.plain_text);
+        self.write_answer(out, answer.as_ref(), action == Action::List, operation.plain_text);
         out.texts("tags", [tag(&kind.group, &kind.version).as_str()]);
         out.text("x-kubernetes-action", action.name());
         let (group, version, name) = operation.gvk;
@@ -305,7 +329,7 @@ impl Paths<'_> {
         });
     }
 
-    fn write_answer(&self, out: &mut Object<'_>, body: Option<TypeId>, streams: bool, plain_text: bool) {
+    fn write_answer(&self, out: &mut Object<'_>, body: Option<&Body>, streams: bool, plain_text: bool) {
         let media: &[&str] = match (plain_text, streams) {
             (true, _) => &["*/*"],
             (false, true) => LISTS,
@@ -336,9 +360,13 @@ impl Paths<'_> {
         });
     }
 
-    fn write_reference(&self, out: &mut Object<'_>, id: TypeId) {
-        if let Some(definition) = self.schema.definition(id) {
-            out.text("$ref", &format!("{}{}", self.flavour.schema_prefix(), published(definition)));
+    fn write_reference(&self, out: &mut Object<'_>, body: &Body) {
+        let name = match body {
+            Body::Type(id) => self.schema.definition(*id).map(published),
+            Body::Custom(name) => Some(name.clone()),
+        };
+        if let Some(name) = name {
+            out.text("$ref", &format!("{}{name}", self.flavour.schema_prefix()));
         }
     }
 
@@ -384,8 +412,14 @@ const LISTS: &[&str] = &[
     "application/yaml",
 ];
 const BODIES: &[&str] = &["application/json", "application/yaml"];
-const PATCHES: &[&str] =
-    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const PATCHES: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+const CUSTOM_PATCHES: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 
 fn describe(operation: &Operation<'_>) -> String {
     let kind = operation.gvk.2;

@@ -4,7 +4,7 @@
 //! text of the definition. Built by `compile` from a schema that was accepted; anything it does not know is ignored. Why
 //! not the built-in graph: it has ids for types that thousands of fields share, and these trees share nothing.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use regex::Regex;
 use serde_json::Value;
@@ -89,7 +89,7 @@ pub struct Node {
     /// `x-kubernetes-int-or-string`
     pub int_or_string: bool,
     pub list_type: ListType,
-    pub list_keys: Box<[Box<str>]>,
+    pub list_keys: Box<[Arc<str>]>,
     pub map_type: MapType,
     pub default: Option<Box<Value>>,
     /// By name.
@@ -194,7 +194,7 @@ pub(crate) fn compile(schema: &Value) -> Node {
             "map" => ListType::Map,
             _ => ListType::Undeclared,
         },
-        list_keys: texts(schema, "x-kubernetes-list-map-keys"),
+        list_keys: texts(schema, "x-kubernetes-list-map-keys").iter().map(|key| (**key).into()).collect(),
         map_type: match text(schema, "x-kubernetes-map-type") {
             "atomic" => MapType::Atomic,
             "granular" => MapType::Granular,

@@ -17,20 +17,21 @@ use crate::path::Path;
 use crate::schema::ListType;
 
 /// Nodes that may be visited for one object; far beyond any object and schema that are meant.
-const STEPS: u64 = 20_000_000;
+const STEPS: u64 = 5_000_000;
 
 /// Checks a value. `base` is where it stands in its object.
 pub(crate) fn validate(node: &Node, value: &Value, base: &str) -> Vec<FieldError> {
-    run(node, value, None, base)
+    bounded(node, value, None, base, STEPS)
 }
 
 /// Checks a value that replaces another one.
 pub(crate) fn validate_change(node: &Node, value: &Value, old: &Value, base: &str) -> Vec<FieldError> {
-    run(node, value, Some(old), base)
+    bounded(node, value, Some(old), base, STEPS)
 }
 
-fn run(node: &Node, value: &Value, old: Option<&Value>, base: &str) -> Vec<FieldError> {
-    let walk = Walk { left: Cell::new(STEPS) };
+/// As the others, with a bound of the caller's.
+pub(super) fn bounded(node: &Node, value: &Value, old: Option<&Value>, base: &str, steps: u64) -> Vec<FieldError> {
+    let walk = Walk { left: Cell::new(steps) };
     let outcome = walk.value(node, value, old, &Path::Root);
     let mut faults: Vec<FieldError> = outcome.faults.into_iter().map(|fault| fault.at(base)).collect();
     if walk.left.get() == 0 {
