@@ -119,7 +119,7 @@ impl FieldError {
                 Value::Number(number) if number.is_f64() => {
                     text.push_str(&go_number(number.as_f64().unwrap_or_default()));
                 }
-                other => text.push_str(&other.to_string()),
+                other => text.push_str(&go_json(other)),
             }
         }
         if !self.detail.is_empty() {
@@ -148,6 +148,22 @@ pub(crate) fn go_number(number: f64) -> String {
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// JSON as Go writes it: what HTML would take for markup is escaped.
+pub(crate) fn go_json(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => escaped.push_str(&format!("\\u{:04x}", u32::from(character))),
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 /// A text in double quotes with Go's escapes.

@@ -13,6 +13,7 @@ mod node;
 pub(crate) mod pattern;
 mod policy;
 mod row;
+pub(crate) mod rules;
 mod scale;
 mod shape;
 mod table;
@@ -82,6 +83,8 @@ struct Compiled {
     /// Name and path.
     selectable: Vec<(String, Vec<String>)>,
     scale: Option<Scale>,
+    /// Compiled when the first object is validated.
+    rules: OnceLock<Option<Box<rules::Watched>>>,
 }
 
 impl Compiled {
@@ -99,6 +102,7 @@ impl Compiled {
             columns: table::columns(list(version, "additionalPrinterColumns")),
             selectable: selectable.collect(),
             scale: Scale::read(at(below, "scale")),
+            rules: OnceLock::new(),
         }
     }
 }
@@ -165,6 +169,7 @@ impl Custom {
         }
         embedded::validate(self.schema(), value, faults);
         faults.list.extend(lists::check(self.schema(), value));
+        self.check_rules(value, None, faults);
     }
 
     pub(crate) fn validate_update(&self, value: &Value, old: &Value, faults: &mut Faults) {
@@ -174,6 +179,7 @@ impl Custom {
         }
         embedded::validate(self.schema(), value, faults);
         self.check_lists(value, old, faults);
+        self.check_rules(value, Some(old), faults);
     }
 
     /// Only the status is held to its schema.
@@ -189,6 +195,20 @@ impl Custom {
             scale.check(value, false, faults);
         }
         self.check_lists(value, old, faults);
+        self.check_rules(value, Some(old), faults);
+    }
+
+    /// The rules of the definition's author, if what was found so far lets them mean anything.
+    fn check_rules(&self, value: &Value, old: Option<&Value>, faults: &mut Faults) {
+        let compiled = self.compiled();
+        let watched = compiled.rules.get_or_init(|| rules::watch(&compiled.schema, true).map(Box::new));
+        if let Some(watched) = watched {
+            let found = match rules::hindered(&faults.list) {
+                Some(hindered) => vec![hindered],
+                None => rules::check(watched, &compiled.schema, value, old),
+            };
+            faults.list.extend(found);
+        }
     }
 
     /// Duplicates that were there before may stay.

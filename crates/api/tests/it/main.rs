@@ -6,6 +6,7 @@ mod apply;
 mod conversion;
 mod cost;
 mod custom;
+mod custom_rules;
 mod delete;
 mod discovery;
 mod form;

@@ -84,6 +84,40 @@ fn map(node: &Node, items: &[Value], path: &Path<'_>, faults: &mut Vec<FieldErro
     faults.extend(places.into_iter().map(|index| FieldError::duplicate(path.index(index), key(node, &items[index]))));
 }
 
+/// The items of an old list, found by their keys.
+pub(super) struct Before<'v> {
+    by_key: HashMap<String, &'v Value>,
+}
+
+impl<'v> Before<'v> {
+    /// Only items of lists that are maps can be found again.
+    pub(super) fn new(node: &Node, old: Option<&'v Value>) -> Self {
+        let items = old.and_then(Value::as_array).filter(|_| node.list_type == ListType::Map);
+        let mut by_key = HashMap::new();
+        for item in items.into_iter().flatten() {
+            if let Some(key) = full_key(node, item) {
+                by_key.entry(key).or_insert(item);
+            }
+        }
+        Self { by_key }
+    }
+
+    /// The item that an item replaces.
+    pub(super) fn find(&self, node: &Node, item: &Value) -> Option<&'v Value> {
+        if self.by_key.is_empty() {
+            return None;
+        }
+        self.by_key.get(&full_key(node, item)?).copied()
+    }
+}
+
+/// The key of an item that has all its parts.
+fn full_key(node: &Node, item: &Value) -> Option<String> {
+    let scalar =
+        |name: &str| item.get(name).filter(|value| !value.is_array() && !value.is_object() && !value.is_null());
+    node.list_keys.iter().all(|name| scalar(name).is_some()).then(|| key(node, item).to_string())
+}
+
 /// The members that tell an item from the others.
 pub(crate) fn key(node: &Node, item: &Value) -> Value {
     let held = node.list_keys.iter().filter_map(|name| Some((name.to_string(), item.get(&**name)?.clone())));

@@ -6,7 +6,8 @@
 
 mod columns;
 mod conversion;
-mod field_path;
+pub(crate) mod field_path;
+mod rules;
 mod schema;
 mod structural;
 
@@ -183,7 +184,15 @@ fn versions(spec: &Value, path: &Path<'_>, options: Options<'_>, faults: &mut Fa
             let same_version = std::ptr::eq(other, version) || is_common(versions, "schema");
             same_version && has(at(other, "subresources"), "status")
         });
-        schema::check(schema_of(version), place, status, options, faults);
+        let before = options.old.map(|old| list(at(old, "spec"), "versions"));
+        let known = before
+            .into_iter()
+            .flatten()
+            .any(|old| text(old, "name") == text(version, "name") && same(schema_of(old), schema_of(version)));
+        let sound = schema::check(schema_of(version), place, status, options, faults);
+        if sound && options.structural {
+            rules::check(schema_of(version), &place.field("openAPIV3Schema"), known, faults);
+        }
     });
     each_or_all(versions, "subresources", &above, &path.field("subresources"), &mut |version, place| {
         columns::subresources(at(version, "subresources"), place, faults);

@@ -8,7 +8,21 @@ static NOTHING: Value = Value::Null;
 
 /// The names on the path and the schema at its end. `brackets` says whether `['name']` is allowed.
 pub(crate) fn find<'s>(path: &str, schema: &'s Value, brackets: bool) -> Result<(Vec<String>, &'s Value), String> {
-    let (mut rest, mut schema, mut names) = (path, schema, Vec::new());
+    let mut schema = schema;
+    let names = walk(path, brackets, |name| {
+        schema = step(schema, name)?;
+        Ok(())
+    })?;
+    Ok((names, schema))
+}
+
+/// The names on a path, wherever it leads.
+pub(crate) fn names(path: &str) -> Result<Vec<String>, String> {
+    walk(path, true, |_| Ok(()))
+}
+
+fn walk(path: &str, brackets: bool, mut visit: impl FnMut(&str) -> Result<(), String>) -> Result<Vec<String>, String> {
+    let (mut rest, mut names) = (path, Vec::new());
     while let Some(next) = rest.chars().next() {
         rest = &rest[next.len_utf8()..];
         let name = match next {
@@ -31,10 +45,10 @@ pub(crate) fn find<'s>(path: &str, schema: &'s Value, brackets: bool) -> Result<
                 return Err(format!("expected [ or . but got: {other}{}", &rest[..end]));
             }
         };
-        schema = step(schema, &name)?;
+        visit(&name)?;
         names.push(name);
     }
-    Ok((names, schema))
+    Ok(names)
 }
 
 fn bracketed(rest: &mut &str) -> Result<String, String> {

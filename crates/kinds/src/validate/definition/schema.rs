@@ -9,7 +9,7 @@ use super::{Options, field_path, structural};
 use crate::error::FieldError;
 use crate::json::{at, flag, has, list, members, text};
 use crate::path::Path;
-use crate::structural::{check_default, compile, pattern, prune_defaults, validate_value};
+use crate::structural::{check_default, compile, pattern, prune_defaults, rules, validate_value};
 use crate::validate::Faults;
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -44,10 +44,10 @@ const ALLOWED_AT_ROOT: [&str; 22] = [
     "x-kubernetes-validations",
 ];
 
-/// Checks the schema of a version; `path` is what holds `openAPIV3Schema`.
-pub(super) fn check(schema: &Value, path: &Path<'_>, status: bool, options: Options<'_>, faults: &mut Faults) {
+/// Checks the schema of a version; `path` is what holds `openAPIV3Schema`. Whether there is a schema, and it is sound.
+pub(super) fn check(schema: &Value, path: &Path<'_>, status: bool, options: Options<'_>, faults: &mut Faults) -> bool {
     if !schema.is_object() {
-        return;
+        return false;
     }
     let before = faults.list.len();
     if status {
@@ -72,6 +72,7 @@ pub(super) fn check(schema: &Value, path: &Path<'_>, status: bool, options: Opti
     if let Some(why) = unreadable.filter(|_| faults.list.len() == before) {
         faults.push(FieldError::invalid(place, "", why));
     }
+    faults.list.len() == before
 }
 
 fn root(schema: &Value, path: &Path<'_>, faults: &mut Faults) {
@@ -142,7 +143,11 @@ fn defaults(schema: &Value, path: &Path<'_>, options: Options<'_>, faults: &mut 
         found.list.retain(|fault| options.pruned_defaults || fault.detail != UNPRUNED);
         faults.list.extend(found.list);
         if sound {
-            faults.list.extend(validate_value(&node, default, &place));
+            let found = validate_value(&node, default, &place);
+            if found.is_empty() {
+                faults.list.extend(rules::check_default(&node, default, &place));
+            }
+            faults.list.extend(found);
         }
     }
     let items = at(schema, "items");
