@@ -23,6 +23,8 @@ pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 pub(crate) const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 pub(crate) const APPLY_PATCH: &str = "application/apply-patch+yaml";
+/// Taken from who sends it, and not listed, like CBOR itself.
+pub(crate) const APPLY_CBOR: &str = "application/apply-patch+cbor";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Format {
@@ -249,7 +251,7 @@ pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
 
 /// Whether a patch is a configuration to apply.
 pub(crate) fn is_apply(content_type: &str) -> bool {
-    content_type == APPLY_PATCH
+    content_type == APPLY_PATCH || content_type == APPLY_CBOR
 }
 
 /// What the body of a write is written in.

@@ -1,11 +1,11 @@
-//! The body of an apply: YAML, which JSON is a part of.
+//! The body of an apply: YAML, which JSON is a part of, or CBOR.
 //!
 //! Nothing is removed here: what the schema does not know is for the merge to refuse, in its own words. Keys that occur
 //! twice are noticed and told only after the apply has succeeded, as upstream does it.
 
 use serde_json::Value;
 
-use crate::{call::Call, error::ApiError, options::FieldValidation};
+use crate::{call::Call, error::ApiError, negotiate::APPLY_CBOR, options::FieldValidation};
 
 pub(crate) struct Applied {
     pub(crate) config: Value,
@@ -15,7 +15,14 @@ pub(crate) struct Applied {
 
 impl Applied {
     pub(crate) fn read(call: &Call) -> Result<Self, ApiError> {
-        let read = json(&call.body).map_or_else(|| yaml(&call.body), Ok);
+        let read = if call.content_type == APPLY_CBOR {
+            // a key that occurs twice is no CBOR, so there is nothing to complain of
+            kinds::cbor::decode(&call.body)
+                .map(|config| Self { config, complaint: None })
+                .map_err(|error| error.to_string())
+        } else {
+            json(&call.body).map_or_else(|| yaml(&call.body), Ok)
+        };
         let read = read.and_then(|applied| match &applied.config {
             Value::Object(_) => Ok(applied),
             other => Err(format!(

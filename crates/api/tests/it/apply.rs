@@ -66,6 +66,11 @@ async fn an_apply_makes_the_object_and_again_writes_nothing() {
     let yaml = serde_json::to_string_pretty(&deployment(3)).expect("JSON is YAML");
     let changed = server.apply_text(&format!("{WEB}?fieldManager=app"), &yaml).await.expect(200);
     assert_eq!(changed.body["metadata"]["generation"], 2);
+    let mut cbor = Vec::new();
+    kinds::cbor::encode(&deployment(4), &mut cbor);
+    let headers = [("content-type", "application/apply-patch+cbor")];
+    let changed = server.call(&format!("PATCH {WEB}?fieldManager=app"), &headers, cbor).await.expect(200);
+    assert_eq!(changed.body["spec"]["replicas"], 4);
     let dry = server.apply_text(&format!("{WEB}?fieldManager=app&dryRun=All"), &deployment(9).to_string()).await;
     assert_eq!(dry.expect(200).body["spec"]["replicas"], 9);
     assert_eq!(server.get(WEB).await.version(), changed.version());

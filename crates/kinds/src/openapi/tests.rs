@@ -121,6 +121,7 @@ fn the_patch_operation_offers_validation_and_dry_run() {
     assert_eq!(patch["x-kubernetes-action"], "patch");
     assert_eq!(patch["operationId"], "patchAppsV1NamespacedDeployment");
     assert!(patch["requestBody"]["content"].get("application/strategic-merge-patch+json").is_some());
+    assert!(patch["requestBody"]["content"].get("application/apply-patch+yaml").is_some());
 }
 
 #[test]
