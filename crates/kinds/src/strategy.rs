@@ -247,6 +247,22 @@ pub fn scale_set(kind: &Kind, value: &mut Value, replicas: i64) {
     }
 }
 
+/// Removes owners that are listed twice, word for word; the uids of those.
+pub fn single_owners(value: &mut Value) -> Vec<String> {
+    let owners = value.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut);
+    let Some(owners) = owners.filter(|owners| owners.len() > 1) else { return Vec::new() };
+    let mut seen = std::collections::HashSet::new();
+    let mut repeated = Vec::new();
+    owners.retain(|owner| {
+        let fresh = seen.insert(owner.clone());
+        if !fresh {
+            repeated.push(text(owner, "uid").to_owned());
+        }
+        fresh
+    });
+    repeated
+}
+
 /// System metadata is the server's: what a client leaves out or changes is put back.
 fn keep_system_metadata(new: &mut Value, old: &Value) {
     let old = at(old, "metadata");

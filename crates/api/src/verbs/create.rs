@@ -21,7 +21,8 @@ use crate::{
 const NAMES: usize = 8;
 
 pub(crate) async fn create(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
-    let object = decode::object(call, kind)?;
+    let mut object = decode::object(call, kind)?;
+    write::single_owners(call, &mut object, "");
     let written = insert(core, call, kind, object, Some(&call.manager)).await?;
     Ok(answer(kind, 201, written))
 }

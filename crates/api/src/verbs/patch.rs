@@ -130,6 +130,7 @@ pub(crate) async fn patch(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rul
         let blame = patch.blame(&new);
         identify(call, kind, &mut new, old)?;
         blame.check(call, kind, &mut new)?;
+        write::single_owners(call, &mut new, " after mutating admission happens");
         Ok(new)
     })
     .await?;

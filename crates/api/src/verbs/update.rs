@@ -42,7 +42,8 @@ const ALWAYS_CONDITIONAL: [(&str, &str); 8] = [
 ];
 
 pub(crate) async fn update(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rules) -> Result<Answer, ApiError> {
-    let object = decode::object(call, kind)?;
+    let mut object = decode::object(call, kind)?;
+    write::single_owners(call, &mut object, "");
     check_name(call, &object)?;
     let listed = |table: &[(&str, &str)]| table.contains(&(kind.group.as_str(), kind.plural.as_str()));
     let target = target(call, kind);

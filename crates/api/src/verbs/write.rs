@@ -13,6 +13,7 @@ use store::{CommitError, Expect, Record, Write};
 use crate::{
     admission::{Admit, Operation},
     allocate::Number,
+    call::Call,
     core::{self, Core, text},
     custom::reading,
     error::ApiError,
@@ -110,6 +111,18 @@ impl Drop for Attempt<'_> {
         if self.acted > 0 {
             self.settle(false);
         }
+    }
+}
+
+/// An owner counts once. `when` says when the repetition was seen, as upstream's warning does.
+pub(crate) fn single_owners(call: &Call, object: &mut Value, when: &str) {
+    let repeated = kinds::strategy::single_owners(object);
+    if !repeated.is_empty() {
+        call.warn(format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and \
+             may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: [{}]",
+            repeated.join(" ")
+        ));
     }
 }
 

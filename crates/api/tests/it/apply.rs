@@ -420,6 +420,21 @@ const REFUSALS: [(&str, &str, &str, u16, &str); 13] = [
 ];
 
 #[tokio::test]
+async fn an_owner_counts_once() {
+    let server = server().await;
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u"});
+    let mut object = config_map("m");
+    object["metadata"]["ownerReferences"] = json!([owner, owner]);
+    let made = server.post(MAPS, object).await.expect(201);
+    assert_eq!(made.body["metadata"]["ownerReferences"], json!([owner]));
+    assert!(made.warnings()[0].ends_with("duplicate UID(s) observed: [u]\""), "{:?}", made.warnings());
+    let patch = json!({"metadata": {"ownerReferences": [owner, owner]}});
+    let patched = server.merge(&format!("{MAPS}/m"), patch).await.expect(200);
+    assert!(patched.warnings()[0].contains("duplicate entries after mutating admission happens;"));
+    assert_eq!(patched.version(), made.version());
+}
+
+#[tokio::test]
 async fn patches_are_refused_in_upstreams_words() {
     let server = server().await;
     server.apply(WEB, "app", deployment(2)).await.expect(201);

@@ -59,11 +59,6 @@ pub(super) fn refresh(new: &mut Value, config: &Value) {
     let mut applied = config.clone();
     if let Some(annotations) = applied.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.remove(ANNOTATION);
-        if annotations.is_empty()
-            && let Some(metadata) = applied.pointer_mut("/metadata").and_then(Value::as_object_mut)
-        {
-            metadata.remove("annotations");
-        }
     }
     let Some(annotations) = new.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) else { return };
     annotations.insert(ANNOTATION.to_owned(), Value::String(format!("{applied}\n")));
