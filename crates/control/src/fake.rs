@@ -35,6 +35,8 @@ pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("apps", "v1", "ReplicaSet", "replicasets", true),
     ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", true),
     ("coordination.k8s.io", "v1", "Lease", "leases", true),
+    ("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", false),
+    ("networking.k8s.io", "v1", "IPAddress", "ipaddresses", false),
 ];
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;

@@ -116,6 +116,12 @@ pub static CONTROLLERS: &[Controller] = &[
         start: run::node_lifecycle::start,
     },
     Controller {
+        name: "service-cidrs-controller",
+        reads: &["servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io"],
+        owns: &["servicecidrs.networking.k8s.io", "servicecidrs.networking.k8s.io/status"],
+        start: run::service_cidr::start,
+    },
+    Controller {
         name: "pod-garbage-collector",
         reads: &["pods", "nodes"],
         owns: &["pods", "pods/status"],

@@ -19,4 +19,5 @@ pub mod replicaset;
 pub mod root_ca;
 pub mod service;
 pub mod service_account;
+pub mod service_cidr;
 pub mod taints;

@@ -16,4 +16,5 @@ pub(crate) mod replicaset;
 pub(crate) mod root_ca;
 pub(crate) mod service;
 pub(crate) mod service_account;
+pub(crate) mod service_cidr;
 pub(crate) mod write;
