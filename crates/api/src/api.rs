@@ -38,6 +38,11 @@ pub(crate) struct Inner {
     started: AtomicBool,
 }
 
+const ETCD: &str = "etcd-readiness";
+const SHUTDOWN: &str = "shutdown";
+/// Checks that say whether to send requests here, not whether to start anew.
+pub(crate) const OF_READINESS: [&str; 2] = [ETCD, SHUTDOWN];
+
 impl Inner {
     /// The health checks and whether each passes.
     pub(crate) fn checks(&self) -> Vec<(&'static str, bool)> {
@@ -45,7 +50,9 @@ impl Inner {
         vec![
             ("ping", true),
             ("poststarthook/rbac/bootstrap-roles", started),
-            ("shutdown", !self.core.closing.is_cancelled()),
+            // upstream's name for whether the store takes writes
+            (ETCD, !self.core.unwritable.load(Ordering::Relaxed)),
+            (SHUTDOWN, !self.core.closing.is_cancelled()),
         ]
     }
 }

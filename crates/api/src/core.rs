@@ -5,13 +5,16 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
 use kinds::{Catalog, Kind};
 use serde_json::Value;
-use store::{Expect, Range, Record, Store, Write};
+use store::{CommitError, Expect, Range, Record, Store, Write};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -48,6 +51,8 @@ pub struct Core {
     /// Objects as watchers get them.
     pub(crate) frames: Frames,
     pub(crate) customs: Customs,
+    /// The last write failed by the store's own fault.
+    pub(crate) unwritable: AtomicBool,
     /// Cancelled when the server stops: every watch ends.
     pub(crate) closing: CancellationToken,
     /// `--runtime-config`: group/version to on or off.
@@ -68,6 +73,7 @@ impl Core {
             access,
             frames: Frames::default(),
             customs: Customs::default(),
+            unwritable: AtomicBool::new(false),
             closing: CancellationToken::new(),
             switches,
         })
@@ -76,6 +82,17 @@ impl Core {
     /// The kinds there are now. What is done for one request is done with one catalog.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.catalog.load_full()
+    }
+
+    /// Commits, and remembers whether the store can be written.
+    pub(crate) async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Arc<Record>>, CommitError> {
+        let committed = self.store.commit(writes).await;
+        match &committed {
+            Ok(_) => self.unwritable.store(false, Ordering::Relaxed),
+            Err(CommitError::Full { .. } | CommitError::Io { .. }) => self.unwritable.store(true, Ordering::Relaxed),
+            Err(_) => {}
+        }
+        committed
     }
 
     /// Gives a resource other rows, for everybody who asks from now on.

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Response, request::Parts};
 use serde_json::{Value, json};
 
 use crate::{
-    api::Inner,
+    api::{Inner, OF_READINESS},
     body::Body,
     discovery,
     error::ApiError,
@@ -132,7 +132,7 @@ fn health(inner: &Inner, segments: &[&str], query: &str) -> Response<Body> {
     let verbose = parameters.iter().any(|(name, _)| name == "verbose");
     let excluded = |check: &str| parameters.iter().any(|(name, value)| name == "exclude" && value == check);
     let checks: Vec<(&str, bool)> =
-        inner.checks().into_iter().filter(|(name, _)| *name != "shutdown" || probe == "readyz").collect();
+        inner.checks().into_iter().filter(|(name, _)| !OF_READINESS.contains(name) || probe == "readyz").collect();
     if segments.len() > 1 {
         let one = segments[1..].join("/");
         return match checks.iter().find(|(name, _)| *name == one) {

@@ -128,7 +128,7 @@ async fn try_insert(
     let value = core.stored(kind, attempt.object().clone()).await?;
     let mut writes = vec![Write::Put { key, value, expect: Expect::Absent }];
     writes.extend(beside);
-    match core.store.commit(writes).await {
+    match core.commit(writes).await {
         Ok(records) => {
             attempt.settle(true);
             let record = write::only(records)?;

@@ -155,7 +155,7 @@ async fn try_remove(
     if gone {
         writes.extend(core.access.services.beside(&target.key(), Some(old), None));
     }
-    match core.store.commit(writes).await {
+    match core.commit(writes).await {
         Ok(records) => {
             attempt.settle(gone);
             let record = write::only(records)?;

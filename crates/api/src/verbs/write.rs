@@ -248,7 +248,7 @@ async fn try_change(
     let mut writes = vec![write];
     let new = attempt.object.as_ref().filter(|_| !gone);
     writes.extend(core.access.services.beside(&target.key(), Some(old), new));
-    match core.store.commit(writes).await {
+    match core.commit(writes).await {
         Ok(records) => {
             if gone {
                 attempt.operation = Operation::Delete;

@@ -12,6 +12,7 @@ mod discovery;
 mod form;
 mod network;
 mod read;
+mod ready;
 mod rows;
 mod services;
 mod support;

@@ -3,6 +3,7 @@
 //! Parts run at once in namespaces of their own; the one that empties the node comes last.
 
 mod changes;
+mod proxies;
 mod streams;
 
 use anyhow::Context as _;
@@ -20,8 +21,12 @@ fn what_runs_is_reached_by_every_protocol() -> anyhow::Result<()> {
             ("exec, attach, cp without WebSockets", streams::without_websockets),
             ("debug", changes::debugging),
             ("resize", changes::resizing),
+            ("proxy", proxies::proxying),
+            ("logs", proxies::logging),
         ],
-    )
+    )?;
+    // empties the node of pods labelled as everybody's are
+    proxies::draining(&cluster)
 }
 
 /// A namespace with a pod `web` that serves its own `/etc` at port 8080 and reads lines at its input.
