@@ -2,7 +2,10 @@
 //!
 //! Inputs are lines where they have parts (kind, object, patch), so that the corpus can be read and written by hand.
 
+use std::sync::Arc;
+
 use base::selector::{FieldSelector, LabelSelector};
+use expressions::{Budget, Declaration, Env, Format, Meaning, Property, Shape};
 use http::Method;
 use kinds::{Catalog, Kind, patch};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -24,7 +27,9 @@ pub const TARGETS: &[Target] = &[
     ("apply", apply),
     ("labels", labels),
     ("fields", fields),
+    ("cel", expression),
     ("crd", definition),
+    ("custom", custom),
     ("continue", continue_token),
     ("request", request),
 ];
@@ -178,6 +183,80 @@ fn fields(bytes: &[u8]) {
     assert_eq!(again.as_ref(), Ok(&selector), "{text:?}");
     let picks = |selector: &FieldSelector| selector.matches(|field| (field == "a").then_some("b"));
     assert_eq!(again.as_ref().map(picks), Ok(picks(&selector)));
+}
+
+/// A line each: expression, data. What compiles with types also compiles without, and neither costs more than it may.
+fn expression(bytes: &[u8]) {
+    let (text, data) = line(bytes);
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let data = parsed(data).unwrap_or(Value::Null);
+    let typed = typed();
+    for shape in [typed, Arc::new(Shape::dynamic())] {
+        let env = Env::new()
+            .with("self", Declaration::Data(Arc::clone(&shape)))
+            .with("oldSelf", Declaration::Optional(Arc::clone(&shape)));
+        let program = match expressions::compile(text, &env) {
+            Ok(program) => program,
+            Err(faults) => {
+                assert!(!expressions::listing(&faults).is_empty());
+                continue;
+            }
+        };
+        let Ok(value) = expressions::Value::of(&data, &shape) else { continue };
+        let mut budget = Budget::default();
+        let before = budget.remaining();
+        drop(program.evaluate(&[("self", value.clone()), ("oldSelf", expressions::Value::some(value))], &mut budget));
+        assert!(before - budget.remaining() <= 2 * expressions::PER_CALL, "{text:?} costs too much");
+    }
+}
+
+/// Data of every kind.
+fn typed() -> Arc<Shape> {
+    let property = |name, shape| Property { name, shape: Arc::new(shape), required: false };
+    let texts = || Arc::new(Shape::string(Some(40), None));
+    Arc::new(Shape::object(
+        "object".to_owned(),
+        [
+            property("i", Shape::integer()),
+            property("n", Shape::number()),
+            property("b", Shape::boolean()),
+            property("s", Shape::string(Some(40), None)),
+            property("x", Shape::int_or_string(None)),
+            property("t", Shape::formatted(Format::DateTime, None)),
+            property("d", Shape::formatted(Format::Duration, None)),
+            property("l", Shape::list(texts(), Some(10), Meaning::Set)),
+            property("m", Shape::map(texts(), Some(10))),
+            property("o", Shape::list(Arc::new(Shape::dynamic()), None, Meaning::Map(vec!["name".to_owned()]))),
+        ],
+    ))
+}
+
+/// A line each: a definition that no rule was asked about, and an object. Its rows do all that rows do.
+fn custom(bytes: &[u8]) {
+    let (definition, object) = line(bytes);
+    let (Some(mut definition), Some(object)) = (parsed(definition), parsed(object)) else { return };
+    let Some(names) = definition.pointer("/spec/names").cloned() else { return };
+    definition["status"] = serde_json::json!({ "acceptedNames": names });
+    let text = bytes::Bytes::from(definition.to_string());
+    let Ok(read) = kinds::structural::Definition::read(&text) else { return };
+    for kind in kinds::structural::rows(&read, &text) {
+        let mut value = object.clone();
+        if kinds::coerce(&kind, &value).is_err() || !value.is_object() {
+            continue;
+        }
+        drop(kinds::prune(&kind, &mut value));
+        kinds::default(&kind, &mut value);
+        drop(kinds::prune(&kind, &mut value));
+        let once = value.clone();
+        kinds::default(&kind, &mut value);
+        drop(kinds::prune(&kind, &mut value));
+        assert_eq!(value, once, "defaults of defaults");
+        kinds::strategy::prepare_create(&kind, &mut value);
+        drop(kinds::validate_create(&kind, &value));
+        drop(kinds::validate_update(&kind, &value, &object));
+        drop(kinds::selectable_fields(&kind, &value));
+        drop(kinds::table::cells(&kind, &value, base::time::Timestamp::UNIX_EPOCH));
+    }
 }
 
 /// Definitions of custom resources, as JSON.

@@ -57,7 +57,9 @@ replays! {
     applied_configurations_never_break: "apply",
     label_selectors_never_break: "labels",
     field_selectors_never_break: "fields",
+    expressions_never_break: "cel",
     custom_resource_definitions_never_break: "crd",
+    custom_resources_never_break: "custom",
     continue_tokens_never_break: "continue",
     requests_never_break_the_pipeline: "request",
 }
