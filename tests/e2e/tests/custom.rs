@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use knarr_e2e::{Cluster, input, run};
 use serde_json::{Value, json};
 
-const SETS: &[&str] = &["gateway-api.json", "certificates.yaml", "monitoring.yaml", "backup.yaml"];
+const SETS: &[&str] = &["gateway-api.yaml", "certificates.yaml", "monitoring.yaml", "backup.yaml"];
 /// For all of them together, on a machine that does other things too.
 const SOON: Duration = Duration::from_secs(20);
 

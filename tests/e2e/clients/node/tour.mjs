@@ -235,7 +235,7 @@ const steps = {
 
     async 'a definition and its objects'() {
         const text = fs.readFileSync(BOATS, 'utf8').replaceAll('GROUP', group);
-        await extensions.createCustomResourceDefinition({ body: JSON.parse(text) });
+        await extensions.createCustomResourceDefinition({ body: k8s.loadYaml(text) });
         await eventually('it is established', async () => {
             const { status } = await extensions.readCustomResourceDefinition({ name: `boats.${group}` });
             return status?.conditions?.some((each) => each.type === 'Established' && each.status === 'True');

@@ -1,4 +1,4 @@
-//! The Gateway API's definitions as one List of JSON, a line each: the standard kinds, then those that are experiments.
+//! The Gateway API's definitions a document each: the standard kinds, then those that are experiments.
 
 use gateway_api::apis::{experimental, standard};
 use kube::CustomResourceExt as _;
@@ -18,10 +18,7 @@ fn main() {
         experimental::xbackendtrafficpolicies::XBackendTrafficPolicy::crd(),
         experimental::xmeshes::XMesh::crd(),
     ];
-    println!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[");
-    for (number, item) in items.iter().enumerate() {
-        let comma = if number + 1 < items.len() { "," } else { "" };
-        println!("{}{comma}", serde_json::to_string(item).expect("JSON"));
+    for item in items {
+        println!("---\n{}", serde_json::to_string(&item).expect("JSON"));
     }
-    println!("]}}");
 }
