@@ -15,9 +15,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// True when more is better than less: rates.
+    /// True when more is better than less: rates, and ratios of rates.
     pub(crate) fn more_is_better(&self) -> bool {
-        self.unit == "/s"
+        self.unit == "/s" || self.unit == "x_or_more"
     }
 }
 

@@ -18,6 +18,8 @@ use serde_json::Value;
 
 use crate::http2;
 
+const JSON: &str = "application/json";
+
 /// No answer takes longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -77,19 +79,31 @@ enum Length {
 
 impl Connection {
     pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<Vec<u8>> {
-        self.get_as(path, "application/json")
+        self.get_as(path, JSON)
     }
 
     pub(crate) fn get_as(&mut self, path: &str, accept: &str) -> anyhow::Result<Vec<u8>> {
-        self.ask("GET", path, accept, None)
+        self.ask("GET", path, (accept, JSON), None)
     }
 
     pub(crate) fn post(&mut self, path: &str, object: &Value) -> anyhow::Result<()> {
-        self.ask("POST", path, "application/json", Some(object)).map(drop)
+        self.ask("POST", path, (JSON, JSON), Some(object)).map(drop)
     }
 
-    fn ask(&mut self, method: &str, path: &str, accept: &str, object: Option<&Value>) -> anyhow::Result<Vec<u8>> {
-        let (status, length) = self.send(method, path, accept, object)?;
+    /// Server-side apply.
+    pub(crate) fn apply(&mut self, path: &str, object: &Value) -> anyhow::Result<Vec<u8>> {
+        self.ask("PATCH", path, (JSON, "application/apply-patch+yaml"), Some(object))
+    }
+
+    /// `forms`: of the answer and of what is sent.
+    fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        forms: (&str, &str),
+        object: Option<&Value>,
+    ) -> anyhow::Result<Vec<u8>> {
+        let (status, length) = self.send(method, path, forms, object)?;
         let body = match length {
             Length::Bytes(length) => {
                 let mut body = vec![0; length];
@@ -108,7 +122,7 @@ impl Connection {
 
     /// Turns the connection into a watch on `path`; returns when the server has accepted it.
     pub(crate) fn watch(mut self, path: &str) -> anyhow::Result<Events> {
-        match self.send("GET", &format!("{path}?watch=1&resourceVersion=0"), "application/json", None)? {
+        match self.send("GET", &format!("{path}?watch=1&resourceVersion=0"), (JSON, JSON), None)? {
             (200, Length::Chunked) => Ok(Events { connection: self, pending: Vec::new() }),
             (status, _) => bail!("watch on {path}: {status}"),
         }
@@ -118,13 +132,13 @@ impl Connection {
         &mut self,
         method: &str,
         path: &str,
-        accept: &str,
+        (accept, sent): (&str, &str),
         object: Option<&Value>,
     ) -> anyhow::Result<(u16, Length)> {
         let body = object.map(serde_json::to_vec).transpose()?.unwrap_or_default();
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: kubernetes\r\nAccept: {accept}\r\n");
         if object.is_some() {
-            request += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+            request += &format!("Content-Type: {sent}\r\nContent-Length: {}\r\n", body.len());
         }
         let mut bytes = (request + "\r\n").into_bytes();
         bytes.extend(body);

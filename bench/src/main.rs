@@ -8,6 +8,7 @@
 mod budget;
 mod client;
 mod cluster;
+mod etcd;
 mod http2;
 mod idle;
 mod objects;
@@ -17,6 +18,7 @@ mod report;
 mod serving;
 mod start;
 mod watch;
+mod writes;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,7 +31,7 @@ use crate::report::Report;
 const INSIDE: &str = "--inside";
 
 /// What can be measured, in order.
-const PARTS: &[&str] = &["start", "idle", "serving", "objects", "reads"];
+const PARTS: &[&str] = &["start", "idle", "serving", "objects", "reads", "writes"];
 
 fn main() -> ExitCode {
     match run() {
@@ -75,6 +77,9 @@ fn measure(arguments: &[String]) -> anyhow::Result<()> {
     }
     if wanted("reads") {
         reads::measure(&cluster, &mut report)?;
+    }
+    if wanted("writes") {
+        writes::measure(&cluster, &mut report)?;
     }
     drop(cluster);
     print!("\n{report}");

@@ -230,7 +230,12 @@ def a_deployment_is_made_and_scaled():
     scale.spec.replicas = 1
     scale.metadata.resource_version = None  # the controller may have written its status since
     apps.replace_namespaced_deployment_scale("web", NAMESPACE, scale)
-    eventually("it is there", lambda: apps.read_namespaced_deployment_status("web", NAMESPACE).status.ready_replicas == 1)
+
+    def ready():
+        status = apps.read_namespaced_deployment_status("web", NAMESPACE).status
+        return status and status.ready_replicas == 1
+
+    eventually("it is there", ready)
 
 
 @step
@@ -287,7 +292,8 @@ def a_definition_and_its_objects():
     extensions.create_custom_resource_definition(json.loads(text))
 
     def established():
-        conditions = extensions.read_custom_resource_definition(f"boats.{GROUP}").status.conditions or []
+        status = extensions.read_custom_resource_definition(f"boats.{GROUP}").status
+        conditions = (status and status.conditions) or []
         return {"Established", "NamesAccepted"} <= {each.type for each in conditions if each.status == "True"}
 
     eventually("it is established", established)

@@ -18,7 +18,10 @@ fn main() {
         experimental::xbackendtrafficpolicies::XBackendTrafficPolicy::crd(),
         experimental::xmeshes::XMesh::crd(),
     ];
-    for item in items {
+    for mut item in items {
+        // groups of kubernetes.io are only taken with a word on who approved of them
+        let approved = ("api-approved.kubernetes.io".to_owned(), "https://github.com/kubernetes-sigs/gateway-api".to_owned());
+        item.metadata.annotations.get_or_insert_default().extend([approved]);
         println!("---\n{}", serde_json::to_string(&item).expect("JSON"));
     }
 }
