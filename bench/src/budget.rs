@@ -17,7 +17,7 @@ pub(crate) struct Target {
 impl Target {
     /// True when more is better than less: rates, and ratios of rates.
     pub(crate) fn more_is_better(&self) -> bool {
-        self.unit == "/s" || self.unit == "x_or_more"
+        self.unit == "/s" || self.unit == "fold"
     }
 }
 
