@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use knarr_e2e::{Cluster, input, run};
+use knarr_e2e::{Cluster, Part, input, run};
 use serde_json::{Value, json};
 
 const SETS: &[&str] = &["gateway-api.yaml", "certificates.yaml", "monitoring.yaml", "backup.yaml"];
@@ -35,7 +35,7 @@ fn third_party_definitions_install_and_hold_their_objects_to_them() -> anyhow::R
         let odd = conditions.iter().find(|each| each["type"] == "NonStructuralSchema");
         ensure!(odd.is_none(), "{}: {odd:?}", definition["metadata"]["name"]);
     }
-    let steps: [(&str, fn(&Cluster) -> anyhow::Result<()>); 6] = [
+    let steps: [Part<'_>; 6] = [
         ("samples", samples),
         ("what is told of them", told),
         ("defaults and pruning", filled),
