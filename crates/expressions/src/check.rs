@@ -30,6 +30,9 @@ pub(crate) enum Use {
     },
 }
 
+/// How many faults are enough.
+const TOLD: usize = 100;
+
 /// What is known of a checked tree, by node.
 pub(crate) struct Checked {
     pub(crate) types: Vec<Type>,
@@ -171,7 +174,7 @@ impl Checker<'_> {
                 }
             },
             Type::Opaque(opaque) if !matches!(opaque, crate::types::Opaque::Ip | crate::types::Opaque::Cidr) => {
-                self.fault(expr, format!("undefined field '{field}'"));
+                self.fault(expr, format!("unexpected failed resolution of '{}'", opaque.name()));
                 Type::Error
             }
             Type::Param(_) => {
@@ -226,15 +229,17 @@ impl Checker<'_> {
     }
 
     fn logic(&mut self, expr: &Expr, name: &str, args: &[Expr], types: &[Type]) -> Type {
+        let mut fits = true;
         for (arg, ty) in args.iter().zip(types) {
             if !self.unifier.assignable(ty, &Type::Bool) {
                 self.mismatch(arg, &Type::Bool, ty);
+                fits = false;
             }
         }
         if let Some(function) = library::function(name) {
             self.uses[expr.id as usize] = Use::Call { function, overloads: vec![0], namespaced: false };
         }
-        Type::Bool
+        if fits { Type::Bool } else { Type::Error }
     }
 
     /// Finds the overloads that fit; a call that may be several is `dyn` unless they agree.
@@ -386,7 +391,7 @@ impl Checker<'_> {
             && !self.unifier.assignable(&condition, &Type::Bool)
         {
             let branch = if fold.folding == Folding::ExistsOne { Type::Int } else { result.clone() };
-            return self.no_overload(expr, "_?_:_", false, &[condition, branch.clone(), branch]);
+            self.no_overload(expr, "_?_:_", false, &[condition, branch.clone(), branch]);
         }
         result
     }
@@ -414,16 +419,20 @@ impl Checker<'_> {
     }
 
     fn opt_map(&mut self, expr: &Expr, map: &OptMap) -> Type {
+        // The macro writes its target down twice, and so are its faults told.
+        let before = self.faults.len();
         let target = self.check(&map.target);
+        if self.faults.len() < TOLD {
+            self.faults.extend_from_within(before..);
+        }
         let inner = self.unifier.fresh();
         let wrapped = Type::optional(inner.clone());
-        if !self.unifier.assignable(&target, &wrapped) {
+        let fits = self.unifier.assignable(&target, &wrapped);
+        if !fits {
             self.no_overload(expr, "hasValue", true, std::slice::from_ref(&target));
             self.no_overload(expr, "value", true, &[target]);
-            self.with(&[(&map.name, Type::Error)], |checker| checker.check(&map.body));
-            return Type::Error;
         }
-        let inner = self.unifier.substitute(&inner, false);
+        let inner = if fits { self.unifier.substitute(&inner, false) } else { Type::Error };
         let body = self.with(&[(&map.name, inner)], |checker| checker.check(&map.body));
         if !map.flat {
             return Type::optional(body);
@@ -432,7 +441,8 @@ impl Checker<'_> {
         if self.unifier.assignable(&body, &none) {
             return body;
         }
-        self.no_overload(expr, "_?_:_", false, &[Type::Bool, body, none])
+        let asked = if fits { Type::Bool } else { Type::Error };
+        self.no_overload(expr, "_?_:_", false, &[asked, body, none])
     }
 }
 

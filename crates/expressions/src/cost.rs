@@ -314,7 +314,7 @@ impl<'e> Coster<'e> {
         let filter = fold.filter.as_ref().map(|filter| self.cost(filter));
         let body = self.cost(&fold.body);
         let (body_size, body_elements) = (self.size_or_unknown(&fold.body), self.elements(&fold.body));
-        let variable_size = self.local(&fold.variable).and_then(|local| local.size.or(Self::size_at(local.path)));
+        let variable_size = self.local(&fold.variable).and_then(|local| Self::size_at(local.path).or(local.size));
         self.locals.truncate(before);
         let either = |cost: Cost, filter: Option<Cost>| match filter {
             Some(filter) => filter.plus(cost.union(Cost::fixed(1))),

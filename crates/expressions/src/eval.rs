@@ -81,6 +81,8 @@ pub(crate) struct OptMapNode {
     pub(crate) target: Node,
     pub(crate) body: Node,
     pub(crate) flat: bool,
+    /// The body mentions the value.
+    pub(crate) used: bool,
 }
 
 /// Where the values of variables come from. Asked each time a variable is used, so a value may be made when needed.
@@ -132,9 +134,12 @@ impl<'a> Machine<'a, '_> {
         let branch = if self.eval(condition)?.want_bool()? { yes } else { no };
         let value = self.eval(branch)?;
         // A path is read as a part of the choice, its variable for nothing.
-        if matches!(branch, Node::Variable(_) | Node::Local(_) | Node::Select(_) | Node::Index(..)) {
-            self.meter.refund(1);
-        }
+        let is_path = match branch {
+            Node::Variable(_) | Node::Local(_) | Node::Index(_) => true,
+            Node::Select(select) => select.mode != Mode::Test,
+            _ => false,
+        };
+        self.meter.refund(u64::from(is_path));
         Ok(value)
     }
 
@@ -330,15 +335,18 @@ impl<'a> Machine<'a, '_> {
 
     #[inline(never)]
     fn opt_map(&mut self, map: &'a OptMapNode) -> Outcome<'a> {
-        // The target counts once for being asked and once for its value.
+        // The target counts once for being asked, and once for its value if that is looked at.
         let before = self.meter.spent();
         let target = self.eval(&map.target)?;
-        self.meter.charge(2)?;
+        self.meter.charge(1)?;
         match target {
-            Value::Optional(None) => Ok(Value::NONE),
+            Value::Optional(None) => {
+                self.meter.charge(1)?;
+                Ok(Value::NONE)
+            }
             Value::Optional(Some(inner)) => {
-                let again = self.meter.spent() - before;
-                self.meter.charge(again - 2 + u64::from(!map.flat))?;
+                let again = if map.used { self.meter.spent() - before } else { 0 };
+                self.meter.charge(again + u64::from(!map.flat))?;
                 self.locals[map.slot] = (*inner).clone();
                 let value = self.eval(&map.body)?;
                 Ok(if map.flat { value } else { Value::some(value) })

@@ -161,7 +161,7 @@ impl Parser<'_> {
         self.fault(found.start as u32, message)
     }
 
-    /// No name behind a dot.
+    /// Nothing that can stand behind a sign.
     fn no_member(&self, dot: usize) -> Box<Fault> {
         let found = self.peek();
         let text = &self.source[dot..found.end];
@@ -253,39 +253,39 @@ impl Parser<'_> {
         if self.sees("!") {
             return self.prefixed("!", "!_");
         }
-        if self.sees("-") {
-            let at = self.peek().start;
-            return match self.negative_literal() {
-                Some(number) => {
-                    let literal = self.node(at, Kind::Literal(number));
-                    self.members(literal)
-                }
-                None => self.prefixed("-", "-_"),
-            };
-        }
-        self.member()
+        if self.sees("-") && !self.sees_negative() { self.prefixed("-", "-_") } else { self.member() }
     }
 
     /// Two of the same prefix cancel each other.
     fn prefixed(&mut self, sign: &str, function: &str) -> Parsed {
         let at = self.peek().start;
         let mut odd = false;
-        while self.takes(sign).is_some() {
+        let mut last = at;
+        while let Some(found) = self.takes(sign) {
+            last = found;
             odd = !odd;
+        }
+        if sign == "-" && self.sees("!") {
+            return Err(self.no_member(last));
         }
         let operand = self.member()?;
         Ok(if odd { self.call(at, function, None, vec![*operand]) } else { operand })
     }
 
     /// A minus that belongs to a number.
-    fn negative_literal(&mut self) -> Option<Literal> {
-        let negated = match &self.tokens.get(self.next + 1)?.token {
-            Token::Literal(Literal::Int(value)) => Literal::Int(value.wrapping_neg()),
-            Token::Literal(Literal::Double(value)) => Literal::Double(-value),
-            _ => return None,
-        };
-        self.next += 2;
-        Some(negated)
+    fn sees_negative(&self) -> bool {
+        let after = self.tokens.get(self.next + 1).map(|lexeme| &lexeme.token);
+        self.sees("-") && matches!(after, Some(Token::Literal(Literal::Int(_) | Literal::Double(_))))
+    }
+
+    /// A number with its minus.
+    fn negative(&mut self) -> Parsed {
+        let at = self.advance().start;
+        match self.advance().token {
+            Token::Literal(Literal::Int(value)) => Ok(self.node(at, Kind::Literal(Literal::Int(value.wrapping_neg())))),
+            Token::Literal(Literal::Double(value)) => Ok(self.node(at, Kind::Literal(Literal::Double(-value)))),
+            _ => Err(self.no_start()),
+        }
     }
 
     fn member(&mut self) -> Parsed {
@@ -355,6 +355,11 @@ impl Parser<'_> {
             Token::Literal(_) => self.literal(),
             Token::Name | Token::Sign(".") => self.named(),
             Token::Sign("(") => self.nested(),
+            Token::Sign("-") if self.sees_negative() => self.negative(),
+            Token::Sign("-") => {
+                let at = self.advance().start;
+                Err(self.no_member(at))
+            }
             Token::Sign("[") => self.list(),
             Token::Sign("{") => self.map(),
             _ => Err(self.no_start()),

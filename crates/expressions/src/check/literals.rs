@@ -81,12 +81,13 @@ fn fault_of(
     match function {
         "duration" => match first?.literal()? {
             Literal::String(text) => invalid(clock::parse_duration(text).is_none()),
-            Literal::Int(_) => invalid(true),
+            Literal::Int(_) | Literal::Null => invalid(true),
             _ => None,
         },
         "timestamp" => match first?.literal()? {
             Literal::String(text) => invalid(clock::parse_rfc3339(text).flatten().is_none()),
             Literal::Int(seconds) => invalid(clock::Timestamp::from_seconds(*seconds).is_none()),
+            Literal::Null => invalid(true),
             _ => None,
         },
         "matches" => invalid(regexes::compile(text(first)?).is_err()),

@@ -116,7 +116,8 @@ impl<'a> Machine<'a, '_> {
                         values.push(self.locals[fold.slot].clone());
                     }
                 } else {
-                    self.meter.charge(12)?;
+                    // A constant element stands in a constant list.
+                    self.meter.charge(if matches!(fold.body, Node::Const(_)) { 2 } else { 12 })?;
                     values.push(self.eval(&fold.body)?);
                 }
                 Ok(Next::Go)

@@ -149,23 +149,34 @@ fn equals<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
 }
 
 fn differs<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
-    Ok(Value::Bool(!equal(&args[0], &args[1])?))
+    // What cannot be compared is not equal.
+    Ok(Value::Bool(!equal(&args[0], &args[1]).unwrap_or(false)))
+}
+
+/// The order of the operands of an operator.
+fn ordered(args: &[Value<'_>], operator: &str) -> Result<std::cmp::Ordering, Failure> {
+    let unordered =
+        matches!(args[0], Value::Data(_) | Value::List(..) | Value::Map(_) | Value::Null | Value::Optional(_));
+    if unordered {
+        return Err(Failure::new(format!("no such overload: {operator}")));
+    }
+    compare(&args[0], &args[1])
 }
 
 fn less<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
-    Ok(Value::Bool(compare(&args[0], &args[1])?.is_lt()))
+    Ok(Value::Bool(ordered(args, "_<_")?.is_lt()))
 }
 
 fn less_or_equal<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
-    Ok(Value::Bool(compare(&args[0], &args[1])?.is_le()))
+    Ok(Value::Bool(ordered(args, "_<=_")?.is_le()))
 }
 
 fn greater<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
-    Ok(Value::Bool(compare(&args[0], &args[1])?.is_gt()))
+    Ok(Value::Bool(ordered(args, "_>_")?.is_gt()))
 }
 
 fn greater_or_equal<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
-    Ok(Value::Bool(compare(&args[0], &args[1])?.is_ge()))
+    Ok(Value::Bool(ordered(args, "_>=_")?.is_ge()))
 }
 
 /// The sum of two values; what `sum()` adds up with, too.

@@ -87,7 +87,8 @@ impl Lowering<'_> {
                 let target = self.node(&map.target);
                 let slot = self.declare(&map.name);
                 let body = self.inside(1, &map.body);
-                Node::OptMap(Box::new(OptMapNode { slot, target, body, flat: map.flat }))
+                let used = mentions(&map.body, &map.name);
+                Node::OptMap(Box::new(OptMapNode { slot, target, body, flat: map.flat, used }))
             }
         }
     }
@@ -199,6 +200,18 @@ impl Lowering<'_> {
 
 const CONVERSIONS: [&str; 10] =
     ["bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type", "uint"];
+
+/// Whether an expression mentions a name; not whether it means this one.
+fn mentions(expr: &Expr, name: &str) -> bool {
+    let mut open = vec![expr];
+    while let Some(expr) = open.pop() {
+        if matches!(&expr.kind, Kind::Ident(found) if **found == *name) {
+            return true;
+        }
+        open.extend(expr.children());
+    }
+    false
+}
 
 /// Whether a node is a variable or a part of one.
 fn is_path(node: &Node) -> bool {

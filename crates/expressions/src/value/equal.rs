@@ -1,7 +1,7 @@
 //! Equality and order of values.
 //!
-//! Invariant: values of different types are not equal, except numbers, which compare by what they count. Lists of the
-//! data that are sets or maps compare without regard to order.
+//! Invariant: values of different types are not equal, except numbers, which compare by what they count; a list or object
+//! of the data compares with its like only. Lists of the data that are sets or maps compare without regard to order.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -24,6 +24,9 @@ pub(crate) fn equal(a: &Value<'_>, b: &Value<'_>) -> Result<bool, Failure> {
     }
     if let (Some(a), Some(b)) = (a.as_map(), b.as_map()) {
         return maps(a, b);
+    }
+    if let Value::Data(_) | Value::List(_, Some(_)) = a {
+        return Err(Failure::no_overload());
     }
     Ok(match (a, b) {
         (Value::Null, Value::Null) | (Value::Optional(None), Value::Optional(None)) => true,
@@ -70,7 +73,8 @@ fn lists(a: List<'_, '_>, b: List<'_, '_>) -> Result<bool, Failure> {
     {
         return Ok(a == b);
     }
-    match a.meaning().or(b.meaning()) {
+    // As upstream has it, the list on the left decides.
+    match a.meaning() {
         Some(Meaning::Set) => unordered(a, b, None),
         Some(Meaning::Map(keys)) => unordered(a, b, Some(keys)),
         Some(Meaning::Atomic) | None => {
