@@ -40,6 +40,7 @@ const SENT: &[u8] = b"sent-";
 
 pub(crate) fn measure(_: &Cluster, report: &mut Report) -> anyhow::Result<()> {
     run(&mut Cluster::kubectl(["create", "namespace", NAMESPACE]))?;
+    run(&mut Cluster::kubectl(["wait", "--for=create", "serviceaccount/default", "--namespace", NAMESPACE]))?;
     let client = Cluster::client()?;
     let pid = Cluster::pid()?;
     create(&client, 0, FEW)?;

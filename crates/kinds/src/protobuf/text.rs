@@ -39,33 +39,37 @@ impl<'j> Text<'j> {
         Ok(&self.json[start..self.at])
     }
 
-    fn peek(&self) -> Result<u8> {
-        self.json.get(self.at).copied().ok_or(Odd)
-    }
-
     pub(crate) fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.json.get(self.at) {
             self.at += 1;
         }
     }
 
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<u8> {
-        self.space();
-        let byte = self.peek()?;
+        let byte = self.look()?;
         self.at += 1;
         Ok(byte)
     }
 
+    #[inline]
     pub(crate) fn look(&mut self) -> Result<u8> {
-        self.space();
-        self.peek()
+        match self.json.get(self.at) {
+            Some(byte) if *byte > b' ' => Ok(*byte), // nearly always: we write no spaces
+            _ => {
+                self.space();
+                self.json.get(self.at).copied().ok_or(Odd)
+            }
+        }
     }
 
+    #[inline]
     pub(crate) fn expect(&mut self, byte: u8) -> Result<()> {
         if self.next()? == byte { Ok(()) } else { Err(Odd) }
     }
 
     /// The raw text between quotes, and whether something in it is escaped.
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<(&'j [u8], bool)> {
         self.expect(b'"')?;
         let (start, mut escaped) = (self.at, false);
@@ -93,34 +97,30 @@ impl<'j> Text<'j> {
         &self.json[start..self.at]
     }
 
-    /// Passes over one value.
+    /// Passes over one value. Inside lists and objects only texts and brackets are looked at.
     pub(crate) fn skip(&mut self) -> Result<()> {
-        let mut open = 0_usize;
-        loop {
-            match self.look()? {
-                b'"' => drop(self.string()?),
-                b'{' | b'[' => {
-                    open += 1;
+        match self.look()? {
+            b'"' => self.string().map(drop),
+            b'{' | b'[' => {
+                let mut open = 0_usize;
+                loop {
+                    match self.json.get(self.at).ok_or(Odd)? {
+                        b'"' => {
+                            self.string()?;
+                            continue;
+                        }
+                        b'{' | b'[' => open += 1,
+                        b'}' | b']' => open -= 1,
+                        _ => {}
+                    }
                     self.at += 1;
-                    continue;
-                }
-                b'}' | b']' => {
-                    open = open.checked_sub(1).ok_or(Odd)?;
-                    self.at += 1;
-                }
-                b',' | b':' if open > 0 => {
-                    self.at += 1;
-                    continue;
-                }
-                _ => {
-                    if self.token().is_empty() {
-                        return Err(Odd);
+                    if open == 0 {
+                        return Ok(());
                     }
                 }
             }
-            if open == 0 {
-                return Ok(());
-            }
+            _ if self.token().is_empty() => Err(Odd),
+            _ => Ok(()),
         }
     }
 }

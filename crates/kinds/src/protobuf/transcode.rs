@@ -368,7 +368,7 @@ fn find<'m>(message: &'m Message, key: &[u8], hint: &mut usize) -> Option<&'m Na
                 continue;
             }
             let name = &message.names[place];
-            if *held == wanted && name.name.as_bytes() == key {
+            if *held == wanted && name.name.len() == key.len() && (key.len() <= 8 || name.name.as_bytes() == key) {
                 *hint = place + 1;
                 return Some(name);
             }
