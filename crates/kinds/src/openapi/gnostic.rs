@@ -47,6 +47,22 @@ enum Form {
     Choice(fn(&Object<'_>) -> (u8, Form)),
 }
 
+impl Form {
+    /// Whether a value that begins like this has this form. Schemas of custom resources are written by others; what does
+    /// not fit is left out.
+    fn takes(self, first: u8) -> bool {
+        match self {
+            Form::Text => first == b'"',
+            Form::Bool => matches!(first, b't' | b'f'),
+            Form::Integer | Form::Double => first == b'-' || first.is_ascii_digit(),
+            Form::Texts => matches!(first, b'"' | b'['),
+            Form::Message(_) | Form::Map(_) => first == b'{',
+            Form::Each(_) => first == b'[',
+            Form::Any | Form::Scalar | Form::Items(_) | Form::Choice(_) => true,
+        }
+    }
+}
+
 /// An object that is looked into before it is decided what it is.
 struct Object<'j> {
     text: Text<'j>,
@@ -105,9 +121,6 @@ impl Writer<'_> {
     /// Walks over the members of an object.
     fn each_member(&mut self, mut take: impl FnMut(&mut Self, &[u8]) -> Result<()>) -> Result<()> {
         self.depth += 1;
-        if self.depth > DEEPEST {
-            return Err(Odd);
-        }
         self.text.expect(b'{')?;
         if self.text.look()? == b'}' {
             self.text.pass();
@@ -188,6 +201,9 @@ impl Writer<'_> {
 
     /// One value as a field.
     fn field(&mut self, field: u8, form: Form, out: &mut Vec<u8>) -> Result<()> {
+        if self.depth > DEEPEST || !form.takes(self.text.look()?) {
+            return self.text.skip();
+        }
         match form {
             Form::Text => self.put_text(field, out),
             Form::Bool => {
@@ -216,7 +232,7 @@ impl Writer<'_> {
             }),
             Form::Texts => self.nested(field, out, |writer, out| {
                 if writer.text.look()? == b'[' {
-                    return writer.each_item(|writer| writer.put_text(1, out));
+                    return writer.each_item(|writer| writer.field(1, Form::Text, out));
                 }
                 writer.put_text(1, out)
             }),
@@ -349,6 +365,22 @@ mod tests {
         assert_eq!(dig(&json, &[1, 2, 1]), b"#/components/schemas/io.k8s.api.apps.v1.Deployment");
         let protocol = named(&dig(&named(&schemas, 1, "io.k8s.api.core.v1.ContainerPort"), &[1, 31]), 1, "protocol");
         assert_eq!(dig(&protocol, &[1, 33, 3]), b"TCP");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out() {
+        let deep = format!("{}{}", r#"{"items":"#.repeat(1000), "}".repeat(1000)).replace(":}", ":{}}");
+        for schema in [
+            r#"{"description":1,"required":{},"properties":[],"type":true,"maxLength":"a","items":1,"enum":null}"#,
+            r#"{"additionalProperties":"x","allOf":{},"default":[1],"x-any":{"a":[null]},"$ref":2}"#,
+            &deep,
+        ] {
+            let json = format!(r#"{{"definitions":{{"a":{schema}}},"swagger":"2.0"}}"#);
+            let bytes = document(Flavour::V2, json.as_bytes());
+            assert_eq!(dig(&bytes, &[1]), b"2.0");
+            let json = format!(r#"{{"components":{{"schemas":{{"a":{schema}}}}},"openapi":"3.0.0"}}"#);
+            assert_eq!(dig(&document(Flavour::V3, json.as_bytes()), &[1]), b"3.0.0");
+        }
     }
 
     #[test]

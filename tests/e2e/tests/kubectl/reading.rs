@@ -83,6 +83,9 @@ pub(super) fn watching(cluster: &Cluster) -> anyhow::Result<()> {
 pub(super) fn asking(cluster: &Cluster) -> anyhow::Result<()> {
     let explained = cluster.kubectl(["explain", "deployment.spec.strategy.rollingUpdate"])?;
     ensure!(explained.contains("maxSurge") && explained.contains("RollingUpdateDeployment"), "{explained}");
+    // the older document, which kubectl reads in protobuf only
+    let explained = cluster.kubectl(["explain", "deployment.spec.strategy", "--output=plaintext-openapiv2"])?;
+    ensure!(explained.contains("rollingUpdate\t<Object>"), "{explained}");
     let recursive = cluster.kubectl(["explain", "pod.spec", "--recursive"])?;
     ensure!(
         recursive.contains("terminationGracePeriodSeconds\t<integer>") && recursive.contains("readinessProbe"),
