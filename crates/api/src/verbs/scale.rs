@@ -90,9 +90,7 @@ async fn change(
     kind: &Arc<Kind>,
     mut wanted: impl FnMut(&Value) -> Result<Value, ApiError> + Send,
 ) -> Result<Written, ApiError> {
-    let versions: Vec<String> =
-        core.catalog().resources(&kind.group, &kind.plural).map(|row| row.api_version()).collect();
-    let owners = managed::Scale { path: &["spec", "replicas"], kind, versions: &versions };
+    let owners = managed::Scale::new(&core.catalog(), kind);
     let mut target = update::target(call, kind);
     target.manager = None;
     write::change(core, target, Rules::OBJECT, |old| {

@@ -11,6 +11,7 @@ mod delete;
 mod discovery;
 mod form;
 mod network;
+mod patches;
 mod read;
 mod ready;
 mod rows;

@@ -11,33 +11,45 @@ use super::element::Element;
 use super::entries::{Entry, Id, Managers, Source, assemble};
 use super::set::Set;
 use super::{held, put};
-use crate::catalog::Kind;
+use crate::catalog::{Catalog, Kind};
 
 const REPLICAS: [Element<'static>; 2] = [Element::Field("spec"), Element::Field("replicas")];
 
-/// How the replicas of a kind map to those of its Scale.
-pub struct Scale<'a> {
-    /// In the versions that are known: where the replicas are.
-    pub path: &'a [&'a str],
-    pub kind: &'a Kind,
-    pub versions: &'a [String],
+/// Where the replicas of a kind are, in every version of it.
+pub struct Scale {
+    version: String,
+    places: Vec<(String, Place)>,
 }
 
-impl Scale<'_> {
-    fn elements(&self) -> Vec<Element<'_>> {
-        self.path.iter().map(|name| Element::Field(name)).collect()
+/// Members from the root; none where a version has no scale.
+type Place = Option<Vec<String>>;
+
+impl Scale {
+    pub fn new(catalog: &Catalog, kind: &Kind) -> Self {
+        let rows = catalog.resources(&kind.group, &kind.plural);
+        let places = rows.map(|row| (row.api_version(), place(row))).collect();
+        Self { version: kind.api_version(), places }
     }
 
-    fn knows(&self, version: &str) -> bool {
-        self.versions.iter().any(|known| known == version)
+    fn place(&self, version: &str) -> Option<&Place> {
+        self.places.iter().find(|(known, _)| known == version).map(|(_, place)| place)
+    }
+
+    /// The path to the replicas; none in versions that are not known and in those that have none.
+    fn path(&self, version: &str) -> Option<Vec<Element<'_>>> {
+        let place = self.place(version)?.as_ref()?;
+        Some(place.iter().map(|name| Element::Field(name)).collect())
+    }
+
+    fn owns(&self, entry: &Entry<'_>) -> bool {
+        self.path(&entry.api_version).is_some_and(|path| entry.set.has(&path))
     }
 
     /// Gives the Scale of an object its owners.
     pub fn to_scale(&self, object: &Value, scale: &mut Value) {
-        let path = self.elements();
         let managers = Managers::decode(held(object)).unwrap_or_default();
         let mut owners = Managers::default();
-        for entry in managers.0.into_iter().filter(|entry| self.knows(&entry.api_version) && entry.set.has(&path)) {
+        for entry in managers.0.into_iter().filter(|entry| self.owns(entry)) {
             let mut set = Set::default();
             set.insert(&REPLICAS);
             owners.0.push(Entry { api_version: Cow::Borrowed("autoscaling/v1"), set, source: None, ..entry });
@@ -47,17 +59,15 @@ impl Scale<'_> {
 
     /// Gives the object the owners that its Scale has after a write.
     pub fn to_object(&self, object: &mut Value, scale: &Value) {
-        let path = self.elements();
         let before = super::take(object);
-        let version = self.kind.api_version();
         let slots = {
             let parents = Managers::decode(&before).unwrap_or_default();
             let mut scales = Managers::decode(held(scale)).unwrap_or_default();
             let mut replicas = Set::default();
-            replicas.insert(&path);
+            replicas.insert(&self.path(&self.version).unwrap_or_default());
             let mut result = Managers::default();
-            for mut entry in parents.0.into_iter().filter(|entry| self.knows(&entry.api_version)) {
-                if entry.set.has(&path) {
+            for mut entry in parents.0.into_iter().filter(|entry| self.place(&entry.api_version).is_some()) {
+                if self.owns(&entry) {
                     match scales.0.iter().position(|scale| is_one(&scale.id, &entry.id)) {
                         Some(index) => {
                             let time = scales.0.remove(index).time;
@@ -65,7 +75,9 @@ impl Scale<'_> {
                             entry.time = time.map(|time| Cow::Owned(time.into_owned()));
                         }
                         None => {
-                            entry.set.subtract(&replicas);
+                            let mut taken = Set::default();
+                            taken.insert(&self.path(&entry.api_version).unwrap_or_default());
+                            entry.set.subtract(&taken);
                             entry.source = None;
                         }
                     }
@@ -76,13 +88,13 @@ impl Scale<'_> {
             }
             for mut entry in scales.0.into_iter().filter(|entry| entry.set.has(&REPLICAS)) {
                 if !entry.id.applied() {
-                    entry.id.version = Cow::Borrowed(&version);
+                    entry.id.version = Cow::Borrowed(&self.version);
                 }
                 let set = match result.get(&entry.id) {
                     Some(held) => held.set.clone().union(replicas.clone()),
                     None => replicas.clone(),
                 };
-                result.put(Entry { api_version: Cow::Borrowed(&version), set, source: None, ..entry });
+                result.put(Entry { api_version: Cow::Borrowed(&self.version), set, source: None, ..entry });
             }
             result.plan()
         };
@@ -93,4 +105,11 @@ impl Scale<'_> {
 /// One manager, whatever version it speaks: the versions of a Scale and of its object are not those of each other.
 fn is_one(a: &Id<'_>, b: &Id<'_>) -> bool {
     (&a.manager, a.operation, &a.subresource) == (&b.manager, b.operation, &b.subresource)
+}
+
+fn place(row: &Kind) -> Place {
+    match &row.custom {
+        Some(custom) => custom.scale().map(|scale| scale.spec_names().map(str::to_owned).collect()),
+        None => Some(vec!["spec".to_owned(), "replicas".to_owned()]),
+    }
 }

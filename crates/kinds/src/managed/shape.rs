@@ -192,7 +192,9 @@ impl<'a> Spot<'a> {
             (None, Additional::Schema(other)) => Some((self.at(other), false)),
             (None, Additional::Allowed) => Some((Shape::Deduced, false)),
             (None, Additional::Unsaid | Additional::Refused) => {
-                let open = self.node.preserves || self.node.form == structural::Form::Any;
+                // an object that says nothing of its members takes any
+                let silent = self.node.properties().len() == 0;
+                let open = self.node.preserves || silent || self.node.form == structural::Form::Any;
                 open.then_some((Shape::Deduced, false))
             }
         }

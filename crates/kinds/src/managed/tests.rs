@@ -472,8 +472,7 @@ fn ephemeral_containers_and_resizes_own_only_what_they_may_change() {
 #[test]
 fn the_scale_of_an_object_shares_its_owners() {
     let kind = Catalog::builtin().by_api_version("apps/v1", "Deployment").unwrap();
-    let versions = ["apps/v1".to_owned()];
-    let owners = Scale { path: &["spec", "replicas"], kind, versions: &versions };
+    let owners = Scale::new(Catalog::builtin(), kind);
     let mut scene = Scene::deployment();
     scene.apply("app", nginx()).unwrap();
     let mut scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "uid": "1"}, "spec": {"replicas": 3}});

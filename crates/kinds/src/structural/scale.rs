@@ -36,6 +36,11 @@ impl Scale {
         &self.spec
     }
 
+    /// The members that lead to the wanted number.
+    pub(crate) fn spec_names(&self) -> impl Iterator<Item = &str> {
+        names(&self.spec)
+    }
+
     /// How many are wanted.
     pub(crate) fn wanted(&self, object: &Value) -> Option<i64> {
         match number(object, &self.spec) {
