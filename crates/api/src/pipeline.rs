@@ -159,6 +159,9 @@ where
     let pretty = accepts.pretty || options.pretty.unwrap_or_else(|| negotiate::is_person(&parts.headers));
     let pretty = pretty && accepts.format == Format::Json;
     let call = Call::new(user, info, options, negotiate::Accepts { pretty, ..accepts }, &parts.headers, body);
+    if let Some(warning) = kinds::deprecation(&kind) {
+        call.warn(warning);
+    }
     if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.warning.as_ref()) {
         call.warn(warning);
     }

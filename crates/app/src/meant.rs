@@ -33,7 +33,7 @@ impl Place {
         let name = name.unwrap_or_else(|| DEFAULT_NAME.to_owned());
         let short = name.len() <= 20;
         if let Err(problem) = base::name::dns_label(&name)
-            .and_then(|()| if short { Ok(()) } else { Err("must be no more than 20 characters".to_owned()) })
+            .and_then(|()| if short { Ok(()) } else { Err("must be no more than 20 characters".into()) })
         {
             return Err(Fault { place: "--name".to_owned(), problem: format!("{name}: {problem}") });
         }
@@ -327,7 +327,7 @@ impl Reader<'_> {
     fn domain(&mut self) -> String {
         let domain = self.text("dns.domain");
         if let Err(problem) = base::name::dns_subdomain(&domain) {
-            self.fault("dns.domain", problem);
+            self.fault("dns.domain", problem.into());
         }
         domain
     }

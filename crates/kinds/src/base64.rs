@@ -46,6 +46,13 @@ pub(crate) fn decode_into(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// What a text stands for.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length(text));
+    fault(text).is_none().then(|| decode_into(text.as_bytes(), &mut bytes))?;
+    Some(bytes)
+}
+
 pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

@@ -89,8 +89,7 @@ impl FieldError {
     }
 
     pub fn not_supported<T: AsRef<str>>(path: impl ToString, value: impl Into<Value>, supported: &[T]) -> Self {
-        let mut list: Vec<String> = supported.iter().map(|value| quote(value.as_ref())).collect();
-        list.sort_unstable();
+        let list: Vec<String> = supported.iter().map(|value| quote(value.as_ref())).collect();
         let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
         Self::new(Cause::NotSupported, path, detail, Some(value.into()))
     }

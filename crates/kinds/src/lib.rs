@@ -28,6 +28,7 @@ mod path;
 mod prune;
 mod rules;
 mod validate;
+mod warn;
 
 pub use catalog::{Catalog, Group, Kind, Subresource, Version};
 pub use coerce::{coerce, coerce_type};
@@ -38,7 +39,11 @@ pub use error::{Cause, FieldError};
 pub use fields::{field_label, selectable_fields};
 pub use prune::{Unknown, prune, prune_type};
 pub use schema::TypeId;
-pub use validate::{validate_create, validate_ephemeral_containers, validate_status, validate_update};
+pub use validate::{
+    validate_approval, validate_create, validate_ephemeral_containers, validate_finalize, validate_resize,
+    validate_status, validate_update,
+};
+pub use warn::{deprecation, warnings, warns};
 
 #[cfg(test)]
 mod cost;

@@ -5,7 +5,10 @@ use serde_json::Value;
 
 use crate::testing::{Dice, sample};
 use crate::{Catalog, Kind, coerce, convert, default, prune, selectable_fields, strategy};
-use crate::{validate_create, validate_ephemeral_containers, validate_update};
+use crate::{
+    validate_approval, validate_create, validate_ephemeral_containers, validate_finalize, validate_resize,
+    validate_status, validate_update, warnings,
+};
 
 fn kind(index: usize) -> &'static Kind {
     let kinds = Catalog::builtin().kinds();
@@ -22,7 +25,14 @@ fn write_all(kind: &Kind, mut value: Value, old: &Value) {
     strategy::prepare_update(kind, &mut other, old);
     drop(validate_update(kind, &other, old));
     drop(validate_update(kind, &value, old));
-    drop(validate_ephemeral_containers(kind, &value, old));
+    for validate in
+        [validate_ephemeral_containers, validate_resize, validate_status, validate_approval, validate_finalize]
+    {
+        drop(validate(kind, &value, old));
+        drop(validate(kind, old, &value));
+    }
+    drop(warnings(kind, &value, None));
+    drop(warnings(kind, &value, Some(old)));
     for prepare in [strategy::prepare_finalize, strategy::prepare_approval, strategy::prepare_ephemeral_containers] {
         prepare(kind, &mut other.clone(), old);
     }

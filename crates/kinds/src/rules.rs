@@ -8,8 +8,11 @@ use serde_json::Value;
 use crate::default::{self, Rule};
 use crate::json::Members;
 use crate::strategy;
+use crate::validate::meta::Style;
 use crate::validate::{
-    Change, Check, apps, autoscaling, batch, core, definition, extension, network, pod, policy, rbac, service, storage,
+    Check, admission, apps, authority, autoscaling, batch, certificates, claims, config, coordination, definition,
+    endpoints, event, flowcontrol, ingress, network, node, persistent, pod, policy, quota, rbac, runtime, service,
+    signer, slices, storage,
 };
 
 /// The hooks of a kind.
@@ -19,182 +22,215 @@ pub(crate) struct Rules {
     pub kind: &'static str,
     /// The rule for names.
     pub name: fn(&str) -> Verdict,
+    /// The rule for names that the rest of the object decides about.
+    pub own_name: Option<fn(&Value, &str) -> Verdict>,
+    /// How metadata is looked at.
+    pub meta: Style,
     /// Conditional defaults.
     pub default: Option<Rule>,
     /// Server-set members of a new object.
     pub create: Option<Rule>,
     /// What an update keeps of the old object.
     pub update: Option<fn(&mut Members, &Value)>,
+    /// What must hold of an object that is created or updated.
     pub check: Option<Check>,
-    /// Rules that only a new object must obey.
-    pub new: Option<Check>,
-    /// All rules for an object whose status changes, where they are others than those for any change.
+    /// What must hold of an object whose status is updated.
     pub status: Option<Check>,
-    pub change: Option<Change>,
 }
 
-static PLAIN: Rules = Rules::row("", "");
+static PLAIN: Rules = Rules::row("", "").meta(Style::Plain);
 
 impl Rules {
     const fn row(group: &'static str, kind: &'static str) -> Self {
-        let name = name::dns_subdomain;
         Self {
             group,
             kind,
-            name,
+            name: name::dns_subdomain,
+            own_name: None,
+            meta: Style::Core,
             default: None,
             create: None,
             update: None,
             check: None,
-            new: None,
             status: None,
-            change: None,
         }
+    }
+
+    const fn name(self, name: fn(&str) -> Verdict) -> Self {
+        Self { name, ..self }
+    }
+
+    const fn own_name(self, rule: fn(&Value, &str) -> Verdict) -> Self {
+        Self { own_name: Some(rule), ..self }
+    }
+
+    const fn meta(self, meta: Style) -> Self {
+        Self { meta, ..self }
+    }
+
+    const fn default(self, rule: Rule) -> Self {
+        Self { default: Some(rule), ..self }
+    }
+
+    const fn create(self, rule: Rule) -> Self {
+        Self { create: Some(rule), ..self }
+    }
+
+    const fn update(self, rule: fn(&mut Members, &Value)) -> Self {
+        Self { update: Some(rule), ..self }
+    }
+
+    const fn check(self, check: Check) -> Self {
+        Self { check: Some(check), ..self }
+    }
+
+    const fn status(self, status: Check) -> Self {
+        Self { status: Some(status), ..self }
+    }
+
+    /// A kind of a group whose metadata upstream looks at without the extras of core kinds.
+    const fn plain(group: &'static str, kind: &'static str) -> Self {
+        Self::row(group, kind).meta(Style::Plain)
+    }
+
+    /// A kind of authorization: any name that fits into a path.
+    const fn rbac(kind: &'static str) -> Self {
+        Self::plain("rbac.authorization.k8s.io", kind).name(name::path_segment)
+    }
+
+    const fn admission(kind: &'static str) -> Self {
+        Self::plain("admissionregistration.k8s.io", kind)
     }
 }
 
 static TABLE: &[Rules] = &[
-    Rules {
-        default: Some(default::pod),
-        create: Some(strategy::create_pod),
-        check: Some(pod::check),
-        change: Some(pod::change),
-        ..Rules::row("", "Pod")
-    },
-    Rules {
-        name: name::dns_label,
-        default: Some(default::namespace),
-        create: Some(strategy::create_namespace),
-        update: Some(strategy::update_namespace),
-        check: Some(core::namespace),
-        ..Rules::row("", "Namespace")
-    },
-    Rules {
-        name: name::dns1035_label,
-        default: Some(default::service_status),
-        update: Some(strategy::keep_allocations),
-        check: Some(service::check),
-        change: Some(service::change),
-        ..Rules::row("", "Service")
-    },
-    Rules { check: Some(core::config_map), change: Some(core::config_map_change), ..Rules::row("", "ConfigMap") },
-    Rules {
-        default: Some(default::secret),
-        check: Some(core::secret),
-        change: Some(core::secret_change),
-        ..Rules::row("", "Secret")
-    },
-    Rules { check: Some(core::service_account), ..Rules::row("", "ServiceAccount") },
-    Rules { check: Some(core::node), change: Some(core::node_change), ..Rules::row("", "Node") },
-    Rules { check: Some(core::pod_template), ..Rules::row("", "PodTemplate") },
-    Rules { check: Some(core::event), ..Rules::row("", "Event") },
-    Rules { check: Some(core::endpoints), ..Rules::row("", "Endpoints") },
-    Rules { check: Some(core::resource_quota), ..Rules::row("", "ResourceQuota") },
-    Rules { check: Some(core::limit_range), ..Rules::row("", "LimitRange") },
-    Rules {
-        default: Some(default::replication_controller),
-        check: Some(core::replication_controller),
-        ..Rules::row("", "ReplicationController")
-    },
-    Rules {
-        create: Some(strategy::create_volume),
-        check: Some(storage::volume),
-        change: Some(storage::volume_change),
-        ..Rules::row("", "PersistentVolume")
-    },
-    Rules {
-        create: Some(strategy::create_volume),
-        check: Some(storage::claim),
-        change: Some(storage::claim_change),
-        ..Rules::row("", "PersistentVolumeClaim")
-    },
-    Rules { check: Some(apps::deployment), change: Some(apps::selector_change), ..Rules::row("apps", "Deployment") },
-    Rules { check: Some(apps::replica_set), change: Some(apps::selector_change), ..Rules::row("apps", "ReplicaSet") },
-    Rules { check: Some(apps::daemon_set), change: Some(apps::selector_change), ..Rules::row("apps", "DaemonSet") },
-    Rules {
-        name: name::dns_label,
-        check: Some(apps::stateful_set),
-        change: Some(apps::stateful_set_change),
-        ..Rules::row("apps", "StatefulSet")
-    },
-    Rules {
-        check: Some(apps::controller_revision),
-        change: Some(apps::controller_revision_change),
-        ..Rules::row("apps", "ControllerRevision")
-    },
-    Rules {
-        default: Some(default::job),
-        create: Some(strategy::create_job),
-        check: Some(batch::job),
-        change: Some(batch::job_change),
-        ..Rules::row("batch", "Job")
-    },
-    Rules { name: batch::cron_job_name, check: Some(batch::cron_job), ..Rules::row("batch", "CronJob") },
-    Rules { check: Some(autoscaling::autoscaler), ..Rules::row("autoscaling", "HorizontalPodAutoscaler") },
-    Rules { check: Some(network::ingress), ..Rules::row("networking.k8s.io", "Ingress") },
-    Rules {
-        check: Some(network::ingress_class),
-        change: Some(network::ingress_class_change),
-        ..Rules::row("networking.k8s.io", "IngressClass")
-    },
-    Rules { check: Some(network::network_policy), ..Rules::row("networking.k8s.io", "NetworkPolicy") },
-    Rules { name: network::ip_address_name, ..Rules::row("networking.k8s.io", "IPAddress") },
-    Rules {
-        check: Some(network::endpoint_slice),
-        change: Some(network::endpoint_slice_change),
-        ..Rules::row("discovery.k8s.io", "EndpointSlice")
-    },
-    Rules { check: Some(core::event), ..Rules::row("events.k8s.io", "Event") },
-    Rules { name: name::path_segment, check: Some(rbac::role), ..Rules::row("rbac.authorization.k8s.io", "Role") },
-    Rules {
-        name: name::path_segment,
-        check: Some(rbac::cluster_role),
-        ..Rules::row("rbac.authorization.k8s.io", "ClusterRole")
-    },
-    Rules {
-        name: name::path_segment,
-        check: Some(rbac::role_binding),
-        change: Some(rbac::binding_change),
-        ..Rules::row("rbac.authorization.k8s.io", "RoleBinding")
-    },
-    Rules {
-        name: name::path_segment,
-        check: Some(rbac::cluster_role_binding),
-        change: Some(rbac::binding_change),
-        ..Rules::row("rbac.authorization.k8s.io", "ClusterRoleBinding")
-    },
-    Rules { check: Some(policy::disruption_budget), ..Rules::row("policy", "PodDisruptionBudget") },
-    Rules {
-        check: Some(policy::priority_class),
-        change: Some(policy::priority_class_change),
-        ..Rules::row("scheduling.k8s.io", "PriorityClass")
-    },
-    Rules { check: Some(policy::lease), ..Rules::row("coordination.k8s.io", "Lease") },
-    Rules { change: Some(policy::runtime_class_change), ..Rules::row("node.k8s.io", "RuntimeClass") },
-    Rules {
-        check: Some(storage::storage_class),
-        change: Some(storage::storage_class_change),
-        ..Rules::row("storage.k8s.io", "StorageClass")
-    },
-    Rules {
-        default: Some(default::custom_resource_definition),
-        create: Some(strategy::create_definition),
-        update: Some(strategy::update_definition),
-        new: Some(definition::create),
-        status: Some(definition::status),
-        change: Some(definition::change),
-        ..Rules::row("apiextensions.k8s.io", "CustomResourceDefinition")
-    },
-    Rules {
-        check: Some(extension::webhooks),
-        ..Rules::row("admissionregistration.k8s.io", "ValidatingWebhookConfiguration")
-    },
-    Rules {
-        check: Some(extension::webhooks),
-        ..Rules::row("admissionregistration.k8s.io", "MutatingWebhookConfiguration")
-    },
-    Rules { name: name::path_segment, ..Rules::row("apiregistration.k8s.io", "APIService") },
-    Rules { name: name::path_segment, ..Rules::row("certificates.k8s.io", "ClusterTrustBundle") },
+    Rules::row("", "Pod").default(default::pod).create(strategy::create_pod).check(pod::check).status(pod::status),
+    Rules::row("", "Namespace")
+        .name(name::dns_label)
+        .default(default::namespace)
+        .create(strategy::create_namespace)
+        .update(strategy::update_namespace)
+        .check(config::namespace)
+        .status(config::namespace_status),
+    Rules::row("", "Service")
+        .name(name::dns_label)
+        .default(default::service_status)
+        .update(strategy::keep_allocations)
+        .check(service::check)
+        .status(service::balancer_addresses),
+    Rules::row("", "ConfigMap").check(config::config_map),
+    Rules::row("", "Secret").default(default::secret).check(config::secret),
+    Rules::row("", "ServiceAccount"),
+    Rules::row("", "Node").default(default::node).check(node::node).status(node::status),
+    Rules::row("", "PodTemplate").check(apps::pod_template),
+    Rules::row("", "Event").name(name::path_segment).meta(Style::Late).check(event::check),
+    Rules::row("", "Endpoints").check(endpoints::endpoints),
+    Rules::row("", "ResourceQuota").check(quota::quota).status(quota::status),
+    Rules::row("", "LimitRange").check(quota::limit_range),
+    Rules::row("", "ReplicationController")
+        .name(name::long_name)
+        .meta(Style::Declared)
+        .default(default::replication_controller)
+        .check(apps::replication_controller)
+        .status(apps::controller_status),
+    Rules::row("", "PersistentVolume").create(strategy::create_volume).check(persistent::volume),
+    Rules::row("", "PersistentVolumeClaim")
+        .create(strategy::create_volume)
+        .check(persistent::claim)
+        .status(persistent::claim_status),
+    Rules::row("apps", "Deployment").check(apps::deployment).status(apps::deployment_status),
+    Rules::row("apps", "ReplicaSet").check(apps::replica_set).status(apps::replica_set_status),
+    Rules::row("apps", "DaemonSet").check(apps::daemon_set).status(apps::daemon_set_status),
+    Rules::row("apps", "StatefulSet").name(name::dns_label).check(apps::stateful_set).status(apps::stateful_set_status),
+    Rules::row("apps", "ControllerRevision").check(apps::controller_revision),
+    Rules::row("batch", "Job")
+        .default(default::job)
+        .create(strategy::create_job)
+        .check(batch::job)
+        .status(batch::status),
+    Rules::row("batch", "CronJob").check(batch::cron_job),
+    Rules::row("autoscaling", "HorizontalPodAutoscaler").check(autoscaling::autoscaler).status(autoscaling::status),
+    Rules::row("networking.k8s.io", "Ingress").check(ingress::ingress).status(ingress::status),
+    Rules::row("networking.k8s.io", "IngressClass").check(ingress::class),
+    Rules::row("networking.k8s.io", "NetworkPolicy").check(network::policy),
+    Rules::row("networking.k8s.io", "IPAddress").name(network::address_name).check(network::address),
+    Rules::row("networking.k8s.io", "ServiceCIDR").check(network::service_range),
+    Rules::row("discovery.k8s.io", "EndpointSlice").create(strategy::create_slice).check(endpoints::slice),
+    Rules::row("events.k8s.io", "Event").name(name::path_segment).meta(Style::Late).check(event::check),
+    Rules::rbac("Role").check(rbac::role),
+    Rules::rbac("ClusterRole").check(rbac::cluster_role),
+    Rules::rbac("RoleBinding").check(rbac::role_binding),
+    Rules::rbac("ClusterRoleBinding").check(rbac::cluster_role_binding),
+    Rules::row("policy", "PodDisruptionBudget")
+        .name(name::path_segment)
+        .meta(Style::Late)
+        .check(policy::disruption_budget)
+        .status(policy::status),
+    Rules::row("scheduling.k8s.io", "PriorityClass").check(runtime::priority_class),
+    Rules::row("scheduling.k8s.io", "PodGroup").check(runtime::pod_group).status(runtime::pod_group_status),
+    Rules::row("scheduling.k8s.io", "Workload").check(runtime::workload),
+    Rules::plain("coordination.k8s.io", "Lease")
+        .create(strategy::create_lease)
+        .update(strategy::update_lease)
+        .check(coordination::lease),
+    Rules::plain("coordination.k8s.io", "LeaseCandidate").name(name::config_key).check(coordination::candidate),
+    Rules::row("node.k8s.io", "RuntimeClass").check(runtime::runtime_class),
+    Rules::row("storage.k8s.io", "StorageClass").check(storage::storage_class),
+    Rules::row("storage.k8s.io", "VolumeAttachment").check(storage::attachment).status(storage::attachment),
+    Rules::row("storage.k8s.io", "CSINode").check(storage::csi_node),
+    Rules::row("storage.k8s.io", "CSIDriver").check(storage::csi_driver),
+    Rules::row("storage.k8s.io", "CSIStorageCapacity").check(storage::capacity),
+    Rules::row("storage.k8s.io", "VolumeAttributesClass").check(storage::attributes_class),
+    Rules::plain("apiextensions.k8s.io", "CustomResourceDefinition")
+        .default(default::custom_resource_definition)
+        .create(strategy::create_definition)
+        .update(strategy::update_definition)
+        .check(definition::create_or_change)
+        .status(definition::changed_status),
+    Rules::admission("ValidatingWebhookConfiguration").check(admission::webhooks),
+    Rules::admission("MutatingWebhookConfiguration").check(admission::webhooks),
+    Rules::admission("ValidatingAdmissionPolicy")
+        .check(admission::policy::validating)
+        .status(admission::policy::status),
+    Rules::admission("ValidatingAdmissionPolicyBinding").check(admission::policy::validating_binding),
+    Rules::admission("MutatingAdmissionPolicy").check(admission::policy::mutating),
+    Rules::admission("MutatingAdmissionPolicyBinding").check(admission::policy::mutating_binding),
+    Rules::plain("apiregistration.k8s.io", "APIService")
+        .name(name::path_segment)
+        .own_name(authority::own_service_name)
+        .check(authority::api_service)
+        .status(authority::api_service_status),
+    Rules::row("internal.apiserver.k8s.io", "StorageVersion")
+        .name(authority::storage_version_name)
+        .check(authority::storage_version)
+        .status(authority::storage_version_status),
+    Rules::row("storagemigration.k8s.io", "StorageVersionMigration")
+        .check(authority::migration)
+        .status(authority::migration_status),
+    Rules::row("certificates.k8s.io", "CertificateSigningRequest")
+        .name(name::path_segment)
+        .update(strategy::keep_spec)
+        .check(certificates::request)
+        .status(certificates::request_status),
+    Rules::row("certificates.k8s.io", "ClusterTrustBundle")
+        .name(name::path_segment)
+        .own_name(signer::own_bundle_name)
+        .check(certificates::trust_bundle),
+    Rules::row("certificates.k8s.io", "PodCertificateRequest")
+        .check(certificates::pod::request)
+        .status(certificates::pod::status),
+    Rules::row("flowcontrol.apiserver.k8s.io", "FlowSchema").check(flowcontrol::schema).status(flowcontrol::status),
+    Rules::row("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration")
+        .check(flowcontrol::level)
+        .status(flowcontrol::status),
+    Rules::row("resource.k8s.io", "ResourceClaim").check(claims::claim).status(claims::status),
+    Rules::row("resource.k8s.io", "ResourceClaimTemplate").check(claims::template),
+    Rules::row("resource.k8s.io", "DeviceClass").name(name::long_name).meta(Style::Declared).check(claims::class),
+    Rules::row("resource.k8s.io", "ResourceSlice").check(slices::slice),
+    Rules::row("resource.k8s.io", "DeviceTaintRule").check(slices::taint_rule).status(slices::taint_rule_status),
+    Rules::row("resource.k8s.io", "ResourcePoolStatusRequest")
+        .check(slices::pool_request)
+        .status(slices::pool_request_status),
 ];
 
 /// The rules of a kind that has none of its own.

@@ -315,6 +315,11 @@ fn changed(kind: &Kind, new: &Members, old: &Value) -> bool {
     contents || (kind.is("apps", "Deployment") && annotations())
 }
 
+/// `Guaranteed`, `Burstable` or `BestEffort`
+pub(crate) fn qos_class(spec: &Value) -> &'static str {
+    qos::class(spec)
+}
+
 /// A new pod waits to be scheduled.
 pub(crate) fn create_pod(pod: &mut Members) {
     let class = qos::class(pod.get("spec").unwrap_or(&Value::Null));
@@ -407,6 +412,36 @@ pub fn set_condition(status: &mut Members, condition: (&str, &str, &str, &str), 
         }
     }
     true
+}
+
+/// What is asked for when a certificate is requested stays so.
+pub(crate) fn keep_spec(request: &mut Members, old: &Value) {
+    put_back(request, old, "spec");
+}
+
+/// The topology of endpoints has fields of its own in v1.
+pub(crate) fn create_slice(slice: &mut Members) {
+    let endpoints = slice.get_mut("endpoints").and_then(Value::as_array_mut);
+    for endpoint in endpoints.into_iter().flatten().filter_map(Value::as_object_mut) {
+        endpoint.remove("deprecatedTopology");
+    }
+}
+
+/// Leaders are not coordinated unless a feature is switched on that is off in a stable server.
+pub(crate) fn create_lease(lease: &mut Members) {
+    if let Some(spec) = object_mut(lease, "spec") {
+        spec.remove("strategy");
+        spec.remove("preferredHolder");
+    }
+}
+
+/// As for a new lease, unless the old one has it.
+pub(crate) fn update_lease(lease: &mut Members, old: &Value) {
+    if let Some(spec) = object_mut(lease, "spec") {
+        for name in ["strategy", "preferredHolder"].iter().filter(|name| at(at(old, "spec"), name).is_null()) {
+            spec.remove(*name);
+        }
+    }
 }
 
 /// Volumes wait to be bound.

@@ -5,6 +5,7 @@
 
 mod authority;
 mod files;
+pub mod inspect;
 mod kubeconfig;
 
 pub use authority::{Authority, Error, Pair, Request, Usage, expires, generate_key_pem};

@@ -114,6 +114,7 @@ async fn try_insert(
         return Err(ApiError::invalid(kind, &name, &errors));
     }
     kinds::structural::warnings(kind, object, None).into_iter().for_each(|warning| call.warn(warning));
+    kinds::warnings(kind, object, None).into_iter().for_each(|warning| call.warn(warning));
     attempt.validate().await?;
 
     let key = core::key(kind, target.namespace, &name);

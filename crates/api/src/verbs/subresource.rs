@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use kinds::{FieldError, Kind, strategy};
-use serde_json::Value;
+use kinds::{Kind, strategy};
 
 use super::{patch, read, update, write::Rules};
 use crate::{
@@ -16,14 +15,14 @@ use crate::{
 pub(crate) fn rules(kind: &Kind, subresource: &str) -> Option<Rules> {
     Some(match (kind.plural.as_str(), subresource) {
         (_, "status") => Rules::STATUS,
-        ("namespaces", "finalize") => Rules { prepare: strategy::prepare_finalize, validate: unchecked },
+        ("namespaces", "finalize") => Rules { prepare: strategy::prepare_finalize, validate: kinds::validate_finalize },
         ("certificatesigningrequests", "approval") => {
-            Rules { prepare: strategy::prepare_approval, validate: unchecked }
+            Rules { prepare: strategy::prepare_approval, validate: kinds::validate_approval }
         }
         ("pods", "ephemeralcontainers") => {
             Rules { prepare: strategy::prepare_ephemeral_containers, validate: kinds::validate_ephemeral_containers }
         }
-        ("pods", "resize") => Rules { prepare: strategy::prepare_resize, validate: unchecked },
+        ("pods", "resize") => Rules { prepare: strategy::prepare_resize, validate: kinds::validate_resize },
         _ => return None,
     })
 }
@@ -37,13 +36,9 @@ pub(crate) async fn part(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rule
     }
 }
 
-fn unchecked(_: &Kind, _: &Value, _: &Value) -> Vec<FieldError> {
-    Vec::new()
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     create,
-    write::{self, Rules, Target},
+    write::{self, Rules, Target, Written},
 };
 use crate::{
     call::{Answer, Call},
@@ -66,8 +66,43 @@ pub(crate) async fn update(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Ru
             return Err(ApiError::invalid(kind, &call.info.name, &[fault]));
         }
     }
-    let written = write::change(core, target, rules, |_| Ok(object.clone())).await?;
+    let mut before = Before::of(call, kind);
+    let written = write::change(core, target, rules, |old| {
+        before.see(old);
+        Ok(object.clone())
+    })
+    .await?;
+    before.tell(core, call, kind, &written);
     Ok(create::answer(kind, 200, written))
+}
+
+/// The object before a change, where there may be something to tell of the change.
+pub(crate) enum Before {
+    Unseen,
+    Old(Value),
+    Silent,
+}
+
+impl Before {
+    pub(crate) fn of(call: &Call, kind: &Kind) -> Self {
+        if call.info.subresource.is_empty() && kinds::warns(kind) { Self::Unseen } else { Self::Silent }
+    }
+
+    pub(crate) fn see(&mut self, old: &Value) {
+        if !matches!(self, Self::Silent) {
+            *self = Self::Old(old.clone());
+        }
+    }
+
+    /// Tells of the change that was made.
+    pub(crate) fn tell(self, core: &Core, call: &Call, kind: &Kind, written: &Written) {
+        let Self::Old(old) = self else { return };
+        let warn = |new: &Value| kinds::warnings(kind, new, Some(&old)).into_iter().for_each(|text| call.warn(text));
+        match written {
+            Written::Dry(new) => warn(new),
+            Written::Record(record) => warn(&core.decode(kind, record)),
+        }
+    }
 }
 
 pub(crate) fn target<'a>(call: &'a Call, kind: &'a Arc<Kind>) -> Target<'a> {

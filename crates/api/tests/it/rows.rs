@@ -11,8 +11,9 @@ use crate::support::{Reply, server, server_with};
 /// The least that is valid for a kind, under the name `row.example.com` unless it must have another.
 pub(crate) fn least(kind: &Kind) -> Value {
     let table: Value = serde_json::from_str(include_str!("least.json")).expect("a table");
-    let qualified = format!("{}.{}", kind.plural, kind.group);
-    let mut object = table.get(&qualified).or_else(|| table.get(&kind.plural)).cloned().unwrap_or_else(|| json!({}));
+    let (group, plural) = (&kind.group, &kind.plural);
+    let names = [format!("{plural}.{}.{group}", kind.version), format!("{plural}.{group}"), plural.clone()];
+    let mut object = names.iter().find_map(|name| table.get(name)).cloned().unwrap_or_else(|| json!({}));
     if object["metadata"]["name"].is_null() {
         object["metadata"]["name"] = json!("row.example.com");
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a format is one row: its names, its rule, and the length of pattern its cost is counted by.
 
-use base::name;
+use base::name::{self, Verdict};
 use base64::Engine;
 
 use crate::clock;
@@ -37,7 +37,7 @@ const FORMAT: &[&str] = &["() -> format"];
 pub struct NamedFormat {
     pub(crate) name: &'static str,
     pub(crate) pattern: u64,
-    rule: fn(&str) -> Result<(), String>,
+    rule: fn(&str) -> Verdict,
 }
 
 /// How upstream estimates a date-time's and a UUID's pattern.
@@ -62,7 +62,7 @@ static FORMATS: [(&str, NamedFormat); 13] = [
         NamedFormat { name: "DNS1035LabelPrefix", pattern: 30, rule: |text| name::dns1035_label(&completed(text)) },
     ),
     ("labelValue", NamedFormat { name: "LabelValue", pattern: 40, rule: name::label_value }),
-    ("uri", NamedFormat { name: "URI", pattern: 1103, rule: urls::check }),
+    ("uri", NamedFormat { name: "URI", pattern: 1103, rule: |text| urls::check(text).map_err(Into::into) }),
     (
         "uuid",
         NamedFormat { name: "uuid", pattern: UUID, rule: |text| rule(is_uuid(text), "does not match the UUID format") },
@@ -86,8 +86,8 @@ static FORMATS: [(&str, NamedFormat); 13] = [
     ),
 ];
 
-fn rule(holds: bool, reason: &str) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(reason.to_owned()) }
+fn rule(holds: bool, reason: &str) -> Verdict {
+    if holds { Ok(()) } else { Err(reason.into()) }
 }
 
 /// What a prefix becomes when a suffix follows: a dash may be its last character.
@@ -134,7 +134,7 @@ fn validate<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let Special::Format(format) = special.as_ref() else { return Err(Failure::no_overload()) };
     Ok(match (format.rule)(args[1].want_str()?) {
         Ok(()) => Value::NONE,
-        Err(reason) => Value::some(Value::list(vec![Value::text(reason)])),
+        Err(reasons) => Value::some(Value::list(reasons.into_iter().map(Value::text).collect())),
     })
 }
 

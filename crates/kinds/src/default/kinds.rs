@@ -102,6 +102,18 @@ pub(crate) fn namespace(namespace: &mut Members) {
     }
 }
 
+/// The first block of addresses is told twice; where the two differ, the old field wins.
+pub(crate) fn node(node: &mut Members) {
+    let Some(spec) = object_mut(node, "spec") else { return };
+    let single = spec.get("podCIDR").and_then(Value::as_str).unwrap_or("").to_owned();
+    let first = spec.get("podCIDRs").and_then(|blocks| blocks.get(0)?.as_str()).unwrap_or("").to_owned();
+    if single.is_empty() && !first.is_empty() {
+        spec.insert("podCIDR".to_owned(), Value::String(first));
+    } else if !single.is_empty() && single != first {
+        spec.insert("podCIDRs".to_owned(), json!([single]));
+    }
+}
+
 pub(crate) fn service_status(service: &mut Members) {
     let balanced = service.get("spec").and_then(|s| s.get("type")) == Some(&Value::from("LoadBalancer"));
     let ingress = service.get_mut("status").and_then(|s| s.get_mut("loadBalancer")?.get_mut("ingress")?.as_array_mut());

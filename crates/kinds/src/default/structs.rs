@@ -25,6 +25,10 @@ pub(super) static RULES: &[(&str, Rule)] = &[
     ("api.rbac.v1.Subject", subject),
     ("api.resource.v1.ExactDeviceRequest", device_request),
     ("api.resource.v1.DeviceSubRequest", device_request),
+    ("api.resource.v1beta2.ExactDeviceRequest", device_request),
+    ("api.resource.v1beta2.DeviceSubRequest", device_request),
+    ("api.resource.v1beta1.DeviceRequest", plain_device_request),
+    ("api.resource.v1beta1.DeviceSubRequest", device_request),
 ];
 
 fn text<'m>(members: &'m Members, name: &str) -> &'m str {
@@ -57,6 +61,10 @@ fn volume(members: &mut Members) {
 
 /// The old and the new name of the service account always go together.
 fn pod_spec(spec: &mut Members) {
+    // A negative time was always taken for the shortest one.
+    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+        spec.insert("terminationGracePeriodSeconds".to_owned(), json!(1));
+    }
     let (new, old) = ("serviceAccountName", "serviceAccount");
     if let Some(name) = spec.get(new).or_else(|| spec.get(old)).cloned() {
         fill(spec, new, name);
@@ -158,6 +166,13 @@ fn network_policy(spec: &mut Members) {
 fn subject(subject: &mut Members) {
     if matches!(text(subject, "kind"), "User" | "Group") {
         fill(subject, "apiGroup", "rbac.authorization.k8s.io");
+    }
+}
+
+/// The older form of a request, which is one unless it lists alternatives.
+fn plain_device_request(members: &mut Members) {
+    if members.get("firstAvailable").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        device_request(members);
     }
 }
 

@@ -1,18 +1,31 @@
-//! Rules of Deployments, ReplicaSets, StatefulSets and DaemonSets.
+//! Rules of what keeps pods running: Deployments, ReplicaSets, StatefulSets, DaemonSets and ReplicationControllers, and of
+//! their ControllerRevisions.
+
+mod status;
 
 use base::name;
 use serde_json::Value;
 
-use super::{Faults, meta, pod};
-use crate::json::{at, has, int, is_empty, same, text};
+use super::pod::{self, Lenience, Template};
+use super::{Case, Faults, IMMUTABLE, golang, meta, persistent};
+use crate::json::{at, has, int, list, members, same, text};
 use crate::path::Path;
 
-pub(crate) fn deployment(deployment: &Value, faults: &mut Faults) {
+pub(crate) use status::{
+    controller_status, daemon_set_status, deployment_status, replica_set_status, stateful_set_status,
+};
+
+fn old_template<'v>(case: &Case<'v>) -> Option<&'v Value> {
+    case.old.map(|old| at(at(old, "spec"), "template"))
+}
+
+pub(crate) fn deployment(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
-    let (spec, path) = (at(deployment, "spec"), root.field("spec"));
+    let (spec, path) = (case.spec(), root.field("spec"));
     faults.not_negative(spec, "replicas", &path);
-    workload(spec, "deployment", "Deployment", &path, faults);
-    strategy(spec, "strategy", "strategy", &["Recreate", "RollingUpdate"], &path, faults);
+    selector(spec, "deployment", &path, faults);
+    template(case, "ReplicaSet", &path, faults);
+    deployment_strategy(spec, &path.field("strategy"), faults);
     faults.not_negative(spec, "minReadySeconds", &path);
     faults.not_negative(spec, "revisionHistoryLimit", &path);
     let name = "progressDeadlineSeconds";
@@ -22,96 +35,72 @@ pub(crate) fn deployment(deployment: &Value, faults: &mut Faults) {
             faults.invalid(&path.field(name), deadline, "must be greater than minReadySeconds");
         }
     }
+    fixed_selector(case, &path, faults);
 }
 
-pub(crate) fn replica_set(set: &Value, faults: &mut Faults) {
+pub(crate) fn replica_set(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
-    let (spec, path) = (at(set, "spec"), root.field("spec"));
+    let (spec, path) = (case.spec(), root.field("spec"));
     faults.not_negative(spec, "replicas", &path);
     faults.not_negative(spec, "minReadySeconds", &path);
-    workload(spec, "replicaset", "ReplicaSet", &path, faults);
+    // Upstream speaks of deployments here too.
+    selector(spec, "deployment", &path, faults);
+    template(case, "ReplicaSet", &path, faults);
+    fixed_selector(case, &path, faults);
 }
 
-pub(crate) fn stateful_set(set: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    let (spec, path) = (at(set, "spec"), root.field("spec"));
-    for name in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
-        faults.not_negative(spec, name, &path);
-    }
-    workload(spec, "statefulset", "StatefulSet", &path, faults);
-    faults.one_of(spec, "podManagementPolicy", &path, &["OrderedReady", "Parallel"]);
-    let above = path.field("updateStrategy");
-    let update = at(spec, "updateStrategy");
-    match text(update, "type") {
-        "" => faults.required(&above, ""),
-        "RollingUpdate" => {
-            let rolling = above.field("rollingUpdate");
-            faults.not_negative(at(update, "rollingUpdate"), "partition", &rolling);
-            amount(at(update, "rollingUpdate"), "maxUnavailable", &rolling, faults);
-        }
-        "OnDelete" if has(update, "rollingUpdate") => {
-            let detail = "only allowed for updateStrategy 'RollingUpdate'";
-            faults.invalid(&above.field("rollingUpdate"), at(update, "rollingUpdate").clone(), detail);
-        }
-        "OnDelete" => {}
-        _ => faults.invalid(&above, update.clone(), "must be 'RollingUpdate' or 'OnDelete'"),
-    }
-}
-
-pub(crate) fn daemon_set(set: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    let (spec, path) = (at(set, "spec"), root.field("spec"));
-    workload(spec, "daemonset", "DaemonSet", &path, faults);
-    faults.not_negative(spec, "minReadySeconds", &path);
-    faults.not_negative(spec, "revisionHistoryLimit", &path);
-    strategy(spec, "updateStrategy", "update strategy", &["OnDelete", "RollingUpdate"], &path, faults);
-}
-
-pub(crate) fn controller_revision(revision: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    if at(revision, "data").is_null() {
-        faults.required(&root.field("data"), "data is mandatory");
-    }
-    faults.not_negative(revision, "revision", &root);
-}
-
-/// Selector and template, which all of them have.
-fn workload(spec: &Value, kind: &str, title: &str, path: &Path<'_>, faults: &mut Faults) {
-    let selector = at(spec, "selector");
-    let template = at(spec, "template");
+fn selector(spec: &Value, kind: &str, above: &Path<'_>, faults: &mut Faults) {
+    let (selector, path) = (at(spec, "selector"), above.field("selector"));
     if selector.is_null() {
-        faults.required(&path.field("selector"), "");
-    } else {
-        meta::selector(selector, &path.field("selector"), faults);
-        let everything = is_empty(at(selector, "matchLabels")) && is_empty(at(selector, "matchExpressions"));
-        if everything {
-            let detail = format!("empty selector is invalid for {kind}");
-            faults.invalid(&path.field("selector"), selector.clone(), detail);
-        }
-    }
-    let above = path.field("template");
-    if template.is_null() && kind == "replicaset" {
-        faults.required(&above, "");
+        faults.required(&path, "");
         return;
     }
-    if !selector.is_null() && !pod::selector_matches(selector, template) {
-        let meta = above.field("metadata");
-        let labels = match at(at(template, "metadata"), "labels") {
-            Value::Null => Value::Object(crate::json::Members::new()),
-            labels => labels.clone(),
-        };
-        faults.invalid(&meta.field("labels"), labels, "`selector` does not match template `labels`");
+    meta::selector(selector, &path, faults);
+    if meta::selects_all(selector) {
+        faults.invalid(&path, selector.clone(), format!("empty selector is invalid for {kind}"));
     }
+}
+
+fn fixed_selector(case: &Case<'_>, path: &Path<'_>, faults: &mut Faults) {
+    if let Some(old) = case.old {
+        faults.unchanged(case.spec(), at(old, "spec"), "selector", path);
+    }
+}
+
+/// Whether a selector can be read at all; if not, one more fault says so.
+fn readable(selector: &Value, detail: &str, path: &Path<'_>, faults: &mut Faults) -> bool {
+    let right = selector.is_null() || base::selector::LabelSelector::from_json(selector).is_ok();
+    if !right {
+        faults.invalid(&path.field("selector"), selector.clone(), detail);
+    }
+    right
+}
+
+fn mismatch(template: &Value, above: &Path<'_>, faults: &mut Faults) {
+    let labels = at(at(template, "metadata"), "labels").clone();
+    let meta = above.field("metadata");
+    faults.invalid(&meta.field("labels"), labels, "`selector` does not match template `labels`");
+}
+
+fn template(case: &Case<'_>, title: &str, path: &Path<'_>, faults: &mut Faults) {
+    let (spec, above) = (case.spec(), path.field("template"));
+    let (selector, template) = (at(spec, "selector"), at(spec, "template"));
+    if !readable(selector, "invalid label selector", path, faults) {
+        return;
+    }
+    if !selector.is_null() && !meta::selects_all(selector) && !pod::selector_matches(selector, template) {
+        mismatch(template, &above, faults);
+    }
+    pod::template(template, Template { old: old_template(case), ..Template::default() }, &above, faults);
     always_restarts(template, title, &above, faults);
-    pod::template(template, &above, faults);
 }
 
 /// Templates of controllers that keep pods running.
-pub(crate) fn always_restarts(template: &Value, title: &str, path: &Path<'_>, faults: &mut Faults) {
+fn always_restarts(template: &Value, title: &str, path: &Path<'_>, faults: &mut Faults) {
     let spec = at(template, "spec");
     let path = path.field("spec");
     let policy = text(spec, "restartPolicy");
-    if policy != "Always" && !policy.is_empty() {
+    if policy != "Always" {
         faults.not_supported(&path.field("restartPolicy"), policy, &["Always"]);
     }
     if has(spec, "activeDeadlineSeconds") {
@@ -120,69 +109,228 @@ pub(crate) fn always_restarts(template: &Value, title: &str, path: &Path<'_>, fa
     }
 }
 
-fn strategy(spec: &Value, name: &str, title: &str, types: &[&str], path: &Path<'_>, faults: &mut Faults) {
-    let (value, path) = (at(spec, name), path.field(name));
-    let kind = text(value, "type");
-    if !types.contains(&kind) {
-        if kind.is_empty() && name == "updateStrategy" {
-            faults.required(&path.field("type"), "");
-        } else {
-            faults.not_supported(&path.field("type"), kind, types);
+/// A struct that is not one of those supported.
+fn unsupported(path: &Path<'_>, shown: &str, supported: &[&str], faults: &mut Faults) {
+    let mut fault = crate::FieldError::not_supported(path, Value::Null, supported);
+    (fault.value, fault.detail) = (None, format!("{shown}: {}", fault.detail));
+    faults.push(fault);
+}
+
+fn deployment_strategy(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let strategy = at(spec, "strategy");
+    let (rolling, on_rolling) = (at(strategy, "rollingUpdate"), path.field("rollingUpdate"));
+    match text(strategy, "type") {
+        "Recreate" if !rolling.is_null() => {
+            faults.forbidden(&on_rolling, "may not be specified when strategy `type` is 'Recreate'");
         }
-        return;
-    }
-    let rolling = at(value, "rollingUpdate");
-    let path = path.field("rollingUpdate");
-    if kind != "RollingUpdate" {
-        if !rolling.is_null() && kind == "Recreate" {
-            faults.forbidden(&path, format!("may not be specified when {title} `type` is '{kind}'"));
+        "Recreate" => {}
+        "RollingUpdate" if rolling.is_null() => {
+            faults.required(&on_rolling, "this should be defaulted and never be nil");
         }
-        return;
-    }
-    if rolling.is_null() {
-        faults.required(&path, "");
-        return;
-    }
-    let unavailable = amount(rolling, "maxUnavailable", &path, faults);
-    let surge = amount(rolling, "maxSurge", &path, faults);
-    if unavailable.is_some_and(|percent| percent > 100) && at(rolling, "maxUnavailable").is_string() {
-        faults.invalid(
-            &path.field("maxUnavailable"),
-            at(rolling, "maxUnavailable").clone(),
-            "must not be greater than 100%",
-        );
-    }
-    if unavailable == Some(0) && surge == Some(0) {
-        let value = at(rolling, "maxUnavailable").clone();
-        faults.invalid(&path.field("maxUnavailable"), value, "may not be 0 when `maxSurge` is 0");
+        "RollingUpdate" => {
+            let unavailable = amount(rolling, "maxUnavailable", &on_rolling, faults);
+            let surge = amount(rolling, "maxSurge", &on_rolling, faults);
+            if unavailable == 0 && surge == 0 {
+                let value = shown_amount(rolling, "maxUnavailable");
+                faults.invalid(&on_rolling.field("maxUnavailable"), value, "may not be 0 when `maxSurge` is 0");
+            }
+            at_most_all(rolling, "maxUnavailable", &on_rolling, faults);
+        }
+        _ => {
+            let shown = golang::print("DeploymentStrategy", strategy);
+            unsupported(path, &shown, &["Recreate", "RollingUpdate"], faults);
+        }
     }
 }
 
-/// A number or percentage; answers the number before any `%`.
-pub(crate) fn amount(value: &Value, name: &str, above: &Path<'_>, faults: &mut Faults) -> Option<i64> {
+/// A number or percentage that is not negative; answers the number before any `%`, 0 for what is none.
+pub(crate) fn amount(value: &Value, name: &str, above: &Path<'_>, faults: &mut Faults) -> i64 {
     let path = above.field(name);
     match at(value, name) {
-        Value::Null => None,
         Value::String(text) => {
-            if let Err(reason) = name::percent(text) {
-                faults.invalid(&path, text.as_str(), reason);
-                return None;
+            if let Err(reasons) = name::percent(text) {
+                faults.verdict(&path, text, Err(reasons));
+                return 0;
             }
-            text.trim_end_matches('%').parse().ok()
+            text.trim_end_matches('%').parse().unwrap_or(i64::MAX)
         }
         number => {
-            let number = number.as_i64()?;
+            let number = number.as_i64().unwrap_or(0);
             if number < 0 {
-                faults.invalid(&path, number, "must be greater than or equal to 0");
+                faults.invalid(&path, number, super::NEGATIVE);
             }
-            Some(number)
+            number
         }
     }
 }
 
-pub(crate) fn selector_change(new: &Value, old: &Value, faults: &mut Faults) {
+fn shown_amount(value: &Value, name: &str) -> Value {
+    if has(value, name) { at(value, name).clone() } else { Value::from(0) }
+}
+
+pub(crate) fn at_most_all(value: &Value, name: &str, above: &Path<'_>, faults: &mut Faults) {
+    if let Some(text) = at(value, name).as_str().filter(|text| name::percent(text).is_ok())
+        && text.trim_end_matches('%').parse::<i64>().map_or(true, |percent| percent > 100)
+    {
+        faults.invalid(&above.field(name), text, "must not be greater than 100%");
+    }
+}
+
+pub(crate) fn daemon_set(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
-    faults.unchanged(at(new, "spec"), at(old, "spec"), "selector", &root.field("spec"));
+    let (spec, path) = (case.spec(), root.field("spec"));
+    if let Some(old) = case.old {
+        faults.unchanged(spec, at(old, "spec"), "selector", &path);
+    }
+    let (selector, template) = (at(spec, "selector"), at(spec, "template"));
+    let lenient = case.old.is_some_and(|old| meta::has_faulty_values(at(at(old, "spec"), "selector")));
+    meta::selector_of(selector, lenient, &path.field("selector"), faults);
+    let above = path.field("template");
+    if base::selector::LabelSelector::from_json(selector).is_ok() && !pod::selector_matches(selector, template) {
+        mismatch(template, &above, faults);
+    }
+    if !selector.is_null() && meta::selects_all(selector) {
+        faults.invalid(&path.field("selector"), selector.clone(), "empty selector is invalid for daemonset");
+    }
+    pod::template(template, Template { old: old_template(case), ..Template::default() }, &above, faults);
+    always_restarts(template, "DaemonSet", &above, faults);
+    faults.not_negative(spec, "minReadySeconds", &path);
+    daemon_set_strategy(spec, &path.field("updateStrategy"), faults);
+    faults.not_negative(spec, "revisionHistoryLimit", &path);
+}
+
+fn daemon_set_strategy(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let strategy = at(spec, "updateStrategy");
+    let (rolling, on_rolling) = (at(strategy, "rollingUpdate"), path.field("rollingUpdate"));
+    match text(strategy, "type") {
+        "OnDelete" => {}
+        "RollingUpdate" if rolling.is_null() => faults.required(&on_rolling, ""),
+        "RollingUpdate" => {
+            let unavailable = amount(rolling, "maxUnavailable", &on_rolling, faults) != 0;
+            let surge = amount(rolling, "maxSurge", &on_rolling, faults) != 0;
+            at_most_all(rolling, "maxUnavailable", &on_rolling, faults);
+            at_most_all(rolling, "maxSurge", &on_rolling, faults);
+            if unavailable && surge {
+                let detail = "may not be set when maxUnavailable is non-zero";
+                faults.invalid(&on_rolling.field("maxSurge"), shown_amount(rolling, "maxSurge"), detail);
+            } else if !unavailable && !surge {
+                faults.required(&on_rolling.field("maxUnavailable"), "cannot be 0 when maxSurge is 0");
+            }
+        }
+        _ => {
+            let shown = golang::print("DeploymentStrategy", strategy);
+            unsupported(path, &shown, &["RollingUpdate", "OnDelete"], faults);
+        }
+    }
+}
+
+pub(crate) fn stateful_set(case: &Case<'_>, faults: &mut Faults) {
+    let root = Path::Root;
+    let path = root.field("spec");
+    stateful_set_spec(case, case.spec(), &path, faults);
+    if let Some(old) = case.old {
+        stateful_set_change(case.spec(), at(old, "spec"), &path, faults);
+    }
+}
+
+fn stateful_set_spec(case: &Case<'_>, spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let is_new = case.old.is_none();
+    match text(spec, "podManagementPolicy") {
+        "" => faults.required(&path.field("podManagementPolicy"), ""),
+        "OrderedReady" | "Parallel" => {}
+        other => {
+            faults.invalid(&path.field("podManagementPolicy"), other, "must be 'OrderedReady' or 'Parallel'");
+        }
+    }
+    stateful_set_strategy(spec, &path.field("updateStrategy"), faults);
+    let (retention, on_retention) =
+        (at(spec, "persistentVolumeClaimRetentionPolicy"), path.field("persistentVolumeClaimRetentionPolicy"));
+    if !retention.is_null() {
+        for name in ["whenDeleted", "whenScaled"] {
+            let policy = text(retention, name);
+            if !matches!(policy, "Retain" | "Delete") {
+                faults.not_supported(&on_retention.field(name), policy, &["Retain", "Delete"]);
+            }
+        }
+    }
+    let claims = list(spec, "volumeClaimTemplates");
+    if is_new {
+        let above = path.field("volumeClaimTemplates");
+        for (index, claim) in claims.iter().enumerate() {
+            let place = above.index(index);
+            persistent::claim_spec(at(claim, "spec"), persistent::Lenience::default(), &place.field("spec"), faults);
+        }
+    }
+    faults.not_negative(spec, "replicas", path);
+    faults.not_negative(spec, "minReadySeconds", path);
+    faults.not_negative(at(spec, "ordinals"), "start", &path.field("ordinals"));
+    if is_new {
+        faults.optional_name(&path.field("serviceName"), text(spec, "serviceName"), name::dns_label);
+    }
+    selector(spec, "statefulset", path, faults);
+    stateful_set_template(case, spec, path, faults);
+}
+
+fn stateful_set_strategy(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let strategy = at(spec, "updateStrategy");
+    let (rolling, on_rolling) = (at(strategy, "rollingUpdate"), path.field("rollingUpdate"));
+    match text(strategy, "type") {
+        "" => faults.required(path, ""),
+        "OnDelete" if !rolling.is_null() => {
+            let shown = golang::print("RollingUpdateStatefulSet", rolling);
+            faults.shown(&on_rolling, &shown, "only allowed for updateStrategy 'RollingUpdate'");
+        }
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            faults.not_negative(rolling, "partition", &on_rolling);
+            if has(rolling, "maxUnavailable") {
+                if amount(rolling, "maxUnavailable", &on_rolling, faults) == 0 {
+                    let value = at(rolling, "maxUnavailable").clone();
+                    faults.invalid(&on_rolling.field("maxUnavailable"), value, "cannot be 0");
+                }
+                at_most_all(rolling, "maxUnavailable", &on_rolling, faults);
+            }
+        }
+        _ => {
+            let shown = golang::print("StatefulSetUpdateStrategy", strategy);
+            faults.shown(path, &shown, "must be 'RollingUpdate' or 'OnDelete'");
+        }
+    }
+}
+
+fn stateful_set_template(case: &Case<'_>, spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let (selector, template) = (at(spec, "selector"), at(spec, "template"));
+    let above = path.field("template");
+    if readable(selector, "", path, faults) {
+        if !selector.is_null() && !meta::selects_all(selector) && !pod::selector_matches(selector, template) {
+            mismatch(template, &above, faults);
+        }
+        let mut names: Vec<&Value> = Vec::new();
+        for claim in list(spec, "volumeClaimTemplates") {
+            let name = at(at(claim, "metadata"), "name");
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let volume = |name| serde_json::json!({"name": name, "persistentVolumeClaim": {"claimName": name}});
+        let extra: Vec<Value> = names.into_iter().map(volume).collect();
+        // A template that was always wrong may stay so.
+        let tolerated = case.old.is_some_and(|old| {
+            let mut before = Faults::default();
+            let old = Case { kind: case.kind, new: old, old: None };
+            stateful_set_spec(&old, at(old.new, "spec"), &Path::Root, &mut before);
+            let ignored = ["serviceName", "volumeClaimTemplates"];
+            before.list.iter().any(|fault| !ignored.iter().any(|name| fault.path.starts_with(name)))
+        });
+        let how = Template { old: old_template(case), extra: &extra, named_by_set: true };
+        if tolerated {
+            let lenient = how.old.map(Lenience::of_template).unwrap_or_default();
+            pod::template_meta(template, lenient, &above, faults);
+        } else {
+            pod::template(template, how, &above, faults);
+        }
+    }
+    always_restarts(template, "StatefulSet", &above, faults);
 }
 
 const STATEFUL_OPEN: &[&str] = &[
@@ -195,24 +343,63 @@ const STATEFUL_OPEN: &[&str] = &[
     "minReadySeconds",
 ];
 
-pub(crate) fn stateful_set_change(new: &Value, old: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    let closed = |value: &Value| {
-        let mut spec = at(value, "spec").clone();
-        if let Some(members) = spec.as_object_mut() {
-            members.retain(|name, _| !STATEFUL_OPEN.contains(&name.as_str()));
-        }
-        spec
-    };
-    if !same(&closed(new), &closed(old)) {
+fn stateful_set_change(new: &Value, old: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let names = || new.as_object().into_iter().chain(old.as_object()).flatten().map(|(name, _)| name);
+    let fixed = |name: &&String| !STATEFUL_OPEN.contains(&name.as_str());
+    if names().filter(fixed).any(|name| !same(at(new, name), at(old, name))) {
         faults.forbidden(
-            &root.field("spec"),
+            path,
             "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', \
              'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
         );
     }
 }
 
-pub(crate) fn controller_revision_change(new: &Value, old: &Value, faults: &mut Faults) {
-    faults.unchanged(new, old, "data", &Path::Root);
+pub(crate) fn controller_revision(case: &Case<'_>, faults: &mut Faults) {
+    let (root, new) = (Path::Root, case.new);
+    faults.not_negative(new, "revision", &root);
+    let data = root.field("data");
+    match case.old {
+        None => match at(new, "data") {
+            Value::Null => faults.required(&data, "data is mandatory"),
+            Value::Object(_) => {}
+            _ => faults.required(&data, "data must be a valid JSON object"),
+        },
+        Some(old) if !same(at(new, "data"), at(old, "data")) => {
+            faults.invalid(&data, at(new, "data").clone(), IMMUTABLE);
+        }
+        Some(_) => {}
+    }
+}
+
+pub(crate) fn replication_controller(case: &Case<'_>, faults: &mut Faults) {
+    let root = Path::Root;
+    let (spec, path) = (case.spec(), root.field("spec"));
+    faults.not_negative(spec, "minReadySeconds", &path);
+    let selector = at(spec, "selector");
+    if crate::json::is_empty(selector) {
+        faults.required(&path.field("selector"), "");
+    }
+    match int(spec, "replicas") {
+        None => faults.required(&path.field("replicas"), ""),
+        Some(_) => faults.not_negative(spec, "replicas", &path),
+    }
+    let (template, above) = (at(spec, "template"), path.field("template"));
+    if template.is_null() {
+        faults.required(&above, "");
+        return;
+    }
+    let labels = at(at(template, "metadata"), "labels");
+    if members(spec, "selector").any(|(key, value)| labels.get(key) != Some(value)) {
+        mismatch(template, &above, faults);
+    }
+    pod::template(template, Template { old: old_template(case), ..Template::default() }, &above, faults);
+    always_restarts(template, "ReplicationController", &above, faults);
+}
+
+pub(crate) fn pod_template(case: &Case<'_>, faults: &mut Faults) {
+    let root = Path::Root;
+    let old = case.old.map(|old| at(old, "template"));
+    let how = Template { old, ..Template::default() };
+    pod::template(at(case.new, "template"), how, &root.field("template"), faults);
 }

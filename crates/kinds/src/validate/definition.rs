@@ -14,7 +14,7 @@ mod structural;
 use base::name;
 use serde_json::Value;
 
-use super::{Faults, IMMUTABLE};
+use super::{Case, Faults, IMMUTABLE};
 use crate::error::FieldError;
 use crate::json::{at, flag, has, list, same, text};
 use crate::path::Path;
@@ -43,6 +43,18 @@ impl Options<'_> {
         atomic_sets: true,
         sound_map_keys: true,
     };
+}
+
+/// A definition as the rules of other kinds are given theirs.
+pub(crate) fn create_or_change(case: &Case<'_>, faults: &mut Faults) {
+    match case.old {
+        Some(old) => change(case.new, old, faults),
+        None => create(case.new, faults),
+    }
+}
+
+pub(crate) fn changed_status(case: &Case<'_>, faults: &mut Faults) {
+    status(case.new, faults);
 }
 
 /// A definition as it will be stored.
@@ -259,7 +271,8 @@ fn names(names: &Value, path: &Path<'_>, faults: &mut Faults) {
     for (field, mixed) in [("plural", false), ("singular", false), ("kind", true), ("listKind", true)] {
         let value = text(names, field);
         let checked = if mixed { value.to_lowercase() } else { value.to_owned() };
-        if let (false, Err(reason)) = (value.is_empty(), name::dns1035_label(&checked)) {
+        if let (false, Err(reasons)) = (value.is_empty(), name::dns1035_label(&checked)) {
+            let reason = reasons.into_iter().collect::<Vec<_>>().join(",");
             let detail = match mixed {
                 true => format!("may have mixed case, but should otherwise match: {reason}"),
                 false => reason,

@@ -1,43 +1,69 @@
-//! Rules of metadata, which all kinds share (apimachinery `api/validation/objectmeta.go`).
+//! Rules of metadata, which all kinds share (apimachinery `api/validation/objectmeta.go`), and of labels and selectors.
 
 use base::name;
 use serde_json::Value;
 
-use super::{Faults, IMMUTABLE};
-use crate::catalog::{Kind, split_api_version};
-use crate::error::FieldError;
-use crate::json::{at, flag, int, list, members, same, text};
+use super::{Case, Faults, IMMUTABLE};
+use crate::catalog::split_api_version;
+use crate::json::{at, flag, has, int, list, members, same, text};
 use crate::path::Path;
 
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
-/// Metadata of an object that is about to be created; a generated name must already be there.
-pub(crate) fn object(kind: &Kind, object: &Value, faults: &mut Faults) {
-    let (root, meta) = (Path::Root, at(object, "metadata"));
+/// How upstream looks at the metadata of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    /// Finalizers must be known ones or have a domain.
+    Core,
+    /// Names are checked without looking at `generateName`.
+    Declared,
+    /// Only when nothing else is wrong.
+    Late,
+}
+
+/// Metadata of an object; a generated name must already be there.
+pub(crate) fn object(case: &Case<'_>, faults: &mut Faults) {
+    let (root, meta) = (Path::Root, at(case.new, "metadata"));
     let path = root.field("metadata");
-    let rule = kind.rules.name;
+    let rules = case.kind.rules;
+    let rule = if case.old.is_some() { name::path_segment } else { rules.name };
     let generate = text(meta, "generateName");
-    if !generate.is_empty() {
+    if !generate.is_empty() && rules.meta != Style::Declared && case.old.is_none() {
         // A base may end with a dash, because more characters follow.
-        let masked = generate.strip_suffix('-').map_or_else(|| generate.to_owned(), |base| format!("{base}a"));
-        if let Err(reason) = rule(&masked) {
-            faults.invalid(&path.field("generateName"), generate, reason);
+        let mut masked = generate.to_owned();
+        if generate.len() > 1 && generate.ends_with('-') {
+            masked.truncate(generate.len() - 2);
+            masked.push('a');
         }
+        faults.verdict(&path.field("generateName"), generate, rule(&masked));
     }
     match text(meta, "name") {
         "" => faults.required(&path.field("name"), "name or generateName is required"),
-        name => faults.named(&path.field("name"), name, rule),
+        name => match rules.own_name {
+            Some(rule) => faults.verdict(&path.field("name"), name, rule(case.new, name)),
+            None => faults.named(&path.field("name"), name, rule),
+        },
     }
     let namespace = text(meta, "namespace");
-    match (kind.namespaced, namespace.is_empty()) {
+    match (case.kind.namespaced, namespace.is_empty()) {
         (true, true) => faults.required(&path.field("namespace"), ""),
         (true, false) => faults.named(&path.field("namespace"), namespace, name::dns_label),
         (false, false) => faults.forbidden(&path.field("namespace"), "not allowed on this type"),
         (false, true) => {}
     }
     faults.not_negative(meta, "generation", &path);
+    labels(at(meta, "labels"), &path.field("labels"), faults);
+    annotations(meta, &path.field("annotations"), faults);
+    owners(list(meta, "ownerReferences"), &path.field("ownerReferences"), faults);
     finalizers(list(meta, "finalizers"), &path.field("finalizers"), faults);
-    common(meta, &path, faults);
+    managers(list(meta, "managedFields"), &path.field("managedFields"), faults);
+    if rules.meta == Style::Core {
+        let above = path.field("finalizers");
+        for (index, finalizer) in list(meta, "finalizers").iter().filter_map(Value::as_str).enumerate() {
+            known_finalizer(finalizer, &above.index(index), faults);
+        }
+    }
 }
 
 /// Metadata of an object inside another one: it may be nameless, and in any namespace.
@@ -53,15 +79,17 @@ pub(crate) fn embedded(meta: &Value, path: &Path<'_>, faults: &mut Faults) {
         faults.named(&path.field("namespace"), namespace, name::dns_label);
     }
     faults.not_negative(meta, "generation", path);
+    labels(at(meta, "labels"), &path.field("labels"), faults);
+    annotations(meta, &path.field("annotations"), faults);
+    owners(list(meta, "ownerReferences"), &path.field("ownerReferences"), faults);
     finalizers(list(meta, "finalizers"), &path.field("finalizers"), faults);
-    common(meta, path, faults);
 }
 
 /// Metadata of an object that is about to replace another.
-pub(crate) fn change(new: &Value, old: &Value, faults: &mut Faults) {
+pub(crate) fn change(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
     let path = root.field("metadata");
-    let (new, old) = (at(new, "metadata"), at(old, "metadata"));
+    let (new, old) = (at(case.new, "metadata"), at(case.old(), "metadata"));
     if !at(old, "deletionTimestamp").is_null() {
         no_new_finalizers(new, old, &path, faults);
     }
@@ -81,8 +109,6 @@ pub(crate) fn change(new: &Value, old: &Value, faults: &mut Faults) {
             faults.invalid(&path.field(name), value, IMMUTABLE);
         }
     }
-    finalizers(list(new, "finalizers"), &path.field("finalizers"), faults);
-    common(new, &path, faults);
 }
 
 fn no_new_finalizers(new: &Value, old: &Value, path: &Path<'_>, faults: &mut Faults) {
@@ -103,33 +129,42 @@ fn no_new_finalizers(new: &Value, old: &Value, path: &Path<'_>, faults: &mut Fau
     }
 }
 
-fn common(meta: &Value, path: &Path<'_>, faults: &mut Faults) {
-    labels(at(meta, "labels"), &path.field("labels"), faults);
-    annotations(meta, &path.field("annotations"), faults);
-    owners(list(meta, "ownerReferences"), &path.field("ownerReferences"), faults);
-}
-
 /// A map of labels: names and values.
 pub(crate) fn labels(labels: &Value, path: &Path<'_>, faults: &mut Faults) {
     for (key, value) in labels.as_object().into_iter().flatten() {
         faults.named(path, key, name::qualified_name);
-        if let Some(value) = value.as_str() {
-            faults.named(&path.key(key), value, name::label_value);
-        }
+        faults.named(path, value.as_str().unwrap_or(""), name::label_value);
     }
 }
 
 /// Annotations of an object or a pod template.
 pub(crate) fn annotations(meta: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let mut size = 0;
-    for (key, value) in members(meta, "annotations") {
-        size += key.len() + value.as_str().map_or(0, str::len);
-        if let Err(reason) = name::qualified_name(&key.to_lowercase()) {
-            faults.invalid(path, key.as_str(), reason);
+    for (key, _) in members(meta, "annotations") {
+        faults.verdict(path, key, name::qualified_name(&key.to_lowercase()));
+    }
+    if size(at(meta, "annotations")) > ANNOTATIONS_LIMIT {
+        faults.too_long(path, ANNOTATIONS_LIMIT);
+    }
+}
+
+/// The bytes of a map of texts.
+pub(crate) fn size(map: &Value) -> usize {
+    map.as_object().into_iter().flatten().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum()
+}
+
+/// Annotations that a pod asks a signer to see.
+pub(crate) fn user_annotations(annotations: &Value, path: &Path<'_>, faults: &mut Faults) {
+    for key in annotations.as_object().into_iter().flatten().map(|(key, _)| key.to_lowercase()) {
+        if key.is_empty() {
+            faults.required(path, "");
+        } else if let Err(reasons) = name::qualified_name(&key) {
+            faults.verdict(path, &key, Err(reasons));
+        } else if !key.contains('/') {
+            faults.invalid(path, key, "must be a domain-prefixed key (such as \"acme.io/foo\")");
         }
     }
-    if size > ANNOTATIONS_LIMIT {
-        faults.push(FieldError::too_long(path, ANNOTATIONS_LIMIT));
+    if size(annotations) > ANNOTATIONS_LIMIT {
+        faults.too_long(path, ANNOTATIONS_LIMIT);
     }
 }
 
@@ -141,6 +176,14 @@ fn finalizers(finalizers: &[Value], path: &Path<'_>, faults: &mut Faults) {
     if has("orphan") && has("foregroundDeletion") {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         faults.invalid(path, finalizers.to_vec(), detail);
+    }
+}
+
+/// Without a domain only the finalizers of Kubernetes itself may be used.
+pub(crate) fn known_finalizer(finalizer: &str, path: &Path<'_>, faults: &mut Faults) {
+    if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
+        let detail = "name is neither a standard finalizer name nor is it fully qualified";
+        faults.invalid(path, finalizer, detail);
     }
 }
 
@@ -163,20 +206,73 @@ fn owners(owners: &[Value], path: &Path<'_>, faults: &mut Faults) {
             let this = format!("{}/{}", text(owner, "kind"), text(owner, "name"));
             match &controller {
                 None => controller = Some(this),
-                Some(first) => faults.invalid(
-                    path,
-                    owners.to_vec(),
-                    format!(
+                Some(first) => {
+                    let detail = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
-                    ),
-                ),
+                    );
+                    faults.invalid(path, owners.to_vec(), detail);
+                }
             }
         }
     }
 }
 
+fn managers(entries: &[Value], above: &Path<'_>, faults: &mut Faults) {
+    for (index, entry) in entries.iter().enumerate() {
+        let path = above.index(index);
+        let operation = text(entry, "operation");
+        if !matches!(operation, "Apply" | "Update") {
+            faults.invalid(&path.field("operation"), operation, "must be `Apply` or `Update`");
+        }
+        let kind = text(entry, "fieldsType");
+        if !matches!(kind, "" | "FieldsV1") {
+            faults.invalid(&path.field("fieldsType"), kind, "must be `FieldsV1`");
+        }
+        if text(entry, "manager").len() > 128 {
+            faults.too_long(&path.field("manager"), 128);
+        }
+        if text(entry, "subresource").len() > 256 {
+            faults.too_long(&path.field("subresource"), 256);
+        }
+    }
+}
+
+/// Metadata of a template, of which only labels and annotations may be given.
+pub(crate) fn template(meta: &Value, path: &Path<'_>, faults: &mut Faults) {
+    annotations(meta, &path.field("annotations"), faults);
+    labels(at(meta, "labels"), &path.field("labels"), faults);
+    const OTHERS: &[&str] = &[
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ];
+    for name in OTHERS.iter().filter(|name| !crate::json::is_empty(at(meta, name))) {
+        // Upstream names the Go field.
+        let shown = match *name {
+            "uid" => "uID",
+            other => other,
+        };
+        faults.forbidden(&path.field(shown), "cannot be set");
+    }
+}
+
 /// A metav1.LabelSelector inside an object.
 pub(crate) fn selector(selector: &Value, path: &Path<'_>, faults: &mut Faults) {
+    selector_of(selector, false, path, faults);
+}
+
+/// As `selector`; values that were always wrong are tolerated if asked.
+pub(crate) fn selector_of(selector: &Value, lenient: bool, path: &Path<'_>, faults: &mut Faults) {
     labels(at(selector, "matchLabels"), &path.field("matchLabels"), faults);
     let above = path.field("matchExpressions");
     for (index, expression) in list(selector, "matchExpressions").iter().enumerate() {
@@ -194,9 +290,33 @@ pub(crate) fn selector(selector: &Value, path: &Path<'_>, faults: &mut Faults) {
             other => faults.invalid(&path.field("operator"), other, "not a valid selector operator"),
         }
         faults.named(&path.field("key"), text(expression, "key"), name::qualified_name);
-        for (index, value) in values.iter().enumerate() {
-            let values = path.field("values");
-            faults.named(&values.index(index), value.as_str().unwrap_or(""), name::label_value);
+        if !lenient {
+            label_values(values, &path.field("values"), faults);
         }
     }
+}
+
+pub(crate) fn label_values(values: &[Value], above: &Path<'_>, faults: &mut Faults) {
+    for (index, value) in values.iter().enumerate() {
+        faults.named(&above.index(index), value.as_str().unwrap_or(""), name::label_value);
+    }
+}
+
+/// Whether a selector has faults, which are then tolerated in its successor.
+pub(crate) fn is_faulty_selector(value: &Value) -> bool {
+    let mut faults = Faults::default();
+    selector(value, &Path::Root, &mut faults);
+    !faults.list.is_empty()
+}
+
+/// Whether the values of a selector's expressions break the rules of label values.
+pub(crate) fn has_faulty_values(selector: &Value) -> bool {
+    let values = list(selector, "matchExpressions").iter().flat_map(|expression| list(expression, "values"));
+    values.filter_map(Value::as_str).any(|value| name::label_value(value).is_err())
+}
+
+/// Whether a selector selects everything.
+pub(crate) fn selects_all(selector: &Value) -> bool {
+    !has(selector, "matchLabels") && list(selector, "matchExpressions").is_empty()
+        || crate::json::is_empty(at(selector, "matchLabels")) && list(selector, "matchExpressions").is_empty()
 }

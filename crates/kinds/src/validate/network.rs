@@ -1,268 +1,195 @@
-//! Rules of Ingresses, NetworkPolicies and EndpointSlices.
+//! Rules of NetworkPolicy, IPAddress and ServiceCIDR.
 
 use base::name::{self, Verdict};
 use serde_json::Value;
 
-use super::{Faults, container, meta, probe};
-use crate::error::FieldError;
-use crate::json::{at, has, int, list, text};
+use super::{Case, Faults, IMMUTABLE, container, golang, ip, meta};
+use crate::json::{at, has, int, list, same, text};
 use crate::path::Path;
 
-pub(crate) fn ingress(ingress: &Value, faults: &mut Faults) {
+/// What was there before and may stay.
+struct Before<'v> {
+    selectors: bool,
+    blocks: Vec<&'v str>,
+}
+
+/// The directions of a policy: their rules and the peers of those.
+const WAYS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
+
+pub(crate) fn policy(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
-    let (spec, path) = (at(ingress, "spec"), root.field("spec"));
-    if list(spec, "rules").is_empty() && !has(spec, "defaultBackend") {
-        faults.invalid(&path, spec.clone(), "either `defaultBackend` or `rules` must be specified");
-    }
-    if has(spec, "defaultBackend") {
-        backend(at(spec, "defaultBackend"), &path.field("defaultBackend"), faults);
-    }
-    let above = path.field("rules");
-    for (index, rule) in list(spec, "rules").iter().enumerate() {
-        let path = above.index(index);
-        let host = text(rule, "host");
-        if !host.is_empty() {
-            ingress_host(host, &path.field("host"), faults);
-        }
-        if has(rule, "http") {
-            paths(at(rule, "http"), &path.field("http"), faults);
-        }
-    }
-    let above = path.field("tls");
-    for (index, tls) in list(spec, "tls").iter().enumerate() {
-        let path = above.index(index);
-        for (index, host) in list(tls, "hosts").iter().filter_map(Value::as_str).enumerate() {
-            let rule = if host.contains('*') { name::wildcard_dns_subdomain } else { name::dns_subdomain };
-            let hosts = path.field("hosts");
-            faults.named(&hosts.index(index), host, rule);
-        }
-        let secret = text(tls, "secretName");
-        if !secret.is_empty() {
-            faults.named(&path.field("secretName"), secret, name::dns_subdomain);
+    let (spec, old, path) = (case.spec(), at(case.old(), "spec"), root.field("spec"));
+    let rules = |way| list(old, way).iter();
+    let peers = WAYS.iter().flat_map(|(way, peers)| rules(way).flat_map(|rule| list(rule, peers)));
+    let blocks = peers.map(|peer| at(peer, "ipBlock")).filter(|block| !block.is_null());
+    let before = Before {
+        selectors: meta::is_faulty_selector(at(old, "podSelector")),
+        blocks: blocks
+            .flat_map(|block| ip::texts(list(block, "except")).into_iter().chain([text(block, "cidr")]))
+            .collect(),
+    };
+    meta::selector_of(at(spec, "podSelector"), before.selectors, &path.field("podSelector"), faults);
+    for (way, peers) in WAYS {
+        let above = path.field(way);
+        for (index, rule) in list(spec, way).iter().enumerate() {
+            let path = above.index(index);
+            let on_ports = path.field("ports");
+            for (index, value) in list(rule, "ports").iter().enumerate() {
+                port(value, &on_ports.index(index), faults);
+            }
+            let on_peers = path.field(peers);
+            for (index, value) in list(rule, peers).iter().enumerate() {
+                peer(value, &before, &on_peers.index(index), faults);
+            }
         }
     }
-    let class = text(spec, "ingressClassName");
-    if !class.is_empty() {
-        faults.named(&path.field("ingressClassName"), class, name::dns_subdomain);
+    let (types, above) = (list(spec, "policyTypes"), path.field("policyTypes"));
+    if types.len() > 2 {
+        faults.invalid(&above, types.to_vec(), "may not specify more than two policyTypes");
+        return;
+    }
+    for (index, kind) in ip::texts(types).into_iter().enumerate() {
+        if !matches!(kind, "Ingress" | "Egress") {
+            faults.not_supported(&above.index(index), kind, &["Ingress", "Egress"]);
+        }
     }
 }
 
-fn ingress_host(host: &str, path: &Path<'_>, faults: &mut Faults) {
-    if host.parse::<std::net::IpAddr>().is_ok() {
-        faults.invalid(path, host, "must be a DNS name, not an IP address");
-    } else if host.contains('*') {
-        faults.named(path, host, name::wildcard_dns_subdomain);
+fn port(port: &Value, path: &Path<'_>, faults: &mut Faults) {
+    faults.any_of(port, "protocol", path, &["TCP", "UDP", "SCTP"]);
+    let (number, on_number) = (at(port, "port"), path.field("port"));
+    let (end, on_end) = (int(port, "endPort"), path.field("endPort"));
+    match (number, end) {
+        (Value::Null, Some(end)) => {
+            faults.invalid(&on_end, end, "may not be specified when `port` is not specified");
+        }
+        (Value::Null, None) => {}
+        (Value::String(name), end) => {
+            if let Some(end) = end {
+                faults.invalid(&on_end, end, "may not be specified when `port` is non-numeric");
+            }
+            faults.named(&on_number, name, name::port_name);
+        }
+        (number, end) => {
+            let number = number.as_i64().unwrap_or(0);
+            container::port_number(number, &on_number, faults);
+            if let Some(end) = end {
+                if end < number {
+                    faults.invalid(&on_end, number, "must be greater than or equal to `port`");
+                }
+                container::port_number(end, &on_end, faults);
+            }
+        }
+    }
+}
+
+fn peer(peer: &Value, before: &Before<'_>, path: &Path<'_>, faults: &mut Faults) {
+    let mut count = 0;
+    for name in ["podSelector", "namespaceSelector"] {
+        if has(peer, name) {
+            count += 1;
+            meta::selector_of(at(peer, name), before.selectors, &path.field(name), faults);
+        }
+    }
+    if has(peer, "ipBlock") {
+        block(at(peer, "ipBlock"), &before.blocks, &path.field("ipBlock"), faults);
+        if count > 0 {
+            faults.forbidden(path, "may not specify both ipBlock and another peer");
+        }
+    } else if count == 0 {
+        faults.required(path, "must specify a peer");
+    }
+}
+
+fn block(block: &Value, existing: &[&str], path: &Path<'_>, faults: &mut Faults) {
+    let cidr = text(block, "cidr");
+    if cidr.is_empty() {
+        faults.required(&path.field("cidr"), "");
+        return;
+    }
+    ip::legacy_block(cidr, existing, &path.field("cidr"), faults);
+    let Some(whole) = ip::Block::sloppy(cidr) else { return };
+    let above = path.field("except");
+    for (index, except) in ip::texts(list(block, "except")).into_iter().enumerate() {
+        let path = above.index(index);
+        ip::legacy_block(except, existing, &path, faults);
+        if let Some(part) = ip::Block::sloppy(except)
+            && (!whole.contains(part.base()) || whole.bits >= part.bits)
+        {
+            faults.invalid(&path, except, "must be a strict subset of `cidr`");
+        }
+    }
+}
+
+/// The name of an IPAddress is the address.
+pub(crate) fn address_name(text: &str) -> Verdict {
+    let mut faults = Faults::default();
+    ip::strict(text, &Path::Root, &mut faults);
+    match faults.list.into_iter().next() {
+        Some(fault) => Err(fault.detail.into()),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn address(case: &Case<'_>, faults: &mut Faults) {
+    let root = Path::Root;
+    let (spec, path) = (case.spec(), root.field("spec"));
+    let (parent, path) = (at(spec, "parentRef"), path.field("parentRef"));
+    if parent.is_null() {
+        faults.required(&path, "");
     } else {
-        faults.named(path, host, name::dns_subdomain);
+        faults.optional_name(&path.field("group"), text(parent, "group"), name::dns_subdomain);
+        faults.required_name(&path.field("resource"), text(parent, "resource"), name::path_segment);
+        faults.required_name(&path.field("name"), text(parent, "name"), name::path_segment);
+        faults.optional_name(&path.field("namespace"), text(parent, "namespace"), name::path_segment);
+    }
+    if let Some(old) = case.old
+        && !same(parent, at(at(old, "spec"), "parentRef"))
+    {
+        let shown = if parent.is_null() { "null".to_owned() } else { golang::print("ParentReference", parent) };
+        faults.shown(&path, &shown, IMMUTABLE);
     }
 }
 
-const PATH_TYPES: &[&str] = &["Exact", "ImplementationSpecific", "Prefix"];
-
-fn paths(http: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let above = path.field("paths");
-    if list(http, "paths").is_empty() {
-        faults.required(&above, "");
-    }
-    for (index, rule) in list(http, "paths").iter().enumerate() {
-        let path = above.index(index);
-        let place = text(rule, "path");
-        match text(rule, "pathType") {
-            "" => faults.required(&path.field("pathType"), "pathType must be specified"),
-            "Exact" | "Prefix" => {
-                if !place.starts_with('/') {
-                    faults.invalid(&path.field("path"), place, "must be an absolute path");
-                }
-                for part in ["//", "/./", "/../", "%2f", "%2F"] {
-                    if place.contains(part) {
-                        faults.invalid(&path.field("path"), place, format!("must not contain '{part}'"));
-                    }
-                }
-                for end in ["/..", "/."] {
-                    if place.ends_with(end) {
-                        faults.invalid(&path.field("path"), place, format!("cannot end with '{end}'"));
-                    }
-                }
-            }
-            "ImplementationSpecific" => {
-                if !place.is_empty() && !place.starts_with('/') {
-                    faults.invalid(&path.field("path"), place, "must be an absolute path");
-                }
-            }
-            other => faults.not_supported(&path.field("pathType"), other, PATH_TYPES),
-        }
-        backend(at(rule, "backend"), &path.field("backend"), faults);
-    }
-}
-
-fn backend(backend: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let (service, resource) = (at(backend, "service"), at(backend, "resource"));
-    if !service.is_null() && !resource.is_null() {
-        faults.invalid(path, "", "cannot set both resource and service backends");
-        return;
-    }
-    if !resource.is_null() {
-        let path = path.field("resource");
-        faults.required_text(resource, "kind", &path);
-        faults.required_text(resource, "name", &path);
-        return;
-    }
-    if service.is_null() {
-        faults.required(path, "either resource or service must be specified");
-        return;
-    }
-    let path = path.field("service");
-    faults.required_name(&path.field("name"), text(service, "name"), name::dns1035_label);
-    let port = at(service, "port");
-    let (label, number) = (text(port, "name"), int(port, "number").unwrap_or(0));
-    let path = path.field("port");
-    match (label.is_empty(), number) {
-        (true, 0) => faults.required(&path, "port name or number is required"),
-        (false, 0) => faults.named(&path.field("name"), label, name::port_name),
-        (true, number) => container::port_number(number, &path.field("number"), faults),
-        (false, _) => faults.invalid(&path, "", "cannot set both port name & port number"),
-    }
-}
-
-pub(crate) fn ingress_class(class: &Value, faults: &mut Faults) {
+pub(crate) fn service_range(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
     let spec = root.field("spec");
-    let controller = text(at(class, "spec"), "controller");
-    let path = spec.field("controller");
-    if controller.is_empty() {
-        faults.required(&path, "");
-    } else if controller.len() > 250 {
-        faults.push(FieldError::too_long(path, 250));
-    } else if !controller.split_once('/').is_some_and(|(host, rest)| !host.is_empty() && !rest.is_empty()) {
-        faults.invalid(&path, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")");
-    }
-}
-
-pub(crate) fn ingress_class_change(new: &Value, old: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    faults.unchanged(at(new, "spec"), at(old, "spec"), "controller", &root.field("spec"));
-}
-
-pub(crate) fn network_policy(policy: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    let (spec, path) = (at(policy, "spec"), root.field("spec"));
-    meta::selector(at(spec, "podSelector"), &path.field("podSelector"), faults);
-    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
-        let above = path.field(direction);
-        for (index, rule) in list(spec, direction).iter().enumerate() {
-            let path = above.index(index);
-            let ports = path.field("ports");
-            for (index, port) in list(rule, "ports").iter().enumerate() {
-                policy_port(port, &ports.index(index), faults);
-            }
-            let above = path.field(peers);
-            for (index, peer) in list(rule, peers).iter().enumerate() {
-                policy_peer(peer, &above.index(index), faults);
+    let path = spec.field("cidrs");
+    let now = list(case.spec(), "cidrs");
+    let Some(old) = case.old else { return ranges(case.spec(), &path, faults) };
+    let before = list(at(old, "spec"), "cidrs");
+    match (before.len(), now.len()) {
+        (a, b) if a == b => {
+            for (index, (now, _)) in now.iter().zip(before).enumerate().filter(|(_, (now, before))| now != before) {
+                faults.invalid(&path.index(index), now.clone(), IMMUTABLE);
             }
         }
-    }
-    let types = list(spec, "policyTypes");
-    if types.len() > 2 {
-        faults.invalid(&path.field("policyTypes"), types.to_vec(), "may not specify more than two policyTypes");
-    }
-}
-
-fn policy_port(port: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let value = at(port, "port");
-    if !value.is_null() {
-        probe::port(value, &path.field("port"), faults);
-    }
-    if let Some(end) = int(port, "endPort") {
-        match value.as_i64() {
-            None => faults.invalid(&path.field("endPort"), end, "may not be specified when `port` is non-numeric"),
-            Some(start) if end < start => {
-                faults.invalid(&path.field("endPort"), end, "must be greater than or equal to `port`");
+        (1, 2) => {
+            if now[0] != before[0] {
+                faults.invalid(&path.index(0), now[0].clone(), IMMUTABLE);
             }
-            Some(_) => container::port_number(end, &path.field("endPort"), faults),
+            ranges(case.spec(), &path, faults);
         }
+        _ => faults.invalid(&path, at(case.spec(), "cidrs").clone(), IMMUTABLE),
     }
 }
 
-fn policy_peer(peer: &Value, path: &Path<'_>, faults: &mut Faults) {
-    for selector in ["podSelector", "namespaceSelector"] {
-        meta::selector(at(peer, selector), &path.field(selector), faults);
-    }
-    let block = at(peer, "ipBlock");
-    let selects = has(peer, "podSelector") || has(peer, "namespaceSelector");
-    if block.is_null() {
-        if !selects {
-            faults.required(path, "must specify a peer");
-        }
+fn ranges(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let cidrs = ip::texts(list(spec, "cidrs"));
+    if cidrs.is_empty() {
+        faults.required(path, "at least one CIDR required");
         return;
     }
-    if selects {
-        faults.forbidden(path, "may not specify both ipBlock and another peer");
-    }
-    let path = path.field("ipBlock");
-    faults.required_name(&path.field("cidr"), text(block, "cidr"), name::cidr);
-    let above = path.field("except");
-    for (index, cidr) in list(block, "except").iter().filter_map(Value::as_str).enumerate() {
-        faults.named(&above.index(index), cidr, name::cidr);
-    }
-}
-
-const ADDRESS_TYPES: &[&str] = &["FQDN", "IPv4", "IPv6"];
-
-pub(crate) fn endpoint_slice(slice: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    faults.one_of(slice, "addressType", &root, ADDRESS_TYPES);
-    let endpoints = list(slice, "endpoints");
-    let above = root.field("endpoints");
-    if endpoints.len() > 1000 {
-        faults.push(FieldError::too_many(above, endpoints.len(), 1000));
-    }
-    let rule: fn(&str) -> Verdict = if text(slice, "addressType") == "FQDN" { name::dns_subdomain } else { name::ip };
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let path = above.index(index).field("addresses").to_string();
-        let addresses = list(endpoint, "addresses");
-        if addresses.is_empty() {
-            faults.push(FieldError::required(&path, "must contain at least 1 address"));
-        } else if addresses.len() > 100 {
-            faults.push(FieldError::too_many(&path, addresses.len(), 100));
-        }
-        for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
-            if let Err(reason) = rule(address) {
-                faults.push(FieldError::invalid(format!("{path}[{index}]"), address, reason));
-            }
-        }
-    }
-    slice_ports(slice, &root.field("ports"), faults);
-}
-
-fn slice_ports(slice: &Value, above: &Path<'_>, faults: &mut Faults) {
-    let ports = list(slice, "ports");
-    if ports.len() > 20_000 {
-        faults.push(FieldError::too_many(above, ports.len(), 20_000));
+    if cidrs.len() > 2 {
+        faults.shown(path, &golang::print("ServiceCIDRSpec", spec), "may only hold up to 2 values");
         return;
     }
-    let mut names = std::collections::HashSet::new();
-    for (index, port) in ports.iter().enumerate() {
-        let path = above.index(index);
-        let name = text(port, "name");
-        if !name.is_empty() {
-            faults.named(&path.field("name"), name, name::dns_label);
-        }
-        if !names.insert(name) {
-            faults.duplicate(&path.field("name"), name);
-        }
-        faults.one_of(port, "protocol", &path, &["SCTP", "TCP", "UDP"]);
+    for (index, cidr) in cidrs.iter().enumerate() {
+        ip::strict_block(cidr, &path.index(index), faults);
     }
-}
-
-pub(crate) fn endpoint_slice_change(new: &Value, old: &Value, faults: &mut Faults) {
-    faults.unchanged(new, old, "addressType", &Path::Root);
-}
-
-/// An IPAddress is named by the address it stands for.
-pub(crate) fn ip_address_name(text: &str) -> Verdict {
-    match text.parse::<std::net::IpAddr>() {
-        Ok(address) if address.to_string() == text => Ok(()),
-        Ok(_) => Err("must be a valid IP address in canonical form".to_owned()),
-        Err(_) => name::ip(text),
+    let known = cidrs.iter().all(|cidr| ip::Block::sloppy(cidr).is_some());
+    if cidrs.len() == 2 && known && !ip::is_dual(cidrs.iter().copied()) {
+        let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        faults.invalid(path, list(spec, "cidrs").to_vec(), detail);
     }
 }

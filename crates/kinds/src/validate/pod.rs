@@ -1,255 +1,366 @@
 //! Rules of pods and of the templates of pods (upstream `core/validation`).
 //!
-//! Invariant: a template obeys the same rules as a pod; what only a running pod may have is refused in templates.
+//! Invariant: a template obeys the same rules as a pod; what only a pod may or must have is told by `Context::pod`.
 
-use base::name;
+mod annotations;
+mod change;
+mod lenience;
+mod resize;
+mod status;
+
+use base::name::{self, range_message};
 use serde_json::Value;
 
-use super::{Faults, container, meta, scheduling, volume};
-use crate::json::{at, flag, has, int, list, same, text};
+use super::resources::Owner;
+use super::volume;
+use super::{Case, Faults, container, golang, ip, meta, resources, scheduling, security, spread};
+use crate::json::{at, flag, has, int, list, text};
 use crate::path::Path;
 
-pub(crate) fn check(pod: &Value, faults: &mut Faults) {
+pub(crate) use lenience::Lenience;
+pub(crate) use resize::resize;
+pub(crate) use status::status;
+
+/// What the rules of a pod's parts must know of the whole.
+pub(crate) struct Context<'v> {
+    pub spec: &'v Value,
+    /// The metadata of a pod; none in a template.
+    pub meta: Option<&'v Value>,
+    /// A pod and not a template.
+    pub pod: bool,
+    pub lenient: Lenience,
+    pub claims: Vec<&'v str>,
+    pub grace: Option<i64>,
+    pub os: Option<&'v str>,
+    /// Users of the pod are users of the host.
+    pub host_users: bool,
+    /// Volumes that are added to the pods of a StatefulSet, and hide its own of the same name.
+    pub extra: &'v [Value],
+    /// Names that a StatefulSet gives its pods itself are not looked at.
+    pub named_by_set: bool,
+}
+
+impl<'v> Context<'v> {
+    fn new(spec: &'v Value, meta: Option<&'v Value>, lenient: Lenience) -> Self {
+        let claims = list(spec, "resourceClaims").iter().map(|claim| text(claim, "name"));
+        Self {
+            spec,
+            meta,
+            pod: meta.is_some(),
+            lenient,
+            claims: claims.filter(|name| !name.is_empty()).collect(),
+            grace: int(spec, "terminationGracePeriodSeconds"),
+            os: at(at(spec, "os"), "name").as_str(),
+            host_users: at(spec, "hostUsers") != &Value::Bool(false),
+            extra: &[],
+            named_by_set: false,
+        }
+    }
+
+    /// The volumes of the pod in the order they are looked at.
+    pub(crate) fn volumes(&self) -> Vec<&'v Value> {
+        let hidden = |volume: &&Value| self.extra.iter().any(|extra| text(extra, "name") == text(volume, "name"));
+        self.extra.iter().chain(list(self.spec, "volumes").iter().filter(|volume| !hidden(volume))).collect()
+    }
+}
+
+pub(crate) fn check(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
-    let spec = at(pod, "spec");
-    self::spec(spec, &root.field("spec"), faults);
-    container::ephemeral(spec, &root.field("spec"), faults);
+    let lenient = case.old.map(Lenience::of_pod).unwrap_or_default();
+    whole(case, lenient, faults);
+    match case.old {
+        None => only_new(case, &root.field("spec"), faults),
+        Some(old) => change::check(case, old, lenient, faults),
+    }
+}
+
+/// Metadata and spec of a pod.
+fn whole(case: &Case<'_>, lenient: Lenience, faults: &mut Faults) {
+    let root = Path::Root;
+    let (meta, path) = (at(case.new, "metadata"), root.field("spec"));
+    let metadata = root.field("metadata");
+    annotations::check(at(meta, "annotations"), case.spec(), lenient, &metadata.field("annotations"), faults);
+    spec(&Context::new(case.spec(), Some(meta), lenient), &path, faults);
+    if text(case.spec(), "serviceAccountName").is_empty() {
+        let volumes = path.field("volumes");
+        for (index, volume) in list(case.spec(), "volumes").iter().enumerate() {
+            let place = volumes.index(index);
+            let projected = place.field("projected");
+            let sources = projected.field("sources");
+            for (index, source) in list(at(volume, "projected"), "sources").iter().enumerate() {
+                if has(source, "serviceAccountToken") {
+                    let detail = "must not be specified when serviceAccountName is not set";
+                    faults.forbidden(&sources.index(index).field("serviceAccountToken"), detail);
+                }
+            }
+        }
+    }
+    for kind in ["containers", "initContainers"] {
+        let above = path.field(kind);
+        for (index, container) in list(case.spec(), kind).iter().enumerate() {
+            container::image_only(container, &above.index(index), faults);
+        }
+    }
+}
+
+fn only_new(case: &Case<'_>, path: &Path<'_>, faults: &mut Faults) {
+    let spec = case.spec();
+    if !list(spec, "ephemeralContainers").is_empty() {
+        faults.forbidden(&path.field("ephemeralContainers"), "cannot be set on create");
+    }
+    if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
+        faults.forbidden(&path.field("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+    annotations::match_fields(case.annotations(), spec, path, faults);
+}
+
+/// The subresource `ephemeralcontainers`.
+pub(crate) fn ephemeral(case: &Case<'_>, faults: &mut Faults) {
+    let old = case.old();
+    let lenient = Lenience::of_pod(old);
+    whole(case, lenient, faults);
+    let root = Path::Root;
+    let metadata = root.field("metadata");
+    annotations::change(case, old, &metadata.field("annotations"), faults);
+    change::ephemeral(case, old, faults);
+}
+
+/// How a controller's template of pods is looked at.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Template<'v> {
+    /// The template as it was.
+    pub old: Option<&'v Value>,
+    pub extra: &'v [Value],
+    pub named_by_set: bool,
 }
 
 /// A pod template inside another object.
-pub(crate) fn template(template: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let metadata = path.field("metadata");
-    let template_meta = at(template, "metadata");
-    meta::labels(at(template_meta, "labels"), &path.field("labels"), faults);
-    meta::annotations(template_meta, &path.field("annotations"), faults);
-    for finalizer in list(template_meta, "finalizers").iter().filter_map(Value::as_str) {
-        faults.named(&metadata.field("finalizers"), finalizer, name::qualified_name);
-    }
+pub(crate) fn template(template: &Value, how: Template<'_>, path: &Path<'_>, faults: &mut Faults) {
+    let lenient = how.old.map(Lenience::of_template).unwrap_or_default();
+    let (meta, spec) = (at(template, "metadata"), at(template, "spec"));
+    template_meta(template, lenient, path, faults);
     let above = path.field("spec");
-    spec(at(template, "spec"), &above, faults);
-    if !list(at(template, "spec"), "ephemeralContainers").is_empty() {
+    let context = Context { extra: how.extra, named_by_set: how.named_by_set, ..Context::new(spec, None, lenient) };
+    self::spec(&context, &above, faults);
+    annotations::match_fields(at(meta, "annotations"), spec, &above, faults);
+    if !list(spec, "ephemeralContainers").is_empty() {
         faults.forbidden(&above.field("ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }
 }
 
-pub(crate) fn spec(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
-    if spec.is_null() {
-        faults.required(&path.field("containers"), "");
-        return;
+/// Labels and annotations of a template.
+pub(crate) fn template_meta(template: &Value, lenient: Lenience, path: &Path<'_>, faults: &mut Faults) {
+    let (meta, spec) = (at(template, "metadata"), at(template, "spec"));
+    meta::labels(at(meta, "labels"), &path.field("labels"), faults);
+    meta::annotations(meta, &path.field("annotations"), faults);
+    annotations::check(at(meta, "annotations"), spec, lenient, &path.field("annotations"), faults);
+}
+
+fn spec(context: &Context<'_>, path: &Path<'_>, faults: &mut Faults) {
+    let spec = context.spec;
+    if context.grace.is_none() {
+        faults.required(&path.field("terminationGracePeriodSeconds"), "");
     }
-    let volumes = volume::check(spec, path, faults);
-    container::check(spec, &volumes, path, faults);
-    one_of_policies(spec, path, faults);
-    if has(spec, "terminationGracePeriodSeconds") {
-        faults.not_negative(spec, "terminationGracePeriodSeconds", path);
+    let volumes = volume::check(context, path, faults);
+    claims(context, &path.field("resourceClaims"), faults);
+    container::main(context, &volumes, &path.field("containers"), faults);
+    container::init(context, &volumes, &path.field("initContainers"), faults);
+    container::ephemeral(context, &volumes, &path.field("ephemeralContainers"), faults);
+    resources::pod_level(spec, &context.claims, context.lenient.odd_pages, path, faults);
+    if flag(spec, "hostNetwork") {
+        container::host_network_ports(context, path, faults);
+    }
+    faults.one_of(spec, "restartPolicy", path, &["Always", "OnFailure", "Never"]);
+    faults.one_of(spec, "dnsPolicy", path, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
+    meta::labels(at(spec, "nodeSelector"), &path.field("nodeSelector"), faults);
+    security::pod(context, &path.field("securityContext"), faults);
+    scheduling::affinity(at(spec, "affinity"), context.lenient.affinity, &path.field("affinity"), faults);
+    dns(spec, &path.field("dnsConfig"), faults);
+    gates(spec, path, faults);
+    let on_spread = path.field("topologySpreadConstraints");
+    spread::check(spec, context.lenient.spread, &on_spread, faults);
+    security::host_processes(spec, path, faults);
+    security::host_users(context, path, faults);
+    host_name(spec, path, faults);
+    names(context, path, faults);
+    if has(spec, "overhead") {
+        let limits = serde_json::json!({"limits": at(spec, "overhead")});
+        resources::requirements(&limits, Owner::NOBODY, &path.field("overhead"), faults);
+    }
+    if has(spec, "os") {
+        security::operating_system(spec, path, faults);
+    }
+    file_keys(context, path, faults);
+}
+
+/// Names and numbers of the spec itself, in upstream's order.
+fn names(context: &Context<'_>, path: &Path<'_>, faults: &mut Faults) {
+    let spec = context.spec;
+    for name in ["serviceAccountName", "nodeName"] {
+        faults.optional_name(&path.field(name), text(spec, name), name::dns_subdomain);
     }
     if let Some(seconds) = int(spec, "activeDeadlineSeconds").filter(|s| !(1..=i64::from(i32::MAX)).contains(s)) {
-        let detail = name::range_message(1, i64::from(i32::MAX));
+        let detail = range_message(1, i64::from(i32::MAX));
         faults.invalid(&path.field("activeDeadlineSeconds"), seconds, detail);
     }
-    for (member, rule) in [
-        ("serviceAccountName", name::dns_subdomain as fn(&str) -> name::Verdict),
-        ("nodeName", name::dns_subdomain),
-        ("hostname", name::dns_label),
-        ("subdomain", name::dns_label),
-        ("priorityClassName", name::dns_subdomain),
-        ("runtimeClassName", name::dns_subdomain),
-    ] {
-        let value = text(spec, member);
-        if !value.is_empty() {
-            faults.named(&path.field(member), value, rule);
+    if !context.named_by_set {
+        for name in ["hostname", "subdomain"] {
+            faults.optional_name(&path.field(name), text(spec, name), name::dns_label);
         }
     }
-    meta::labels(at(spec, "nodeSelector"), &path.field("nodeSelector"), faults);
-    host_aliases(spec, path, faults);
-    dns(spec, path, faults);
-    security_context(at(spec, "securityContext"), &path.field("securityContext"), faults);
-    scheduling::check(spec, path, faults);
-    container::resources(at(spec, "resources"), &path.field("resources"), faults);
-    for (index, gate) in list(spec, "schedulingGates").iter().enumerate() {
-        let gates = path.field("schedulingGates");
-        let gate_path = gates.index(index);
-        faults.required_name(&gate_path.field("name"), text(gate, "name"), name::qualified_name);
-    }
-    if flag(spec, "hostPID") && flag(spec, "shareProcessNamespace") {
-        let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
-        faults.invalid(&path.field("shareProcessNamespace"), true, detail);
-    }
-}
-
-fn one_of_policies(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
-    faults.one_of(spec, "restartPolicy", path, &["Always", "Never", "OnFailure"]);
-    faults.one_of(spec, "dnsPolicy", path, &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]);
-}
-
-fn host_aliases(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let tolerations = list(spec, "tolerations");
+    scheduling::tolerations(tolerations, context.lenient.comparing, &path.field("tolerations"), faults);
     let above = path.field("hostAliases");
     for (index, alias) in list(spec, "hostAliases").iter().enumerate() {
         let path = above.index(index);
-        faults.named(&path.field("ip"), text(alias, "ip"), name::ip);
-        for hostname in list(alias, "hostnames").iter().filter_map(Value::as_str) {
-            faults.named(&path.field("hostnames"), hostname, name::dns_subdomain);
+        ip::legacy(text(alias, "ip"), &[], &path.field("ip"), faults);
+        let hosts = path.field("hostnames");
+        for (index, host) in list(alias, "hostnames").iter().filter_map(Value::as_str).enumerate() {
+            faults.named(&hosts.index(index), host, name::dns_subdomain);
+        }
+    }
+    faults.optional_name(&path.field("priorityClassName"), text(spec, "priorityClassName"), name::dns_subdomain);
+    if let Some(class) = at(spec, "runtimeClassName").as_str() {
+        faults.named(&path.field("runtimeClassName"), class, name::dns_subdomain);
+    }
+    if has(spec, "preemptionPolicy") {
+        faults.one_of(spec, "preemptionPolicy", path, &["PreemptLowerPriority", "Never"]);
+    }
+}
+
+/// Claims of devices, by name or from a template.
+fn claims(context: &Context<'_>, above: &Path<'_>, faults: &mut Faults) {
+    let claims = list(context.spec, "resourceClaims");
+    let is_static = context.meta.is_some_and(|meta| has(at(meta, "annotations"), annotations::MIRROR));
+    if is_static && !claims.is_empty() {
+        faults.forbidden(&Path::Root, "static pods do not support resource claims");
+        return;
+    }
+    for (index, claim) in claims.iter().enumerate() {
+        let path = above.index(index);
+        let name = text(claim, "name");
+        if name.is_empty() {
+            faults.required(&path.field("name"), "");
+        } else if claims[..index].iter().any(|other| text(other, "name") == name) {
+            faults.duplicate(&path.field("name"), name);
+        } else {
+            faults.named(&path.field("name"), name, name::dns_label);
+        }
+        let sources = ["resourceClaimName", "resourceClaimTemplateName"];
+        let detail = match sources.iter().filter(|name| has(claim, name)).count() {
+            0 => "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            1 => "",
+            _ => "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+        };
+        if !detail.is_empty() {
+            faults.shown(&path, &golang::print("PodResourceClaim", claim), detail);
+        }
+        for source in sources {
+            if let Some(name) = at(claim, source).as_str() {
+                faults.named(&path.field(source), name, name::dns_subdomain);
+            }
         }
     }
 }
+
+const MOST_SERVERS: usize = 3;
+const MOST_SEARCHES: usize = 32;
+const LONGEST_SEARCHES: usize = 2048;
 
 fn dns(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
     let config = at(spec, "dnsConfig");
-    let path = path.field("dnsConfig");
     let servers = list(config, "nameservers");
     if text(spec, "dnsPolicy") == "None" {
         if config.is_null() {
-            faults.required(&path, "must provide `dnsConfig` when `dnsPolicy` is None");
-        } else if servers.is_empty() {
-            faults.required(
-                &path.field("nameservers"),
-                "must provide at least one DNS nameserver when `dnsPolicy` is None",
-            );
+            faults.required(path, "must provide `dnsConfig` when `dnsPolicy` is None");
+            return;
         }
-    }
-    let above = path.field("nameservers");
-    if servers.len() > 3 {
-        faults.invalid(&above, servers.to_vec(), "must not have more than 3 nameservers");
-    }
-    for (index, server) in servers.iter().enumerate() {
-        faults.named(&above.index(index), server.as_str().unwrap_or(""), name::ip);
-    }
-    for (index, option) in list(config, "options").iter().enumerate() {
-        if text(option, "name").is_empty() {
-            let options = path.field("options");
-            faults.required(&options.index(index), "must not be empty");
-        }
-    }
-}
-
-fn security_context(context: &Value, path: &Path<'_>, faults: &mut Faults) {
-    for name in ["runAsUser", "runAsGroup", "fsGroup"] {
-        container::identity(context, name, path, faults);
-    }
-    for (index, group) in list(context, "supplementalGroups").iter().enumerate() {
-        if group.as_i64().is_some_and(|group| !(0..=i64::from(i32::MAX)).contains(&group)) {
-            let groups = path.field("supplementalGroups");
-            let detail = name::range_message(0, i64::from(i32::MAX));
-            faults.invalid(&groups.index(index), group.clone(), detail);
-        }
-    }
-    container::profile(at(context, "seccompProfile"), &path.field("seccompProfile"), faults);
-    container::profile(at(context, "appArmorProfile"), &path.field("appArmorProfile"), faults);
-}
-
-/// What the `ephemeralcontainers` subresource may change: containers are added, never altered or taken away.
-pub(crate) fn ephemeral_change(new: &Value, old: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    let spec = root.field("spec");
-    let (now, before) = (at(new, "spec"), at(old, "spec"));
-    container::ephemeral(now, &spec, faults);
-    let path = spec.field("ephemeralContainers");
-    for container in list(before, "ephemeralContainers") {
-        let name = text(container, "name");
-        match list(now, "ephemeralContainers").iter().find(|other| text(other, "name") == name) {
-            None => faults.forbidden(&path, format!("existing ephemeral containers {name:?} may not be removed\n")),
-            Some(other) if !same(other, container) => {
-                faults.forbidden(&path, format!("existing ephemeral containers {name:?} may not be changed\n"));
-            }
-            Some(_) => {}
-        }
-    }
-}
-
-const MUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
-`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
-tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-
-/// What may change in a pod that exists.
-pub(crate) fn change(new: &Value, old: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    let path = root.field("spec");
-    let (new, old) = (at(new, "spec"), at(old, "spec"));
-    if same(new, old) {
-        return;
-    }
-    for list_name in ["containers", "initContainers"] {
-        if list(new, list_name).len() != list(old, list_name).len() {
-            faults.forbidden(&path.field(list_name), "pod updates may not add or remove containers");
+        if servers.is_empty() {
+            let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+            faults.required(&path.field("nameservers"), detail);
             return;
         }
     }
-    deadline(new, old, &path, faults);
-    tolerations(new, old, &path, faults);
-    let gates = !list(old, "schedulingGates").is_empty();
-    if list(new, "schedulingGates").iter().any(|gate| !list(old, "schedulingGates").contains(gate)) {
-        let detail = "only deletion is allowed, but found new scheduling gate";
-        faults.forbidden(&path.field("schedulingGates"), detail);
+    let above = path.field("nameservers");
+    if servers.len() > MOST_SERVERS {
+        faults.invalid(&above, servers.to_vec(), "must not have more than 3 nameservers");
     }
-    let mut allowed = new.clone();
-    let Some(members) = allowed.as_object_mut() else { return };
-    let mut open = vec!["activeDeadlineSeconds", "tolerations", "schedulingGates"];
-    if gates {
-        // A gated pod may still be steered to other nodes (upstream allows additions; the scheduler sees the result).
-        open.extend(["nodeSelector", "affinity"]);
+    for (index, server) in ip::texts(servers).iter().enumerate() {
+        ip::legacy(server, &[], &above.index(index), faults);
     }
-    if int(old, "terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0)
-        && int(new, "terminationGracePeriodSeconds") == Some(1)
-    {
-        open.push("terminationGracePeriodSeconds");
+    let (above, searches) = (path.field("searches"), list(config, "searches"));
+    if searches.len() > MOST_SEARCHES {
+        faults.invalid(&above, searches.to_vec(), "must not have more than 32 search paths");
     }
-    for name in open {
-        match at(old, name) {
-            Value::Null => drop(members.remove(name)),
-            value => drop(members.insert(name.to_owned(), value.clone())),
+    if ip::texts(searches).join(" ").len() > LONGEST_SEARCHES {
+        let detail = "must not have more than 2048 characters (including spaces) in the search list";
+        faults.invalid(&above, searches.to_vec(), detail);
+    }
+    for (index, search) in ip::texts(searches).into_iter().enumerate().filter(|(_, search)| *search != ".") {
+        let search = search.strip_suffix('.').unwrap_or(search);
+        faults.named(&above.index(index), search, name::dns_subdomain_with_underscore);
+    }
+    let above = path.field("options");
+    for (index, _) in list(config, "options").iter().enumerate().filter(|(_, option)| text(option, "name").is_empty()) {
+        faults.required(&above.index(index), "must not be empty");
+    }
+}
+
+fn gates(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let above = path.field("readinessGates");
+    for (index, gate) in list(spec, "readinessGates").iter().enumerate() {
+        let place = above.index(index);
+        faults.named(&place.field("conditionType"), text(gate, "conditionType"), name::qualified_name);
+    }
+    let (above, gates) = (path.field("schedulingGates"), list(spec, "schedulingGates"));
+    for (index, gate) in gates.iter().enumerate() {
+        let name = text(gate, "name");
+        faults.named(&above.index(index), name, name::qualified_name);
+        if gates[..index].iter().any(|other| text(other, "name") == name) {
+            faults.duplicate(&above.index(index), name);
         }
     }
-    for list_name in ["containers", "initContainers"] {
-        let containers = members.get_mut(list_name).and_then(Value::as_array_mut);
-        for (container, before) in containers.into_iter().flatten().zip(list(old, list_name)) {
-            if let Some(container) = container.as_object_mut() {
-                container.insert("image".to_owned(), at(before, "image").clone());
+}
+
+fn host_name(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let Some(name) = at(spec, "hostnameOverride").as_str() else { return };
+    let path = path.field("hostnameOverride");
+    if flag(spec, "setHostnameAsFQDN") {
+        faults.forbidden(&path, "may not be specified when setHostnameAsFQDN is true");
+    }
+    if flag(spec, "hostNetwork") {
+        faults.forbidden(&path, "may not be specified when hostNetwork is true");
+    }
+    if name.len() > 64 {
+        faults.too_long(&path, 64);
+    }
+    faults.named(&path, name, name::dns_subdomain);
+}
+
+/// Variables that are read from files need the volume of these files.
+fn file_keys(context: &Context<'_>, path: &Path<'_>, faults: &mut Faults) {
+    for (kind, index, container) in security::all_containers(context.spec) {
+        for (place, variable) in list(container, "env").iter().enumerate() {
+            let reference = at(at(variable, "valueFrom"), "fileKeyRef");
+            if reference.is_null() {
+                continue;
+            }
+            let name = text(reference, "volumeName");
+            let (containers, volumes) = (path.field(kind), context.volumes());
+            let container = containers.index(index);
+            let env = container.field("env");
+            let variable = env.index(place);
+            let from = variable.field("valueFrom");
+            let key = from.field("fileKeyRef");
+            let on_name = key.field("volumeName");
+            match volumes.iter().rev().find(|volume| text(volume, "name") == name) {
+                None => faults.not_found(&on_name, name),
+                Some(volume) if !has(volume, "emptyDir") => {
+                    faults.invalid(&on_name, name, "referenced volume must be of type emptyDir");
+                }
+                Some(_) => {}
             }
         }
-    }
-    if !same(&allowed, old) {
-        faults.forbidden(&path, format!("{MUTABLE}\n{}", difference(&allowed, old)));
-    }
-}
-
-/// Names the members that differ, for the reader of the message.
-fn difference(new: &Value, old: &Value) -> String {
-    let names = new.as_object().into_iter().chain(old.as_object()).flatten().map(|(name, _)| name.as_str());
-    let mut changed: Vec<&str> = names.filter(|name| !same(at(new, name), at(old, name))).collect();
-    changed.sort_unstable();
-    changed.dedup();
-    format!("changed: {}", changed.join(", "))
-}
-
-fn deadline(new: &Value, old: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let name = "activeDeadlineSeconds";
-    match (int(new, name), int(old, name)) {
-        (Some(new), Some(old)) if new > old => {
-            faults.invalid(&path.field(name), new, format!("must be less than or equal to previous value {old}"));
-        }
-        (None, Some(_)) => {
-            faults.invalid(&path.field(name), Value::Null, "must not update from a positive integer to nil value");
-        }
-        _ => {}
-    }
-}
-
-fn tolerations(new: &Value, old: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let strip = |toleration: &Value| {
-        let mut toleration = toleration.clone();
-        if let Some(members) = toleration.as_object_mut() {
-            members.remove("tolerationSeconds");
-        }
-        toleration
-    };
-    let now: Vec<Value> = list(new, "tolerations").iter().map(strip).collect();
-    let kept =
-        list(old, "tolerations").iter().map(strip).all(|before| now.iter().any(|toleration| same(toleration, &before)));
-    if !kept {
-        faults.forbidden(
-            &path.field("tolerations"),
-            "existing toleration can not be modified except its tolerationSeconds",
-        );
     }
 }
 

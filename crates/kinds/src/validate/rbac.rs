@@ -1,118 +1,116 @@
-//! Rules of roles and their bindings.
+//! Rules of `rbac.authorization.k8s.io`.
 
 use base::name;
 use serde_json::Value;
 
-use super::{Faults, meta};
-use crate::json::{at, has, list, same, text};
+use super::{Case, Faults, golang, meta};
+use crate::json::{at, list, same, text};
 use crate::path::Path;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-pub(crate) fn role(role: &Value, faults: &mut Faults) {
-    rules(role, true, faults);
+pub(crate) fn role(case: &Case<'_>, faults: &mut Faults) {
+    rules(case, true, faults);
 }
 
-pub(crate) fn cluster_role(role: &Value, faults: &mut Faults) {
-    rules(role, false, faults);
+pub(crate) fn cluster_role(case: &Case<'_>, faults: &mut Faults) {
+    rules(case, false, faults);
+    let aggregation = at(case.new, "aggregationRule");
+    if aggregation.is_null() {
+        return;
+    }
+    let selectors = |role| list(at(role, "aggregationRule"), "clusterRoleSelectors");
     let root = Path::Root;
-    if has(role, "aggregationRule") {
-        let aggregation = root.field("aggregationRule");
-        let above = aggregation.field("clusterRoleSelectors");
-        let selectors = list(at(role, "aggregationRule"), "clusterRoleSelectors");
-        if selectors.is_empty() {
-            faults.required(&above, "at least one clusterRoleSelector required if aggregationRule is non-nil");
-        }
-        for (index, selector) in selectors.iter().enumerate() {
-            meta::selector(selector, &above.index(index), faults);
+    let path = root.field("aggregationRule");
+    let path = path.field("clusterRoleSelectors");
+    if selectors(case.new).is_empty() {
+        faults.required(&path, "at least one clusterRoleSelector required if aggregationRule is non-nil");
+    }
+    let lenient = selectors(case.old()).iter().any(meta::has_faulty_values);
+    for (index, selector) in selectors(case.new).iter().enumerate() {
+        let path = path.index(index);
+        meta::selector_of(selector, lenient, &path, faults);
+        if meta::is_faulty_selector(selector) {
+            // Upstream shows the parsed selector, of which nothing is left.
+            faults.invalid(&path, Value::Null, "invalid label selector.");
         }
     }
 }
 
-fn rules(role: &Value, namespaced: bool, faults: &mut Faults) {
+fn rules(case: &Case<'_>, namespaced: bool, faults: &mut Faults) {
     let root = Path::Root;
     let above = root.field("rules");
-    for (index, rule) in list(role, "rules").iter().enumerate() {
+    for (index, rule) in list(case.new, "rules").iter().enumerate() {
         let path = above.index(index);
-        let given = |name: &str| !list(rule, name).is_empty();
-        if !given("verbs") {
+        if list(rule, "verbs").is_empty() {
             faults.required(&path.field("verbs"), "verbs must contain at least one value");
         }
-        if given("nonResourceURLs") {
-            let urls = path.field("nonResourceURLs");
+        let urls = list(rule, "nonResourceURLs");
+        let path_of_urls = path.field("nonResourceURLs");
+        if !urls.is_empty() {
             if namespaced {
                 let detail = "namespaced rules cannot apply to non-resource URLs";
-                faults.invalid(&urls, list(rule, "nonResourceURLs").to_vec(), detail);
+                faults.invalid(&path_of_urls, urls.to_vec(), detail);
             }
-            if given("apiGroups") || given("resources") || given("resourceNames") {
+            if ["apiGroups", "resources", "resourceNames"].iter().any(|name| !list(rule, name).is_empty()) {
                 let detail = "rules cannot apply to both regular resources and non-resource URLs";
-                faults.invalid(&urls, list(rule, "nonResourceURLs").to_vec(), detail);
+                faults.invalid(&path_of_urls, urls.to_vec(), detail);
             }
             continue;
         }
-        if !given("apiGroups") {
+        if list(rule, "apiGroups").is_empty() {
             faults.required(&path.field("apiGroups"), "resource rules must supply at least one api group");
         }
-        if !given("resources") {
+        if list(rule, "resources").is_empty() {
             faults.required(&path.field("resources"), "resource rules must supply at least one resource");
         }
     }
 }
 
-pub(crate) fn role_binding(binding: &Value, faults: &mut Faults) {
-    self::binding(binding, &["ClusterRole", "Role"], true, faults);
+pub(crate) fn role_binding(case: &Case<'_>, faults: &mut Faults) {
+    binding(case, &["Role", "ClusterRole"], faults);
 }
 
-pub(crate) fn cluster_role_binding(binding: &Value, faults: &mut Faults) {
-    self::binding(binding, &["ClusterRole"], false, faults);
+pub(crate) fn cluster_role_binding(case: &Case<'_>, faults: &mut Faults) {
+    binding(case, &["ClusterRole"], faults);
 }
 
-fn binding(binding: &Value, kinds: &[&str], namespaced: bool, faults: &mut Faults) {
+fn binding(case: &Case<'_>, kinds: &[&str], faults: &mut Faults) {
     let root = Path::Root;
-    let (reference, path) = (at(binding, "roleRef"), root.field("roleRef"));
-    let group = text(reference, "apiGroup");
-    if group != GROUP {
-        faults.not_supported(&path.field("apiGroup"), group, &[GROUP]);
+    let (role, path) = (at(case.new, "roleRef"), root.field("roleRef"));
+    if text(role, "apiGroup") != GROUP {
+        faults.not_supported(&path.field("apiGroup"), text(role, "apiGroup"), &[GROUP]);
     }
-    let kind = text(reference, "kind");
-    if !kinds.contains(&kind) {
-        faults.not_supported(&path.field("kind"), kind, kinds);
+    if !kinds.contains(&text(role, "kind")) {
+        faults.not_supported(&path.field("kind"), text(role, "kind"), kinds);
     }
-    faults.required_name(&path.field("name"), text(reference, "name"), name::path_segment);
+    faults.required_name(&path.field("name"), text(role, "name"), name::path_segment);
     let above = root.field("subjects");
-    for (index, subject) in list(binding, "subjects").iter().enumerate() {
-        self::subject(subject, namespaced, &above.index(index), faults);
+    for (index, value) in list(case.new, "subjects").iter().enumerate() {
+        subject(value, case.kind.namespaced, &above.index(index), faults);
+    }
+    if let Some(old) = case.old
+        && !same(role, at(old, "roleRef"))
+    {
+        faults.shown(&path, &golang::print("RoleRef", role), "cannot change roleRef");
     }
 }
 
 fn subject(subject: &Value, namespaced: bool, path: &Path<'_>, faults: &mut Faults) {
     faults.required_text(subject, "name", path);
     let group = text(subject, "apiGroup");
-    let expect = |expected: &str, faults: &mut Faults| {
-        if group != expected {
-            faults.not_supported(&path.field("apiGroup"), group, &[expected]);
-        }
-    };
     match text(subject, "kind") {
         "ServiceAccount" => {
-            let name = text(subject, "name");
-            if !name.is_empty() {
-                faults.named(&path.field("name"), name, name::dns_subdomain);
+            faults.optional_name(&path.field("name"), text(subject, "name"), name::dns_subdomain);
+            if !group.is_empty() {
+                faults.not_supported(&path.field("apiGroup"), group, &[""]);
             }
-            expect("", faults);
-            if !namespaced && text(subject, "namespace").is_empty() {
-                faults.required(&path.field("namespace"), "");
+            if !namespaced {
+                faults.required_text(subject, "namespace", path);
             }
         }
-        "User" | "Group" => expect(GROUP, faults),
-        other => faults.not_supported(&path.field("kind"), other, &["Group", "ServiceAccount", "User"]),
-    }
-}
-
-pub(crate) fn binding_change(new: &Value, old: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    let (reference, before) = (at(new, "roleRef"), at(old, "roleRef"));
-    if !same(reference, before) {
-        faults.invalid(&root.field("roleRef"), reference.clone(), "cannot change roleRef");
+        "User" | "Group" if group != GROUP => faults.not_supported(&path.field("apiGroup"), group, &[GROUP]),
+        "User" | "Group" => {}
+        kind => faults.not_supported(&path.field("kind"), kind, &["ServiceAccount", "User", "Group"]),
     }
 }

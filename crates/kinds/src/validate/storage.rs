@@ -1,183 +1,289 @@
-//! Rules of storage classes, volumes and claims.
+//! Rules of `storage.k8s.io`.
 
-use base::{Quantity, name};
+use base::name;
 use serde_json::Value;
 
-use super::{Faults, core, meta, scheduling};
-use crate::json::{at, has, list, members, same, text};
+use super::{Case, Faults, IMMUTABLE, golang, meta, persistent, resources, source};
+use crate::json::{at, has, int, list, same, text};
 use crate::path::Path;
 
-pub(crate) fn storage_class(class: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    let provisioner = text(class, "provisioner");
-    faults.required_name(&root.field("provisioner"), &provisioner.to_lowercase(), name::qualified_name);
-    faults.one_of(class, "reclaimPolicy", &root, &["Delete", "Retain"]);
-    faults.one_of(class, "volumeBindingMode", &root, &["Immediate", "WaitForFirstConsumer"]);
-    let size: usize = members(class, "parameters").map(|(k, v)| k.len() + v.as_str().map_or(0, str::len)).sum();
-    if size > 256 * 1024 {
-        faults.push(crate::FieldError::too_long(root.field("parameters"), 256 * 1024));
-    }
-    if members(class, "parameters").any(|(key, _)| key.is_empty()) {
-        faults.invalid(&root.field("parameters"), "", "field can not be empty.");
-    }
-}
+const MOST_PARAMETERS: usize = 512;
+const LARGEST: usize = 256 * 1024;
 
-pub(crate) fn storage_class_change(new: &Value, old: &Value, faults: &mut Faults) {
+pub(crate) fn storage_class(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
-    for name in ["parameters", "provisioner", "reclaimPolicy"] {
-        if !same(at(new, name), at(old, name)) {
-            faults.forbidden(&root.field(name), format!("updates to {name} are forbidden."));
+    let class = case.new;
+    provisioner(text(class, "provisioner"), &root.field("provisioner"), faults);
+    parameters(class, &root.field("parameters"), faults);
+    if !text(class, "reclaimPolicy").is_empty() {
+        faults.any_of(class, "reclaimPolicy", &root, &["Delete", "Retain"]);
+    }
+    match at(class, "volumeBindingMode").as_str() {
+        None => faults.required(&root.field("volumeBindingMode"), ""),
+        Some(_) => faults.any_of(class, "volumeBindingMode", &root, &["Immediate", "WaitForFirstConsumer"]),
+    }
+    let above = root.field("allowedTopologies");
+    let terms = list(class, "allowedTopologies");
+    for (index, term) in terms.iter().enumerate() {
+        let path = above.index(index);
+        topology(term, &path, faults);
+        // Upstream compares with as many empty terms as there are terms, too.
+        let again = topology_key(term).is_empty()
+            || terms[..index].iter().any(|other| topology_key(other) == topology_key(term));
+        if again {
+            faults.duplicate(&path.field("matchLabelExpressions"), "");
         }
     }
-    faults.unchanged(new, old, "volumeBindingMode", &root);
+    if let Some(old) = case.old {
+        faults.unchanged(class, old, "parameters", &root);
+        faults.same_text(class, old, "provisioner", &root);
+        faults.unchanged(class, old, "reclaimPolicy", &root);
+        faults.unchanged(class, old, "volumeBindingMode", &root);
+    }
 }
 
-const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-
-fn access_modes(spec: &Value, missing: &str, path: &Path<'_>, faults: &mut Faults) {
-    let above = path.field("accessModes");
-    let modes = list(spec, "accessModes");
-    if modes.is_empty() {
-        faults.required(&above, missing);
-    }
-    for mode in modes.iter().filter_map(Value::as_str) {
-        if !MODES.contains(&mode) {
-            faults.not_supported(&above, mode, MODES);
+fn topology(term: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let above = path.field("matchLabelExpressions");
+    let expressions = list(term, "matchLabelExpressions");
+    for (index, expression) in expressions.iter().enumerate() {
+        let path = above.index(index);
+        let (values, on_values) = (list(expression, "values"), path.field("values"));
+        if values.is_empty() {
+            faults.required(&on_values, "");
+        }
+        for (index, value) in values.iter().enumerate().filter(|(index, value)| values[..*index].contains(value)) {
+            faults.duplicate(&on_values.index(index), value.clone());
+        }
+        let key = text(expression, "key");
+        faults.named(&path.field("key"), key, name::qualified_name);
+        if expressions[..index].iter().any(|other| text(other, "key") == key) {
+            faults.duplicate(&path.field("key"), key);
         }
     }
-    if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
-        faults.forbidden(&above, "may not use ReadWriteOncePod with other access modes");
+}
+
+fn topology_key(term: &Value) -> std::collections::BTreeMap<&str, std::collections::BTreeSet<&str>> {
+    let expressions = list(term, "matchLabelExpressions").iter();
+    expressions
+        .map(|expression| {
+            (text(expression, "key"), list(expression, "values").iter().filter_map(Value::as_str).collect())
+        })
+        .collect()
+}
+
+fn provisioner(name: &str, path: &Path<'_>, faults: &mut Faults) {
+    if name.is_empty() {
+        faults.required(path, "");
+    } else {
+        let lower = name.to_lowercase();
+        faults.verdict(path, &lower, name::qualified_name(&lower));
     }
 }
 
-/// Members of a volume's spec that are no source of storage.
-const NOT_SOURCES: &[&str] = &[
-    "accessModes",
-    "capacity",
-    "claimRef",
-    "mountOptions",
-    "nodeAffinity",
-    "persistentVolumeReclaimPolicy",
-    "storageClassName",
-    "volumeAttributesClassName",
-    "volumeMode",
-];
+fn parameters(class: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let map = at(class, "parameters");
+    let count = map.as_object().map_or(0, serde_json::Map::len);
+    if count > MOST_PARAMETERS {
+        faults.too_long(path, MOST_PARAMETERS);
+    }
+    if has(map, "") {
+        faults.invalid(path, "", "field can not be empty.");
+    }
+    if meta::size(map) > LARGEST {
+        faults.too_long(path, LARGEST);
+    }
+}
 
-pub(crate) fn volume(volume: &Value, faults: &mut Faults) {
+pub(crate) fn attributes_class(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
-    let (spec, path) = (at(volume, "spec"), root.field("spec"));
-    access_modes(spec, "", &path, faults);
-    match members(spec, "capacity").next() {
-        None => faults.required(&path.field("capacity"), ""),
-        Some(_) if !has(at(spec, "capacity"), "storage") => {
-            faults.not_supported(&path.field("capacity"), "", &["storage"]);
-        }
-        Some(_) => core::quantities(spec, "capacity", &path, faults),
-    }
-    let mut given = members_of(spec).filter(|name| !NOT_SOURCES.contains(&name.as_str()));
-    if given.next().is_none() {
-        faults.required(&path, "must specify a volume type");
-    }
-    for extra in given {
-        faults.forbidden(&path.field(extra), "may not specify more than 1 volume type");
-    }
-    if has(spec, "local") && !has(spec, "nodeAffinity") {
-        faults.required(&path.field("nodeAffinity"), "Local volume requires node affinity");
-    }
-    let required = at(at(spec, "nodeAffinity"), "required");
-    if has(spec, "nodeAffinity") {
-        let affinity = path.field("nodeAffinity");
-        if required.is_null() {
-            faults.required(&affinity.field("required"), "must specify required node constraints");
-        } else {
-            scheduling::node_selector(required, &affinity.field("required"), faults);
-        }
-    }
-    let class = text(spec, "storageClassName");
-    if !class.is_empty() {
-        faults.named(&path.field("storageClassName"), class, name::dns_subdomain);
-    }
-}
-
-fn members_of(spec: &Value) -> impl Iterator<Item = &String> {
-    spec.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()).map(|(name, _)| name)
-}
-
-pub(crate) fn volume_change(new: &Value, old: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    let path = root.field("spec");
-    let source = |value: &Value| {
-        let mut spec = at(value, "spec").clone();
-        if let Some(members) = spec.as_object_mut() {
-            members.retain(|name, _| !NOT_SOURCES.contains(&name.as_str()));
-        }
-        spec
-    };
-    if !same(&source(new), &source(old)) {
-        faults.forbidden(
-            &path.field("persistentvolumesource"),
-            "spec.persistentvolumesource is immutable after creation",
-        );
-    }
-    faults.unchanged(at(new, "spec"), at(old, "spec"), "volumeMode", &path);
-}
-
-pub(crate) fn claim(claim: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    claim_spec(at(claim, "spec"), &root.field("spec"), faults);
-}
-
-/// The spec of a claim, also inside templates.
-pub(crate) fn claim_spec(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
-    access_modes(spec, "at least 1 access mode is required", path, faults);
-    meta::selector(at(spec, "selector"), &path.field("selector"), faults);
-    let resources = path.field("resources");
-    match text(at(at(spec, "resources"), "requests"), "storage").parse::<Quantity>() {
-        Err(_) => faults.required(&resources.key("storage"), ""),
-        Ok(amount) if amount.sign() <= 0 => {
-            let requests = resources.field("requests");
-            faults.invalid(&requests.key("storage"), amount.to_string(), "must be greater than zero");
-        }
-        Ok(_) => {}
-    }
-    let class = text(spec, "storageClassName");
-    if !class.is_empty() {
-        faults.named(&path.field("storageClassName"), class, name::dns_subdomain);
-    }
-}
-
-pub(crate) fn claim_change(new: &Value, old: &Value, faults: &mut Faults) {
-    let root = Path::Root;
-    let path = root.field("spec");
-    // A bound claim may grow; the binder sets the volume's name and class once.
-    let fixed = |value: &Value| {
-        let mut spec = at(value, "spec").clone();
-        if let Some(members) = spec.as_object_mut() {
-            for name in ["resources", "volumeAttributesClassName"] {
-                members.remove(name);
-            }
-            for name in ["volumeName", "storageClassName"] {
-                if !has(at(old, "spec"), name) {
-                    members.remove(name);
-                }
+    if let Some(old) = case.old {
+        for name in ["driverName", "parameters"] {
+            if !same(at(case.new, name), at(old, name)) {
+                faults.forbidden(&root.field(name), format!("updates to {name} are forbidden."));
             }
         }
-        spec
-    };
-    if !same(&fixed(new), &fixed(old)) {
-        let detail =
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-        faults.forbidden(&path, detail);
     }
-    let size = |value: &Value| {
-        let requests = at(at(at(value, "spec"), "resources"), "requests");
-        text(requests, "storage").parse::<Quantity>().ok()
-    };
-    if let (Some(now), Some(before)) = (size(new), size(old))
-        && now < before
+    provisioner(text(case.new, "driverName"), &root.field("driverName"), faults);
+    parameters(case.new, &root.field("parameters"), faults);
+    if crate::json::is_empty(at(case.new, "parameters")) {
+        faults.required(&root.field("parameters"), "must contain at least one key/value pair");
+    }
+}
+
+pub(crate) fn attachment(case: &Case<'_>, faults: &mut Faults) {
+    let root = Path::Root;
+    let (spec, path) = (case.spec(), root.field("spec"));
+    source::driver(text(spec, "attacher"), &path.field("attacher"), faults);
+    let (from, on_source) = (at(spec, "source"), path.field("source"));
+    let volume = at(from, "persistentVolumeName").as_str();
+    let either = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    match (volume, has(from, "inlineVolumeSpec")) {
+        (None, false) => faults.required(&on_source, either),
+        (Some(_), true) => faults.forbidden(&on_source, either),
+        (Some(""), false) => {
+            faults.required(&on_source.field("persistentVolumeName"), "must specify non empty persistentVolumeName");
+        }
+        (Some(_), false) => {}
+        (None, true) => {
+            persistent::inline_volume(at(from, "inlineVolumeSpec"), &on_source.field("inlineVolumeSpec"), faults);
+        }
+    }
+    faults.named(&path.field("nodeName"), text(spec, "nodeName"), name::dns_subdomain);
+    status(case, faults);
+    if let Some(volume) = volume {
+        faults.named(&path.field("source.persistentVolumeName"), volume, name::dns_subdomain);
+    }
+    if let Some(old) = case.old
+        && !same(spec, at(old, "spec"))
     {
-        let resources = path.field("resources");
-        let requests = resources.field("requests");
-        faults.forbidden(&requests.field("storage"), "field can not be less than previous value");
+        faults.shown(&path, &golang::print("VolumeAttachmentSpec", spec), IMMUTABLE);
+    }
+}
+
+const LONGEST_ERROR: usize = 1024;
+
+fn status(case: &Case<'_>, faults: &mut Faults) {
+    let root = Path::Root;
+    let (status, path) = (at(case.new, "status"), root.field("status"));
+    if meta::size(at(status, "attachmentMetadata")) > LARGEST {
+        faults.too_long(&path.field("attachmentMetadata"), LARGEST);
+    }
+    for name in ["attachError", "detachError"] {
+        let (error, path) = (at(status, name), path.field(name));
+        if text(error, "message").len() > LONGEST_ERROR {
+            // Upstream tells the wrong limit.
+            faults.too_long(&path.field("message"), LARGEST);
+        }
+        if let Some(code) = int(error, "errorCode").filter(|code| *code < 0) {
+            faults.invalid(&path.field("errorCode"), code, name::range_message(0, i64::from(i32::MAX)));
+        }
+    }
+}
+
+const LONGEST_NODE_ID: usize = 256;
+
+pub(crate) fn csi_node(case: &Case<'_>, faults: &mut Faults) {
+    let root = Path::Root;
+    let spec = root.field("spec");
+    let above = spec.field("drivers");
+    let drivers = list(case.spec(), "drivers");
+    for (index, driver) in drivers.iter().enumerate() {
+        let path = above.index(index);
+        let name = text(driver, "name");
+        source::driver(name, &path.field("name"), faults);
+        let id = text(driver, "nodeID");
+        if id.is_empty() {
+            faults.required(&path.field("nodeID"), "");
+        }
+        if id.len() > LONGEST_NODE_ID {
+            faults.invalid(&path.field("nodeID"), id, format!("must be {LONGEST_NODE_ID} characters or less"));
+        }
+        faults.not_negative(at(driver, "allocatable"), "count", &path.field("allocatable"));
+        if drivers[..index].iter().any(|other| text(other, "name") == name) {
+            faults.duplicate(&path.field("name"), name);
+        }
+        let keys = list(driver, "topologyKeys");
+        for (index, key) in keys.iter().enumerate() {
+            let text = key.as_str().unwrap_or("");
+            if text.is_empty() {
+                faults.required(&path, "");
+            }
+            if keys[..index].contains(key) {
+                faults.duplicate(&path, text);
+            }
+            faults.named(&path, text, name::qualified_name);
+        }
+    }
+    let bare = |driver: &Value| {
+        let mut driver = driver.clone();
+        driver.as_object_mut().map(|members| members.remove("allocatable"));
+        driver
+    };
+    for old in list(at(case.old(), "spec"), "drivers") {
+        for new in drivers.iter().filter(|new| text(new, "name") == text(old, "name")) {
+            if !same(&bare(new), &bare(old)) {
+                faults.shown(&above, &golang::print("CSINodeDriver", &bare(new)), IMMUTABLE);
+            }
+        }
+    }
+}
+
+pub(crate) fn csi_driver(case: &Case<'_>, faults: &mut Faults) {
+    let root = Path::Root;
+    let (spec, path) = (case.spec(), root.field("spec"));
+    // Upstream tells of `attachedRequired`.
+    let on_attach = path.field("attachedRequired");
+    for (name, path) in [
+        ("attachRequired", on_attach),
+        ("podInfoOnMount", path.field("podInfoOnMount")),
+        ("storageCapacity", path.field("storageCapacity")),
+    ] {
+        if !has(spec, name) {
+            faults.required(&path, "");
+        }
+    }
+    faults.any_of(spec, "fsGroupPolicy", &path, &["File", "None", "ReadWriteOnceWithFSType"]);
+    tokens(spec, &path.field("tokenRequests"), faults);
+    let on_modes = path.field("volumeLifecycleModes");
+    for mode in list(spec, "volumeLifecycleModes").iter().filter_map(Value::as_str) {
+        if !matches!(mode, "Persistent" | "Ephemeral") {
+            faults.not_supported(&on_modes, mode, &["Persistent", "Ephemeral"]);
+        }
+    }
+    if !has(spec, "seLinuxMount") {
+        faults.required(&path.field("seLinuxMount"), "");
+    }
+    if let Some(period) = int(spec, "nodeAllocatableUpdatePeriodSeconds").filter(|period| *period < 10) {
+        let detail = "must be greater than or equal to 10 seconds";
+        faults.invalid(&path.field("nodeAllocatableUpdatePeriodSeconds"), period, detail);
+    }
+    if has(spec, "serviceAccountTokenInSecrets") && list(spec, "tokenRequests").is_empty() {
+        let detail = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+        let shown = at(spec, "serviceAccountTokenInSecrets").clone();
+        faults.invalid(&path.field("serviceAccountTokenInSecrets"), shown, detail);
+    }
+    if let Some(old) = case.old {
+        let old = at(old, "spec");
+        if !same(at(spec, "attachRequired"), at(old, "attachRequired")) {
+            faults.invalid(&on_attach, at(spec, "attachRequired").clone(), IMMUTABLE);
+        }
+        faults.unchanged(spec, old, "volumeLifecycleModes", &path);
+    }
+}
+
+fn tokens(spec: &Value, above: &Path<'_>, faults: &mut Faults) {
+    let requests = list(spec, "tokenRequests");
+    for (index, request) in requests.iter().enumerate() {
+        let path = above.index(index);
+        let audience = text(request, "audience");
+        if requests[..index].iter().any(|other| text(other, "audience") == audience) {
+            faults.duplicate(&path.field("audience"), audience);
+            continue;
+        }
+        let on_seconds = path.field("expirationSeconds");
+        match int(request, "expirationSeconds") {
+            Some(seconds) if seconds < 600 => {
+                faults.invalid(&on_seconds, seconds, "may not specify a duration less than 10 minutes");
+            }
+            Some(seconds) if seconds > 1 << 32 => {
+                faults.invalid(&on_seconds, seconds, "may not specify a duration larger than 2^32 seconds");
+            }
+            _ => {}
+        }
+    }
+}
+
+pub(crate) fn capacity(case: &Case<'_>, faults: &mut Faults) {
+    let root = Path::Root;
+    let faulty = meta::has_faulty_values(at(case.old(), "nodeTopology"));
+    meta::selector_of(at(case.new, "nodeTopology"), faulty, &root.field("nodeTopology"), faults);
+    let class = text(case.new, "storageClassName");
+    faults.named(&root.field("storageClassName"), class, name::dns_subdomain);
+    if let Some(amount) = resources::quantity(at(case.new, "capacity")).filter(|amount| amount.sign() < 0) {
+        faults.invalid(&root.field("capacity"), amount.to_string(), super::NEGATIVE);
+    }
+    if let Some(old) = case.old {
+        faults.unchanged(case.new, old, "nodeTopology", &root);
+        faults.same_text(case.new, old, "storageClassName", &root);
     }
 }

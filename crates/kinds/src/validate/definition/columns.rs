@@ -18,7 +18,7 @@ pub(super) fn printer(column: &Value, path: &Path<'_>, faults: &mut Faults) {
     faults.required_text(column, "name", path);
     let (kind, format) = (text(column, "type"), text(column, "format"));
     if kind.is_empty() {
-        faults.required(&path.field("type"), &format!("must be one of {TYPES}"));
+        faults.required(&path.field("type"), format!("must be one of {TYPES}"));
     } else if !TYPES.split(',').any(|known| known == kind) {
         faults.invalid(&path.field("type"), kind, format!("must be one of {TYPES}"));
     }
