@@ -79,8 +79,10 @@ impl<'a> Meter<'a> {
     }
 
     pub(crate) fn charge(&mut self, cost: u64) -> Result<(), Failure> {
-        self.spent = self.spent.saturating_add(cost);
-        if self.spent > self.limit { Err(self.beyond.clone()) } else { Ok(()) }
+        let spent = self.spent.saturating_add(cost);
+        // What does not fit is not done.
+        self.spent = spent.min(self.limit);
+        if spent > self.limit { Err(self.beyond.clone()) } else { Ok(()) }
     }
 
     /// Whether a result of so many bytes can be made: making it would cost a tenth of that.

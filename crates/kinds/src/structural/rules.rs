@@ -24,7 +24,7 @@ use super::node::{Form, Node};
 use crate::error::{Cause, FieldError};
 use crate::path::Path;
 use crate::schema::ListType;
-use ratchet::Ratchet;
+use ratchet::{Known, Ratchet};
 
 /// The rules of a schema by place; only places that have rules at or below them.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub(crate) fn child(shape: Option<&Shape>, name: &str, property: &Node) -> Optio
 
 /// What is wrong with an object by its rules. `old` is what it replaces.
 pub(crate) fn check(watched: &Watched, node: &Node, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut walk = Walk { budget: Budget::default(), faults: Vec::new(), spent: false };
+    let mut walk = Walk { budget: Budget::default(), faults: Vec::new(), known: Known::default(), spent: false };
     walk.value(watched, node, value, old, Ratchet::root(node, value, old), &Path::Root);
     walk.faults
 }
@@ -105,6 +105,7 @@ pub(crate) fn check_default(node: &Node, value: &Value, base: &str) -> Vec<Field
 struct Walk {
     budget: Budget,
     faults: Vec<FieldError>,
+    known: Known,
     /// No further rule is looked at.
     spent: bool,
 }
@@ -189,7 +190,7 @@ impl Walk {
                 }
                 rule::Verdict::Broken { detail, last } => {
                     self.spent = last;
-                    if !rule.looks_back() && ratchet.excuses() {
+                    if !rule.looks_back() && ratchet.excuses(&mut self.known) {
                         continue;
                     }
                     self.faults.push(broken(rule, node, value, detail, last, path));

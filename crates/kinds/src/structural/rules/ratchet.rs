@@ -2,7 +2,9 @@
 //!
 //! Invariant: a value is excused if it equals the one it replaces, or, where no old value can be told, if the nearest value
 //! around it for which one can does. Fields the schema does not know are never equal. Nothing is compared before a rule
-//! has failed.
+//! has failed, and nothing twice.
+
+use std::collections::HashMap;
 
 use serde_json::Value;
 
@@ -16,6 +18,10 @@ struct Pair<'v> {
     new: &'v Value,
     old: &'v Value,
 }
+
+/// What has been compared: many elements of one list may ask for the same.
+#[derive(Default)]
+pub(super) struct Known(HashMap<(*const Value, *const Value), bool>);
 
 #[derive(Clone, Copy)]
 pub(super) struct Ratchet<'v> {
@@ -43,8 +49,9 @@ impl<'v> Ratchet<'v> {
         Self { current: old.map(|old| Pair { node, new, old }), around: Some(current) }
     }
 
-    pub(super) fn excuses(self) -> bool {
-        self.current.or(self.around).is_some_and(Pair::is_unchanged)
+    pub(super) fn excuses(self, known: &mut Known) -> bool {
+        let Some(pair) = self.current.or(self.around) else { return false };
+        *known.0.entry((pair.new, pair.old)).or_insert_with(|| pair.is_unchanged())
     }
 }
 
