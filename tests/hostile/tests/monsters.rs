@@ -287,3 +287,118 @@ fn queries_that_are_too_much_are_refused() {
         ("a version to come", list("resourceVersion=9999999999"), &[504], "Too large resource version"),
     ]);
 }
+
+/// A definition with this schema of `spec`.
+fn definition(name: &str, spec: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{{"name":"{name}s.monsters.example.com"}},
+        "spec":{{"group":"monsters.example.com","scope":"Namespaced","names":{{"plural":"{name}s","kind":"{name}"}},"versions":[{{"name":"v1","served":true,"storage":true,
+        "schema":{{"openAPIV3Schema":{{"type":"object","properties":{{"spec":{spec}}}}}}}}}]}}}}"#
+    )
+    .replacen("\"kind\":\"", "\"kind\":\"K", 2)
+    .replacen("KCustomResourceDefinition", "CustomResourceDefinition", 1)
+}
+
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+#[test]
+fn definitions_that_are_too_much_are_refused() {
+    let dry = format!("{DEFINITIONS}?dryRun=All");
+    let check_one = |spec: String| post(&dry, JSON, definition("dry", &spec));
+    let rule = |rule: &str| {
+        let text = serde_json::to_string(rule).expect("JSON");
+        let deep = r#"{"type":"array","items":{"type":"array","items":{"type":"array","items":{"type":"string"}}}}"#;
+        check_one(format!(
+            r#"{{"type":"object","properties":{{"a":{{"type":"integer"}},"deep":{deep}}},"x-kubernetes-validations":[{{"rule":{text}}}]}}"#
+        ))
+    };
+    let text = |pattern: &str| {
+        let pattern = serde_json::to_string(pattern).expect("JSON");
+        check_one(format!(r#"{{"type":"string","pattern":{pattern}}}"#))
+    };
+    let level = r#"{"type":"object","properties":{"a":"#;
+    let values: String = (0..50_000).map(|number| format!("\"v{number}\",")).collect();
+    check(vec![
+        ("a reference", check_one(r##"{"type":"object","$ref":"#/definitions/a"}"##.to_owned()), &[422], "$ref"),
+        (
+            "a reference to itself",
+            check_one(
+                r##"{"type":"object","definitions":{"a":{"$ref":"#/definitions/a"}},"$ref":"#/definitions/a"}"##
+                    .to_owned(),
+            ),
+            &[422],
+            "$ref",
+        ),
+        ("a schema of some depth", check_one(nested(level, r#"{"type":"string"}"#, "}}", 45)), &[201], ""),
+        ("a deep schema", check_one(nested(level, r#"{"type":"string"}"#, "}}", 30_000)), &[400], "max depth"),
+        ("many values", check_one(format!(r#"{{"type":"string","enum":[{values}"v"]}}"#)), &[201, 422], ""),
+        ("a pattern that is none", text("(a"), &[422], "pattern"),
+        ("a pattern that looks ahead", text("(?=a)a"), &[422], "pattern"),
+        ("a pattern that grows", text("(((a{1,1000}){1,1000}){1,1000}){1,1000}"), &[422], "pattern"),
+        ("a long pattern", text(&"(a|b)*".repeat(100_000)), &[201, 422], ""),
+        ("a rule that is none", rule("self.a <"), &[422], "compilation failed"),
+        ("a rule of unknown names", rule("self.b == 1"), &[422], "undefined field 'b'"),
+        ("a rule of a wrong type", rule("self.a"), &[422], "must evaluate to a bool"),
+        ("deep parentheses", rule(&nested("(", "true", ")", 20_000)), &[422], ""),
+        ("deep lists", rule(&format!("{} == []", nested("[", "", "]", 20_000))), &[422], ""),
+        ("a long chain", rule(&format!("true{}", " && true".repeat(50_000))), &[422, 201], ""),
+        ("many negations", rule(&format!("{}true", "!".repeat(50_000))), &[422, 201], ""),
+        (
+            "a rule that costs too much",
+            rule("self.deep.all(x, x.all(y, y.all(z, self.deep.all(v, v.all(w, w.all(u, u == z))))))"),
+            &[422],
+            "exceeds budget",
+        ),
+    ]);
+}
+
+#[test]
+fn custom_resources_that_are_too_much_are_refused() {
+    let spec = r#"{"type":"object","properties":{"text":{"type":"string","pattern":"^(a+)+$"},
+        "list":{"type":"array","x-kubernetes-list-type":"set","items":{"type":"string"}},
+        "map":{"type":"array","x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["k"],"items":{"type":"object","required":["k"],"properties":{"k":{"type":"string"}}}},
+        "any":{"x-kubernetes-preserve-unknown-fields":true},
+        "rule":{"type":"array","maxItems":1000,"items":{"type":"string","maxLength":100},"x-kubernetes-validations":[{"rule":"self.all(x, x.matches('^(b+)+$'))"}]}}}"#;
+    let object: Value = serde_json::from_str(&definition("live", spec)).expect("JSON");
+    server().post(DEFINITIONS, &object);
+    let path = "/apis/monsters.example.com/v1/namespaces/default/lives?dryRun=All".to_owned();
+    let begun = Instant::now();
+    while server().ask(&Method::GET, &path, &[], Vec::new()).expect("a request").code != 200 {
+        assert!(begun.elapsed() < LONGEST, "it is not served");
+    }
+    let custom = |spec: String| {
+        let head = r#"{"apiVersion":"monsters.example.com/v1","kind":"Klive","metadata":{"name":"a"},"spec":"#;
+        post(&path, JSON, format!("{head}{spec}}}"))
+    };
+    let numbers = |count: usize| (0..count).map(|number| format!("\"{number}\"")).collect::<Vec<_>>().join(",");
+    let keys = (0..50_000).map(|number| format!("{{\"k\":\"{number}\"}}")).collect::<Vec<_>>().join(",");
+    check(vec![
+        (
+            "a pattern that backtracks",
+            custom(format!(r#"{{"text":"{}!"}}"#, "a".repeat(500_000))),
+            &[422],
+            "should match",
+        ),
+        ("a long set", custom(format!(r#"{{"list":[{}]}}"#, numbers(100_000))), &[201], ""),
+        (
+            "a long set with one twice",
+            custom(format!(r#"{{"list":[{},"7"]}}"#, numbers(100_000))),
+            &[422],
+            "Duplicate value",
+        ),
+        ("a long list of keys", custom(format!(r#"{{"map":[{keys},{{"k":"7"}}]}}"#)), &[422], "Duplicate value"),
+        (
+            "anything that is deep",
+            custom(format!(r#"{{"any":{}}}"#, nested("[", "1", "]", 50_000))),
+            &[400],
+            "max depth",
+        ),
+        ("too many for a rule", custom(format!(r#"{{"rule":[{}]}}"#, numbers(2000))), &[422], "Too many"),
+        (
+            "a rule of many",
+            custom(format!(r#"{{"rule":[{}]}}"#, vec!["\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb!\""; 1000].join(","))),
+            &[422],
+            "spec.rule",
+        ),
+    ]);
+}
