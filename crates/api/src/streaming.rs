@@ -8,6 +8,7 @@
 //! - [`kubelet`] makes connections, [`relay`] carries one request there and back.
 
 pub(crate) mod kubelet;
+mod links;
 mod locate;
 mod options;
 mod relay;
@@ -29,6 +30,8 @@ use crate::{
 use kubelet::Target;
 use relay::Error;
 
+/// The largest page whose links are changed.
+const PAGE: usize = 16 << 20;
 /// As much of a kubelet's complaint as is passed on.
 const COMPLAINT: usize = 50 * 1024;
 
@@ -161,11 +164,63 @@ async fn proxy(core: &Core, info: &Info, request: Request<Body>) -> Result<Respo
         _ => endpoint(core, info, &asked)?,
     };
     let path = format!("{}{query}", if rest.is_empty() { "/" } else { rest });
+    let mut request = request;
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+    if what != "node"
+        && let Ok(place) = uri.path().parse()
+    {
+        request.headers_mut().insert("x-forwarded-uri", place);
+    }
     let answer = relay::relay(&core.access.kubelets, &target, &path, request).await.map_err(|error| match error {
         Error::Dial(error) => ApiError::unavailable(format!("error trying to reach service: {error}")),
         other => failed(&other),
     })?;
-    Ok(options::rewrite_location(answer, &target.authority(), base))
+    if what == "node" {
+        return Ok(answer);
+    }
+    let authority = target.authority();
+    rewrite(answer, &links::Links { places: [&authority, &host], base }).await
+}
+
+/// Redirects and pages whose links lead to the same place lead through the proxy afterwards.
+async fn rewrite(answer: Response<Body>, links: &links::Links<'_>) -> Result<Response<Body>, ApiError> {
+    let (mut parts, body) = answer.into_parts();
+    let text = |name: header::HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(place) = text(header::LOCATION) {
+        if let Some(Ok(place)) = links.through(place).map(|place| place.parse()) {
+            parts.headers.insert(header::LOCATION, place);
+        }
+        return Ok(Response::from_parts(parts, body));
+    }
+    let kind = text(header::CONTENT_TYPE).unwrap_or_default();
+    let html = kind.split(';').next().unwrap_or_default().trim() == "text/html";
+    let encoding = text(header::CONTENT_ENCODING).unwrap_or_default();
+    let (packed, known) = (encoding == "gzip", matches!(encoding, "" | "gzip"));
+    if !html || !known || parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Response::from_parts(parts, body));
+    }
+    let read = Limited::new(body, PAGE).collect().await;
+    let page =
+        read.map_err(|error| ApiError::unavailable(format!("error trying to reach service: {error}")))?.to_bytes();
+    let page = if packed { unpack(&page)? } else { page.to_vec() };
+    let page = match String::from_utf8(page) {
+        Ok(page) => links.page(&page).into_bytes(),
+        Err(other) => other.into_bytes(),
+    };
+    parts.headers.remove(header::CONTENT_ENCODING);
+    if parts.headers.remove(header::CONTENT_LENGTH).is_some() && !page.is_empty() {
+        parts.headers.insert(header::CONTENT_LENGTH, page.len().into());
+    }
+    Ok(Response::from_parts(parts, crate::body::full(page)))
+}
+
+fn unpack(page: &[u8]) -> Result<Vec<u8>, ApiError> {
+    use std::io::Read;
+    let mut plain = Vec::new();
+    let limit = u64::try_from(PAGE).unwrap_or(u64::MAX);
+    let read = flate2::read::GzDecoder::new(page).take(limit).read_to_end(&mut plain);
+    read.map_err(|error| ApiError::unavailable(format!("error trying to reach service: {error}")))?;
+    Ok(plain)
 }
 
 /// A random ready endpoint of a service: only one that really is a pod of this namespace, at the pod's own address.

@@ -1,10 +1,9 @@
 //! Query parameters of streaming requests, checked and put into the kubelet's own spelling.
 
 use form_urlencoded::{Serializer, parse};
-use http::{Response, header};
 use kinds::FieldError;
 
-use crate::{body::Body, error::ApiError};
+use crate::error::ApiError;
 
 /// What a streaming request asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -112,19 +111,6 @@ pub(crate) fn split_proxy(path: &str) -> (&str, &str) {
     path.split_at(end)
 }
 
-/// A redirect to another path of the same place stays behind the proxy.
-pub(crate) fn rewrite_location(mut answer: Response<Body>, authority: &str, base: &str) -> Response<Body> {
-    let place = answer.headers().get(header::LOCATION).and_then(|place| place.to_str().ok());
-    let path = place.and_then(|place| {
-        let bare = place.strip_prefix("http://").or_else(|| place.strip_prefix("https://"));
-        bare.map_or(Some(place), |bare| bare.strip_prefix(authority)).filter(|path| path.starts_with('/'))
-    });
-    if let Some(Ok(place)) = path.map(|path| format!("{base}{path}").parse()) {
-        answer.headers_mut().insert(header::LOCATION, place);
-    }
-    answer
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,18 +149,5 @@ mod tests {
         for (path, rest) in table {
             assert_eq!(split_proxy(path).1, rest, "{path}");
         }
-    }
-
-    #[test]
-    fn redirects_stay_behind_the_proxy() {
-        let sent = |place: &str| {
-            let answer = Response::builder().header(header::LOCATION, place).body(crate::body::empty()).unwrap();
-            let answer = rewrite_location(answer, "10.0.0.1:80", "/p/proxy");
-            answer.headers()[header::LOCATION].to_str().unwrap().to_owned()
-        };
-        assert_eq!(sent("/login"), "/p/proxy/login");
-        assert_eq!(sent("http://10.0.0.1:80/login"), "/p/proxy/login");
-        assert_eq!(sent("https://example.com/login"), "https://example.com/login");
-        assert_eq!(sent("next"), "next");
     }
 }

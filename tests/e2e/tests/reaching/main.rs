@@ -4,6 +4,7 @@
 
 mod changes;
 mod proxies;
+mod ranges;
 mod streams;
 
 use anyhow::Context as _;
@@ -23,6 +24,7 @@ fn what_runs_is_reached_by_every_protocol() -> anyhow::Result<()> {
             ("resize", changes::resizing),
             ("proxy", proxies::proxying),
             ("logs", proxies::logging),
+            ("ranges of services", ranges::ranges),
         ],
     )?;
     // empties the node of pods labelled as everybody's are

@@ -13,6 +13,10 @@ pub(super) fn proxying(cluster: &Cluster) -> anyhow::Result<()> {
     for path in ["pods/web/proxy/passwd", "pods/web:8080/proxy/passwd", "pods/http:web:8080/proxy/passwd"] {
         ensure!(raw(&format!("{namespaced}/{path}"))?.contains("root:"), "{path}");
     }
+    let page = "echo '<a href=\"/passwd\">x</a>' >/etc/page.html";
+    cluster.kubectl(["-n", "proxying", "exec", "web", "--", "sh", "-c", page])?;
+    let shown = raw(&format!("{namespaced}/pods/web/proxy/page.html"))?;
+    ensure!(shown.trim() == format!("<a href=\"{namespaced}/pods/web/proxy/passwd\">x</a>"), "{shown}");
     eventually("the service has endpoints", || raw(&format!("{namespaced}/services/web:80/proxy/passwd")))?;
     ensure!(raw(&format!("{namespaced}/services/http:web:80/proxy/group?limit=none&dryRun=x"))?.contains("root:"));
     ensure!(raw(&format!("{namespaced}/services/web:81/proxy/")).is_err());
