@@ -7,11 +7,11 @@ pub(super) fn ranges(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.kubectl(["create", "namespace", "ranges"])?;
     ensure!(cluster.kubectl(["get", "servicecidrs"])?.contains("kubernetes"));
     cluster.apply(
-        "{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: more}, spec: {cidrs: [10.143.7.0/24]}}",
+        "apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\nmetadata: {name: more}\nspec: {cidrs: [10.143.7.0/24]}\n",
     )?;
     cluster.kubectl(["wait", "--for=condition=Ready", "servicecidr/more", "--timeout=30s"])?;
-    let service = "---\n{apiVersion: v1, kind: Service, metadata: {name: far, namespace: ranges}, \
-         spec: {clusterIP: 10.143.7.9, ports: [{port: 80}]}}";
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: far, namespace: ranges}\n\
+         spec: {clusterIP: 10.143.7.9, ports: [{port: 80}]}\n";
     eventually("the range is in use", || cluster.apply(service))?;
     let parent = cluster.get(["ipaddress", "10.143.7.9"])?;
     ensure!(parent["spec"]["parentRef"]["name"] == "far", "{parent}");
