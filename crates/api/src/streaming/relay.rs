@@ -18,6 +18,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::kubelet::{DialError, Kubelets, Target};
 use crate::{
@@ -45,6 +46,9 @@ pub(crate) enum Error {
     #[error(transparent)]
     Api(#[from] ApiError),
 }
+
+/// Bytes carried at once through a tunnel.
+const CHUNK: usize = 32 * 1024;
 
 /// True for a request that wants to leave HTTP (WebSocket, SPDY).
 pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
@@ -117,9 +121,28 @@ async fn tunnel(
             ended = ended(&mut connection) => ended?,
         }
     };
-    let (mut near, mut far) = (TokioIo::new(near?), TokioIo::new(far?));
-    tokio::io::copy_bidirectional(&mut near, &mut far).await?;
+    let (near, far) = (tokio::io::split(TokioIo::new(near?)), tokio::io::split(TokioIo::new(far?)));
+    let (there, back) = tokio::join!(carry(near.0, far.1), carry(far.0, near.1));
+    there.and(back)?;
     Ok(())
+}
+
+/// One direction to its end. However it ends, what was read is delivered first and then the end is passed on: a peer that
+/// goes without saying goodbye must not cost the last bytes it sent.
+async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let ended = loop {
+        match from.read(&mut buffer).await {
+            Ok(0) => break Ok(()),
+            Ok(count) => {
+                to.write_all(&buffer[..count]).await?;
+                to.flush().await?;
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    to.shutdown().await?;
+    ended
 }
 
 /// The end of a connection, which is told once: later calls wait for ever.
@@ -186,8 +209,6 @@ fn outgoing(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
     use super::*;
     use crate::streaming::kubelet::Security;
 
@@ -297,6 +318,29 @@ mod tests {
         let mut rest = Vec::new();
         near.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"bye", "what the far end says after we stopped talking still arrives");
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_before_a_broken_end_are_delivered() {
+        let broken = breaking();
+        let (to, mut out) = tokio::io::duplex(16);
+        let reading = async {
+            let mut all = Vec::new();
+            out.read_to_end(&mut all).await.unwrap();
+            all
+        };
+        let (ended, all) = tokio::join!(carry(broken, to), reading);
+        assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+        assert_eq!(all, vec![b'x'; 100]);
+    }
+
+    /// A hundred bytes and then an error.
+    fn breaking() -> impl AsyncRead + Unpin {
+        let bytes = futures::stream::iter([
+            Ok(Bytes::from(vec![b'x'; 100])),
+            Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)),
+        ]);
+        tokio_util::io::StreamReader::new(bytes)
     }
 
     #[tokio::test]

@@ -109,7 +109,12 @@ pub(super) async fn carry<S>(
     };
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
-        () = writing => {}
+        () = writing => {
+            // leaving before the caller has read everything could cost it the end
+            if tokio::time::timeout(LINGER, &mut serving).await.is_err() {
+                tracing::debug!("a session's caller did not say goodbye");
+            }
+        }
         () = &mut serving => {}
     }
 }

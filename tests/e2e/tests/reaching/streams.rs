@@ -86,6 +86,9 @@ pub(super) fn without_websockets(cluster: &Cluster) -> anyhow::Result<()> {
     ensure!(count.trim() == "2000000", "input arrives whole and ends: {count}");
     let large = run(&mut kubectl(&["exec", "web", "--", "head", "-c", "3000000", "/dev/zero"]))?;
     ensure!(large.len() == 3_000_000, "{}", large.len());
+    // the end of much output arrives by the newer protocol too, with the status after it
+    let newer = cluster.kubectl(["-n", "spdy", "exec", "web", "--", "head", "-c", "60000000", "/dev/zero"])?;
+    ensure!(newer.len() == 60_000_000, "{}", newer.len());
     let line = "kubectl -n spdy exec -it web -- sh -c 'tty; exit 9'";
     let mut terminal = cluster.command("script");
     terminal.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false").args(["-qec", line, "/dev/null"]);
