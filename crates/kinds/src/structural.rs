@@ -22,7 +22,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -64,7 +64,8 @@ pub struct Custom {
     /// The definition as JSON, and which of its versions this is.
     source: Bytes,
     index: usize,
-    compiled: OnceLock<Box<Compiled>>,
+    /// Shared with the rows that follow this one as long as objects are read in the same way.
+    compiled: Arc<OnceLock<Compiled>>,
 }
 
 /// How an object gets from one version to another.
@@ -73,7 +74,7 @@ pub enum Conversion {
     /// Only apiVersion changes.
     None,
     /// Somebody is asked; `spec.conversion.webhook` says whom.
-    Webhook(std::sync::Arc<Value>),
+    Webhook(Arc<Value>),
 }
 
 #[derive(Debug)]
@@ -109,7 +110,12 @@ impl Compiled {
 
 impl Custom {
     fn compiled(&self) -> &Compiled {
-        self.compiled.get_or_init(|| Box::new(Compiled::new(&self.version())))
+        self.compiled.get_or_init(|| Compiled::new(&self.version()))
+    }
+
+    /// Whether the row was made of this very text.
+    pub fn is_made_of(&self, source: &Bytes) -> bool {
+        self.source.as_ptr() == source.as_ptr()
     }
 
     /// The version of the definition that this row is, as it was written.

@@ -239,7 +239,7 @@ fn custom(bytes: &[u8]) {
     definition["status"] = serde_json::json!({ "acceptedNames": names });
     let text = bytes::Bytes::from(definition.to_string());
     let Ok(read) = kinds::structural::Definition::read(&text) else { return };
-    for kind in kinds::structural::rows(&read, &text) {
+    for kind in kinds::structural::rows(&read, &text, &[]) {
         let mut value = object.clone();
         if kinds::coerce(&kind, &value).is_err() || !value.is_object() {
             continue;

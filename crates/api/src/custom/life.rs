@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use kinds::{Catalog, structural::Definition};
+use kinds::{Catalog, Kind, structural::Definition};
 use serde_json::Value;
 use store::{CommitError, Event, Expect, Range, RangeError, Record, Revision, WatchError, Write};
 use tasks::Children;
@@ -141,21 +141,24 @@ impl Follower {
         self.records.keys().filter(same_group).filter(|other| *other != name).cloned().collect()
     }
 
-    /// Gives a definition its rows, unless it has the same already.
+    /// Gives a definition its rows, unless they are made of the same text already.
     fn serve(&self, definition: &Definition, source: &Bytes) {
         let (group, plural) = (&definition.spec.group, &definition.spec.names.plural);
         // what Kubernetes itself serves cannot be defined anew; upstream never reaches such a definition either
         if Catalog::builtin().resources(group, plural).next().is_some() {
             return;
         }
-        let rows = if definition.is_served() { kinds::structural::rows(definition, source) } else { Vec::new() };
-        let look = |kind: &kinds::Kind| kind.custom.as_ref().map(|custom| (custom.id, custom.terminating));
-        let catalog = self.core.catalog();
-        let held: Vec<_> = catalog.resources(group, plural).map(|kind| look(kind)).collect();
-        if held != rows.iter().map(|kind| look(kind)).collect::<Vec<_>>() {
-            self.core.set_rows(group, plural, &rows);
-            self.core.customs.rows_changed(&definition.metadata.name, &rows);
+        let held: Vec<Arc<Kind>> = self.core.catalog().resources(group, plural).cloned().collect();
+        let made_of = |kind: &Arc<Kind>| kind.custom.as_ref().is_some_and(|custom| custom.is_made_of(source));
+        if held.first().is_some_and(made_of) || (held.is_empty() && !definition.is_served()) {
+            return;
         }
+        let rows = match definition.is_served() {
+            true => kinds::structural::rows(definition, source, &held),
+            false => Vec::new(),
+        };
+        self.core.set_rows(group, plural, &rows);
+        self.core.customs.rows_changed(&definition.metadata.name, &rows);
     }
 
     /// Writes the status of definitions until it is what it should be.

@@ -132,10 +132,20 @@ fn accept(definition: &Definition, taken: &Taken, now: &str, status: &mut Map<St
         return;
     }
     let condition = match accepted {
+        true if !trusts(definition) => {
+            ("Established", "False", "InvalidCABundle", "The conversion webhook CABundle is invalid")
+        }
         true => ("Established", "True", "InitialNamesAccepted", "the initial names have been accepted"),
         false => ("Established", "False", "NotAccepted", "not all names are accepted"),
     };
     kinds::strategy::set_condition(status, condition, now);
+}
+
+/// Whether the authority of the conversion webhook can be used, if there is one.
+fn trusts(definition: &Definition) -> bool {
+    let conversion = definition.spec.conversion.as_ref();
+    let bundle = conversion.and_then(|held| held.pointer("/webhook/clientConfig/caBundle")?.as_str());
+    bundle.is_none_or(super::webhook::is_authority)
 }
 
 /// Conditions that nobody acts on.

@@ -49,18 +49,7 @@ impl Clients {
         if let Some(held) = self.connectors.lock().get(bundle) {
             return Ok(held.clone());
         }
-        let pem = match bundle.trim() {
-            "" => std::fs::read(SYSTEM_ROOTS).unwrap_or_default(),
-            held => STANDARD.decode(held).map_err(|error| format!("unable to load root certificates: {error}"))?,
-        };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| format!("unable to load root certificates: {error}"))?;
-            roots.add(certificate).map_err(|error| format!("unable to load root certificates: {error}"))?;
-        }
-        if roots.is_empty() {
-            return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
-        }
+        let roots = roots(bundle).map_err(|why| format!("unable to load root certificates: {why}"))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -75,6 +64,25 @@ impl Clients {
         held.insert(bundle.to_owned(), connector.clone());
         Ok(connector)
     }
+}
+
+/// The certificates of a bundle; without one, those that the machine trusts.
+fn roots(bundle: &str) -> Result<RootCertStore, String> {
+    let pem = match bundle.trim() {
+        "" => std::fs::read(SYSTEM_ROOTS).unwrap_or_default(),
+        held => STANDARD.decode(held).map_err(|error| error.to_string())?,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() { Err("unable to parse bytes as PEM block".to_owned()) } else { Ok(roots) }
+}
+
+/// Whether a bundle says whom to trust, or says nothing.
+pub(super) fn is_authority(bundle: &str) -> bool {
+    bundle.trim().is_empty() || roots(bundle).is_ok()
 }
 
 /// The objects in another version, in the same order.

@@ -3,7 +3,7 @@
 //! Invariant: a pure function of the definition. The schemas are skipped over here and read on first use, so that a
 //! thousand definitions are rows within milliseconds.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -121,8 +121,8 @@ impl Definition {
 
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
-/// The rows of an established definition; `source` is its text.
-pub fn rows(definition: &Definition, source: &Bytes) -> Vec<Arc<Kind>> {
+/// The rows of an established definition; `source` is its text. What is known from using the rows it had before is kept.
+pub fn rows(definition: &Definition, source: &Bytes, before: &[Arc<Kind>]) -> Vec<Arc<Kind>> {
     let (spec, names) = (&definition.spec, &definition.status.accepted_names);
     let complete = [&names.plural, &names.singular, &names.kind, &names.list_kind].iter().all(|name| !name.is_empty());
     let Some(storage) = spec.versions.iter().find(|version| version.storage).filter(|_| complete) else {
@@ -136,9 +136,11 @@ pub fn rows(definition: &Definition, source: &Bytes) -> Vec<Arc<Kind>> {
         _ => Conversion::None,
     };
     let row = |(index, version): (usize, &Version)| {
+        let id = digest(definition, version);
+        let held = before.iter().filter_map(|kind| kind.custom.as_ref()).find(|custom| custom.id == id);
         let custom = Custom {
             definition: definition.metadata.name.clone(),
-            id: digest(definition, version),
+            id,
             list_kind: names.list_kind.clone(),
             storage_version: storage.name.clone(),
             terminating: definition.is("Terminating"),
@@ -147,7 +149,7 @@ pub fn rows(definition: &Definition, source: &Bytes) -> Vec<Arc<Kind>> {
             preserves: spec.preserve_unknown_fields,
             source: source.clone(),
             index,
-            compiled: OnceLock::new(),
+            compiled: held.map_or_else(Arc::default, |held| held.compiled.clone()),
         };
         Arc::new(Kind {
             group: spec.group.clone(),

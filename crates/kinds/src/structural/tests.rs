@@ -27,7 +27,7 @@ fn rows_of(schemas: &[Value]) -> Vec<Arc<Kind>> {
         },
     });
     let source = Bytes::from(definition.to_string());
-    rows(&Definition::read(&source).unwrap(), &source)
+    rows(&Definition::read(&source).unwrap(), &source, &[])
 }
 
 fn kind(schema: Value) -> Arc<Kind> {

@@ -26,6 +26,7 @@ pub(super) fn check(spec: &Value, path: &Path<'_>, old: Option<&Value>, faults: 
     let (client, reviews) = (path.field("webhookClientConfig"), path.field("conversionReviewVersions"));
     if strategy == "Webhook" {
         client_config(at(webhook, "clientConfig"), &client, faults);
+        authority(at(webhook, "clientConfig"), &client, old, faults);
         review_versions(webhook, &reviews, old, faults);
         return;
     }
@@ -49,6 +50,27 @@ fn client_config(config: &Value, path: &Path<'_>, faults: &mut Faults) {
         (None, held) => service(held, &path.field("service"), faults),
         (Some(_), _) => faults.required(path, "exactly one of url or service is required"),
     }
+}
+
+/// The authority of an established definition stays one that can be used.
+fn authority(config: &Value, path: &Path<'_>, old: Option<&Value>, faults: &mut Faults) {
+    let before = |old| text(crate::json::dig(old, &["spec", "conversion", "webhook", "clientConfig"]), "caBundle");
+    let strict = old.is_some_and(|old| super::condition(old, "Established") && is_pem(before(old)));
+    let bundle = text(config, "caBundle");
+    if strict && !is_pem(bundle) {
+        let detail = "unable to load root certificates: unable to parse bytes as PEM block";
+        faults.invalid(&path.field("caBundle"), bundle, detail);
+    }
+}
+
+/// Certificates in PEM behind base64, or nothing.
+fn is_pem(bundle: &str) -> bool {
+    let mut bytes = Vec::new();
+    if crate::base64::fault(bundle).is_none() {
+        crate::base64::decode_into(bundle.as_bytes(), &mut bytes);
+    }
+    let pem = String::from_utf8_lossy(&bytes);
+    bundle.is_empty() || (pem.contains("-----BEGIN CERTIFICATE-----") && pem.contains("-----END CERTIFICATE-----"))
 }
 
 fn url(address: &str, path: &Path<'_>, faults: &mut Faults) {
