@@ -9,6 +9,9 @@ use crate::json::{Members, fill, object, object_mut};
 
 /// Requests follow limits and host ports follow container ports; only in pods, not in templates.
 pub(crate) fn pod(pod: &mut Members) {
+    if let Some(status) = object_mut(pod, "status") {
+        single_address(status);
+    }
     let Some(spec) = object_mut(pod, "spec") else { return };
     let host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
     for list in ["containers", "initContainers"] {
@@ -23,6 +26,18 @@ pub(crate) fn pod(pod: &mut Members) {
         }
     }
     pod_level_requests(spec);
+}
+
+/// The first address of a pod is told twice; where the two differ, the old field wins.
+fn single_address(status: &mut Members) {
+    let single = status.get("podIP").and_then(Value::as_str).unwrap_or("").to_owned();
+    let first = status.get("podIPs").and_then(|addresses| addresses.get(0)?.get("ip")?.as_str()).unwrap_or("");
+    if single.is_empty() && !first.is_empty() {
+        let first = first.to_owned();
+        status.insert("podIP".to_owned(), Value::String(first));
+    } else if !single.is_empty() && single != first {
+        status.insert("podIPs".to_owned(), json!([{ "ip": single }]));
+    }
 }
 
 fn requests_follow_limits(resources: &mut Members) {
