@@ -237,7 +237,7 @@ const BAD: &[Case<'_>] = &[
         "NotFound",
         "configmaps \"absent\" not found",
     ),
-    ("GET", "/api/v1/pods?limit=many", JSON, "", "400", "BadRequest", "limit"),
+    ("GET", "/api/v1/pods?limit=many", JSON, "", "400", "BadRequest", "parsing \"many\": invalid syntax"),
     (
         "GET",
         "/api/v1/pods?fieldSelector=no.such=a",
