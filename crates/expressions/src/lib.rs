@@ -29,6 +29,6 @@ pub use eval::meter::{Budget, PER_CALL, PER_OBJECT};
 pub use fault::{Fault, listing};
 pub use functions::access::{Authorizer, Decision, Question};
 pub use program::{Program, compile};
-pub use shape::{Format, LARGEST_REQUEST, Meaning, Property, Shape, escape};
+pub use shape::{Format, LARGEST_REQUEST, Meaning, Property, Shape, escape, is_reserved};
 pub use types::{Declaration, Env, Opaque, Type};
 pub use value::{Failure, Value};

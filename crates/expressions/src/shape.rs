@@ -226,7 +226,8 @@ fn count(bound: i64) -> u64 {
 
 const LITERAL_WORDS: [&str; 4] = ["true", "false", "null", "in"];
 
-fn is_reserved(name: &str) -> bool {
+/// Whether a word means something by itself, or may come to, and so names nothing.
+pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || LITERAL_WORDS.contains(&name)
 }
 

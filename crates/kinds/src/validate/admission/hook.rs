@@ -4,7 +4,7 @@ use base::name;
 use serde_json::Value;
 
 use super::super::Faults;
-use crate::json::{at, int, text};
+use crate::json::{int, text};
 use crate::path::Path;
 
 const FORM: &str = "; desired format: https://host[/path]";
@@ -82,24 +82,27 @@ pub(crate) fn service(service: &Value, path: &Path<'_>, faults: &mut Faults) {
     if let Err(reasons) = name::port_number(port) {
         faults.invalid(&path.field("port"), port, format!("port is not valid: {reasons}"));
     }
-    let place = at(service, "path").as_str().unwrap_or("");
-    let on_path = path.field("path");
+    self::place(text(service, "path"), &path.field("path"), faults);
+}
+
+/// The path of an address below a service: each step a name.
+pub(crate) fn place(place: &str, path: &Path<'_>, faults: &mut Faults) {
     if place == "//" {
-        faults.invalid(&on_path, place, "segment[0] may not be empty");
+        faults.invalid(path, place, "segment[0] may not be empty");
     } else if !matches!(place, "" | "/") {
         if !place.starts_with('/') {
-            faults.invalid(&on_path, place, "must start with a '/'");
+            faults.invalid(path, place, "must start with a '/'");
         }
         let mut rest = place.chars();
         rest.next();
         let rest = rest.as_str();
         for (index, step) in rest.strip_suffix('/').unwrap_or(rest).split('/').enumerate() {
             if step.is_empty() {
-                faults.invalid(&on_path, place, format!("segment[{index}] may not be empty"));
+                faults.invalid(path, place, format!("segment[{index}] may not be empty"));
                 continue;
             }
             for reason in name::dns_subdomain(step).err().into_iter().flatten() {
-                faults.invalid(&on_path, place, format!("segment[{index}]: {reason}"));
+                faults.invalid(path, place, format!("segment[{index}]: {reason}"));
             }
         }
     }

@@ -7,9 +7,9 @@ use crate::error::FieldError;
 use crate::json::{at, flag, has, int, list, text};
 use crate::path::Path;
 use crate::validate::Faults;
+use crate::validate::admission::hook;
 
 const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
-const FORM: &str = "; desired format: https://host[/path]";
 
 pub(super) fn check(spec: &Value, path: &Path<'_>, old: Option<&Value>, faults: &mut Faults) {
     let conversion = at(spec, "conversion");
@@ -46,7 +46,7 @@ fn client_config(config: &Value, path: &Path<'_>, faults: &mut Faults) {
     }
     match (at(config, "url").as_str(), at(config, "service")) {
         (None, Value::Null) => faults.required(path, "exactly one of url or service is required"),
-        (Some(address), Value::Null) => url(address, &path.field("url"), faults),
+        (Some(address), Value::Null) => hook::address(address, &path.field("url"), faults),
         (None, held) => service(held, &path.field("service"), faults),
         (Some(_), _) => faults.required(path, "exactly one of url or service is required"),
     }
@@ -73,29 +73,6 @@ fn is_pem(bundle: &str) -> bool {
     bundle.is_empty() || (pem.contains("-----BEGIN CERTIFICATE-----") && pem.contains("-----END CERTIFICATE-----"))
 }
 
-fn url(address: &str, path: &Path<'_>, faults: &mut Faults) {
-    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
-    if scheme != "https" {
-        faults.invalid(path, scheme, format!("'https' is the only allowed URL scheme{FORM}"));
-    }
-    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = rest.split('/').next().unwrap_or_default();
-    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-    if scheme.is_empty() || host.is_empty() {
-        faults.invalid(path, "", format!("host must be specified{FORM}"));
-    }
-    if let Some(user) = user {
-        faults.invalid(path, user, "user information is not permitted in the URL");
-    }
-    if !fragment.is_empty() {
-        faults.invalid(path, fragment, "fragments are not permitted in the URL");
-    }
-    if !query.is_empty() {
-        faults.invalid(path, query, "query parameters are not permitted in the URL");
-    }
-}
-
 fn service(service: &Value, path: &Path<'_>, faults: &mut Faults) {
     faults.required_text(service, "name", path);
     faults.required_text(service, "namespace", path);
@@ -103,24 +80,7 @@ fn service(service: &Value, path: &Path<'_>, faults: &mut Faults) {
     if let Err(reason) = name::port_number(port) {
         faults.invalid(&path.field("port"), port, format!("port is not valid: {reason}"));
     }
-    let held = text(service, "path");
-    let path = path.field("path");
-    match held {
-        "" | "/" => return,
-        "//" => return faults.invalid(&path, held, "segment[0] may not be empty"),
-        _ => {}
-    }
-    if !held.starts_with('/') {
-        faults.invalid(&path, held, "must start with a '/'");
-    }
-    let inner = held.get(1..).unwrap_or_default();
-    for (index, segment) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
-        if segment.is_empty() {
-            faults.invalid(&path, held, format!("segment[{index}] may not be empty"));
-        } else if let Err(reason) = name::dns_subdomain(segment) {
-            faults.invalid(&path, held, format!("segment[{index}]: {reason}"));
-        }
-    }
+    hook::place(text(service, "path"), &path.field("path"), faults);
 }
 
 fn review_versions(webhook: &Value, path: &Path<'_>, old: Option<&Value>, faults: &mut Faults) {
