@@ -1,10 +1,10 @@
 //! Defaults: an object becomes what Go would have stored after decoding and defaulting it.
 //!
 //! Invariant: defaulting twice changes nothing. Order at each struct: members that Go would not have kept (null, and zero
-//! values of fields that are no pointers and may be omitted) are dropped, constants are filled in, the members are
-//! visited, conditional rules of the struct run, and members that Go always writes are completed; at the very end the
-//! rules of the kind run. Why zeros are dropped: a zero counts as unset there, and stored objects compare equal to those
-//! that a Go client sends back.
+//! values of fields that are no pointers and may be omitted) are dropped, structs that are no pointers are made where they
+//! are absent (`status: {}`), constants are filled in, the members are visited, conditional rules of the struct run, and
+//! members that Go always writes are completed; at the very end the rules of the kind run. Why zeros are dropped: a zero
+//! counts as unset there, and stored objects compare equal to those that a Go client sends back.
 
 mod canonical;
 mod constants;
@@ -35,9 +35,30 @@ pub fn default(kind: &Kind, value: &mut Value) {
     }
 }
 
+/// Completes the status of a new object, which the server has set or taken away after the object was defaulted.
+pub(crate) fn complete_status(kind: &Kind, members: &mut Members) {
+    let schema = schema();
+    let field = if kind.custom.is_some() { None } else { schema.object(kind.schema).field("status") };
+    if let Some(field) = field.filter(|field| !field.pointer && schema.ty(field.ty) == Type::Object) {
+        let status = members.entry("status").or_insert_with(|| Value::Object(Members::new()));
+        walk(schema, field.ty, status);
+    }
+}
+
 /// Applies the defaults of a built-in type, without those of a kind.
 pub fn default_type(id: TypeId, value: &mut Value) {
     walk(schema(), id, value);
+}
+
+/// An object in which nothing is set, not even defaults.
+pub(crate) fn zero(id: TypeId) -> Value {
+    let (definition, extras) = (schema().object(id), constants::of(id));
+    let mut members = Members::new();
+    for field in extras.structs.iter().map(|index| &definition.fields[*index]) {
+        members.insert(field.name.to_string(), zero(field.ty));
+    }
+    complete(definition, &extras.always, &mut members);
+    Value::Object(members)
 }
 
 fn walk(schema: &Schema, id: TypeId, value: &mut Value) {
@@ -78,6 +99,11 @@ fn object(schema: &Schema, id: TypeId, members: &mut Members) {
     let extras = constants::of(id);
     for (path, value) in &extras.constants {
         fill(members, path, value);
+    }
+    for field in extras.structs.iter().map(|index| &definition.fields[*index]) {
+        if !members.contains_key(&*field.name) {
+            members.insert(field.name.to_string(), Value::Object(Members::new()));
+        }
     }
     for (name, value) in members.iter_mut() {
         if let Some(field) = definition.field(name) {

@@ -125,6 +125,15 @@ pub fn field_label<'a>(kind: &Kind, label: &'a str) -> Result<&'a str, String> {
     })
 }
 
+/// Where the selectable fields of a built-in kind stand, besides name and namespace; none for custom resources.
+pub fn selectable_paths(kind: &Kind) -> Option<impl Iterator<Item = &'static [&'static str]>> {
+    if kind.custom.is_some() {
+        return None;
+    }
+    let row = FIELDS.iter().find(|(group, name, _)| *name == kind.kind && *group == kind.group);
+    Some(row.into_iter().flat_map(|(_, _, rows)| rows.iter().map(|(_, path)| *path)))
+}
+
 /// Names and values of all fields that the object can be selected by.
 pub fn selectable_fields(kind: &Kind, value: &Value) -> Vec<(Cow<'static, str>, String)> {
     let meta = dig(value, &["metadata"]);

@@ -36,7 +36,7 @@ pub use convert::convert;
 pub use decode::DecodeError;
 pub use default::{default, default_type};
 pub use error::{Cause, FieldError};
-pub use fields::{field_label, selectable_fields};
+pub use fields::{field_label, selectable_fields, selectable_paths};
 pub use prune::{Unknown, prune, prune_type};
 pub use schema::TypeId;
 pub use validate::{

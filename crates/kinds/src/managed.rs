@@ -182,7 +182,6 @@ pub struct Given(Value);
 
 /// Records in `new` who owns what after `manager` wrote it over `live` (null when it is created).
 pub fn update(scope: &Scope<'_>, live: &Value, new: &mut Value, given: Given, manager: &str, now: &str) {
-    static NOTHING: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::Object(Map::new()));
     let Given(given) = given;
     // through a subresource nobody edits the list itself
     let whole = scope.subresource.is_empty();
@@ -200,7 +199,8 @@ pub fn update(scope: &Scope<'_>, live: &Value, new: &mut Value, given: Given, ma
     if managers.is_empty() && !created {
         return;
     }
-    let live_object = if live.is_null() { &*NOTHING } else { live };
+    let nothing = live.is_null().then(|| scope.shape.empty_object());
+    let live_object = nothing.as_ref().unwrap_or(live);
     let id = Id::updater(manager, scope.api_version, scope.subresource);
     let slots = match updater::update(scope, &mut managers, (live_object, &*new), &id, now) {
         Ok(()) => managers.plan(),
@@ -232,10 +232,10 @@ pub fn apply(scope: &Scope<'_>, live: &Value, application: &Application<'_>) -> 
     }
     let mut bare = live.clone();
     let entries = take(&mut bare);
-    let empty = Value::Object(Map::new());
-    if managers.is_empty() {
+    let empty = managers.is_empty().then(|| scope.shape.empty_object());
+    if let Some(empty) = &empty {
         let id = Id::updater(entries::BEFORE_APPLY, scope.api_version, scope.subresource);
-        updater::update(scope, &mut managers, (&empty, &bare), &id, now)
+        updater::update(scope, &mut managers, (empty, &bare), &id, now)
             .map_err(|why| ApplyError::Misfit(format!("failed to create manager for existing fields: {why}")))?;
     }
     let id = Id::applier(manager, scope.subresource);

@@ -10,6 +10,7 @@ mod service;
 use serde_json::{Value, json};
 
 use crate::catalog::Kind;
+use crate::default::complete_status;
 use crate::json::{Members, at, dig, fill, int, list, object, object_mut, same, text};
 
 pub(crate) use service::keep_allocations;
@@ -68,6 +69,7 @@ pub fn prepare_create(kind: &Kind, value: &mut Value) {
     if let Some(hook) = kind.rules.create {
         hook(members);
     }
+    complete_status(kind, members);
 }
 
 /// Keeps what an ordinary update may not touch (status, system metadata) and counts changes of the spec.
@@ -320,10 +322,16 @@ pub(crate) fn qos_class(spec: &Value) -> &'static str {
     qos::class(spec)
 }
 
-/// A new pod waits to be scheduled.
+/// A new pod waits to be scheduled; what gates hold back is told so from the beginning.
 pub(crate) fn create_pod(pod: &mut Members) {
-    let class = qos::class(pod.get("spec").unwrap_or(&Value::Null));
-    pod.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": class}));
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    let mut status = json!({"phase": "Pending", "qosClass": qos::class(spec)});
+    if !list(spec, "schedulingGates").is_empty() {
+        let message = "Scheduling is blocked due to non-empty scheduling gates";
+        let held = json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message});
+        status["conditions"] = json!([held]);
+    }
+    pod.insert("status".to_owned(), status);
 }
 
 /// A new namespace is active and held by the namespace controller.

@@ -88,6 +88,7 @@ pub(crate) fn job(job: &mut Members) {
         if alone {
             fill(spec, "completions", 1);
         }
+        fill(spec, "manualSelector", false);
         fill(spec, "parallelism", 1);
         fill(spec, "backoffLimit", if per_index { i32::MAX } else { 6 });
         fill(spec, "podReplacementPolicy", if policy { "Failed" } else { "TerminatingOrFailed" });
@@ -147,7 +148,7 @@ pub(crate) fn custom_resource_definition(definition: &mut Members) {
         fill(service, "port", 443);
     }
     if let Some(names) = object_mut(spec, "names")
-        && let Some(kind) = names.get("kind").and_then(Value::as_str).map(str::to_owned)
+        && let Some(kind) = names.get("kind").and_then(Value::as_str).filter(|kind| !kind.is_empty()).map(str::to_owned)
     {
         fill(names, "singular", kind.to_lowercase());
         fill(names, "listKind", format!("{kind}List"));

@@ -1,7 +1,7 @@
 //! What differs between two versions of an object, as field sets.
 //!
 //! Invariant: a path is in at most one of the three sets, and all are empty exactly when no manager could tell the two
-//! versions apart. A struct that Go always has (no pointer) counts as there, empty, where JSON leaves it out.
+//! versions apart.
 
 use serde_json::{Map, Value};
 
@@ -121,10 +121,9 @@ impl Walk {
                 }
             };
             let Some((inner, _)) = shape.child(name) else { continue };
-            let zero = if left.is_none() || right.is_none() { shape.absent(name) } else { None };
             let mut below = Comparison::default();
             let faults = std::mem::take(&mut self.faults);
-            let mark = self.visit(inner, left.or(zero), right.or(zero), &mut below);
+            let mark = self.visit(inner, left, right, &mut below);
             self.rejoin(faults, &Element::Field(name));
             out.attach(Element::Field(name), mark, below);
         }

@@ -55,15 +55,7 @@ fn flatten(shape: Shape<'_>, value: &Value, path: String, found: &mut Leaves) {
     match (shape.form(Some(value)), value) {
         (Form::Map { atomic: false }, Value::Object(members)) if !members.is_empty() => {
             for (name, member) in members {
-                // what Go always writes has no absence to speak of
-                let zero = match shape.absent(name) {
-                    Some(Value::Object(_)) => {
-                        let atomic = shape.child(name).is_some_and(|(inner, _)| inner.is_atomic());
-                        atomic || member.as_object().is_some_and(Map::is_empty)
-                    }
-                    zero => zero.is_some(),
-                };
-                if let Some((inner, _)) = shape.child(name).filter(|_| !zero) {
+                if let Some((inner, _)) = shape.child(name) {
                     flatten(inner, member, format!("{path}{}", Element::Field(name)), found);
                 }
             }

@@ -117,11 +117,11 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// What Go takes an absent member for: a struct that is no pointer is always there.
-    pub(super) fn absent(self, name: &str) -> Option<&'static Value> {
+    /// The object in which nothing is set, as Go has it: with the structs and scalars that are always there.
+    pub(super) fn empty_object(self) -> Value {
         match self {
-            Self::Builtin(place) => place.absent(name),
-            Self::Custom(_) | Self::Deduced | Self::Opaque => None,
+            Self::Builtin(place) => crate::default::zero(place.ty),
+            Self::Custom(_) | Self::Deduced | Self::Opaque => Value::Object(Map::new()),
         }
     }
 
@@ -203,8 +203,6 @@ impl<'a> Spot<'a> {
 
 /// The zero values that Go always writes.
 struct Zeros {
-    object: Value,
-    null: Value,
     text: Value,
     number: Value,
     no: Value,
@@ -212,13 +210,7 @@ struct Zeros {
 
 fn zeros() -> &'static Zeros {
     static ZEROS: OnceLock<Zeros> = OnceLock::new();
-    ZEROS.get_or_init(|| Zeros {
-        object: Value::Object(Map::new()),
-        null: Value::Null,
-        text: Value::String(String::new()),
-        number: Value::from(0),
-        no: Value::Bool(false),
-    })
+    ZEROS.get_or_init(|| Zeros { text: Value::String(String::new()), number: Value::from(0), no: Value::Bool(false) })
 }
 
 impl<'a> Place<'a> {
@@ -264,16 +256,6 @@ impl<'a> Place<'a> {
         match schema.ty(self.ty) {
             Type::Object => schema.object(self.ty).field(name),
             _ => None,
-        }
-    }
-
-    fn absent(self, name: &str) -> Option<&'static Value> {
-        let field = self.field(name).filter(|field| !field.pointer)?;
-        match schema::schema().ty(field.ty) {
-            Type::Object => Some(&zeros().object),
-            _ if !field.always => None,
-            Type::List(_) | Type::Map(_) | Type::Bytes => Some(&zeros().null),
-            _ => scalar_zero(field),
         }
     }
 

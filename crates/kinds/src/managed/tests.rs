@@ -110,7 +110,7 @@ fn nginx() -> Value {
 fn a_created_deployment_is_owned_as_upstream_records_it() {
     let mut scene = Scene::deployment();
     scene.write("kubectl-create", "", nginx());
-    let fields = r#"{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:progressDeadlineSeconds":{},"f:replicas":{},"f:revisionHistoryLimit":{},"f:selector":{},"f:strategy":{"f:rollingUpdate":{".":{},"f:maxSurge":{},"f:maxUnavailable":{}},"f:type":{}},"f:template":{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"nginx\"}":{".":{},"f:image":{},"f:imagePullPolicy":{},"f:name":{},"f:ports":{".":{},"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}},"f:terminationMessagePath":{},"f:terminationMessagePolicy":{}}},"f:dnsPolicy":{},"f:restartPolicy":{},"f:schedulerName":{},"f:securityContext":{},"f:terminationGracePeriodSeconds":{}}}}}"#;
+    let fields = r#"{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:progressDeadlineSeconds":{},"f:replicas":{},"f:revisionHistoryLimit":{},"f:selector":{},"f:strategy":{"f:rollingUpdate":{".":{},"f:maxSurge":{},"f:maxUnavailable":{}},"f:type":{}},"f:template":{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"nginx\"}":{".":{},"f:image":{},"f:imagePullPolicy":{},"f:name":{},"f:ports":{".":{},"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}},"f:resources":{},"f:terminationMessagePath":{},"f:terminationMessagePolicy":{}}},"f:dnsPolicy":{},"f:restartPolicy":{},"f:schedulerName":{},"f:securityContext":{},"f:terminationGracePeriodSeconds":{}}}}}"#;
     assert_eq!(scene.owners(), [format!("kubectl-create Update apps/v1: {fields}")]);
     let entry = &held(&scene.object)[0];
     assert_eq!((text(entry, "time"), text(entry, "fieldsType")), (NOW, "FieldsV1"));
@@ -127,7 +127,7 @@ fn a_status_write_owns_status_and_what_may_go_with_it() {
     object["spec"]["replicas"] = json!(9);
     object["status"] = json!({"replicas": 3, "conditions": [{"type": "Available", "status": "True", "reason": "a"}]});
     scene.write("kube-controller-manager", "status", object);
-    let fields = r#"{"f:metadata":{"f:annotations":{".":{},"f:deployment.kubernetes.io/revision":{}}},"f:status":{"f:conditions":{".":{},"k:{\"type\":\"Available\"}":{".":{},"f:reason":{},"f:status":{},"f:type":{}}},"f:replicas":{}}}"#;
+    let fields = r#"{"f:metadata":{"f:annotations":{".":{},"f:deployment.kubernetes.io/revision":{}}},"f:status":{"f:conditions":{".":{},"k:{\"type\":\"Available\"}":{".":{},"f:lastTransitionTime":{},"f:lastUpdateTime":{},"f:reason":{},"f:status":{},"f:type":{}}},"f:replicas":{}}}"#;
     let status = format!("kube-controller-manager Update/status apps/v1: {fields}");
     assert_eq!(scene.owners(), [status, before[0].clone()]);
 }

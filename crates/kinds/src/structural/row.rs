@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -84,8 +84,15 @@ pub struct Names {
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
     pub accepted_names: Names,
+    #[serde(deserialize_with = "list_or_null")]
     pub conditions: Vec<Condition>,
+    #[serde(deserialize_with = "list_or_null")]
     pub stored_versions: Vec<String>,
+}
+
+/// Go writes a list that nobody made as null.
+fn list_or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// A condition of a definition.
