@@ -3,11 +3,13 @@
 //! Made once per request from the path and the method, before the body is read; both RBAC and the "forbidden" message
 //! read the same value, so what is refused is what the message says.
 
+use std::sync::Arc;
+
 use crate::identity::User;
 
 #[derive(Clone, Debug)]
 pub struct Attributes {
-    pub user: User,
+    pub user: Arc<User>,
     /// get, list, watch, create, update, patch, delete, deletecollection; the lower-case method for other paths.
     pub verb: String,
     pub group: String,
@@ -27,7 +29,7 @@ impl Attributes {
     pub fn resource(user: &User, verb: &str, group: &str, resource: &str, namespace: &str, name: &str) -> Self {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         Self {
-            user: user.clone(),
+            user: Arc::new(user.clone()),
             verb: verb.to_owned(),
             group: group.to_owned(),
             version: String::new(),

@@ -15,6 +15,8 @@ pub(crate) mod impersonation;
 pub(crate) mod jwt;
 pub(crate) mod x509;
 
+use std::sync::Arc;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderMap, header, request::Parts};
 
@@ -27,16 +29,16 @@ pub(crate) const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io
 
 pub(crate) struct Authenticator {
     certificates: Certificates,
-    accounts: std::sync::Arc<Accounts>,
+    accounts: Arc<Accounts>,
 }
 
 impl Authenticator {
-    pub(crate) fn new(certificates: Certificates, accounts: std::sync::Arc<Accounts>) -> Self {
+    pub(crate) fn new(certificates: Certificates, accounts: Arc<Accounts>) -> Self {
         Self { certificates, accounts }
     }
 
     /// Who sends this request. `certificate` is the leaf the peer proved to own in the TLS handshake.
-    pub(crate) fn authenticate(&self, parts: &Parts, certificate: Option<&[u8]>) -> Result<User, ApiError> {
+    pub(crate) fn authenticate(&self, parts: &Parts, certificate: Option<&[u8]>) -> Result<Arc<User>, ApiError> {
         let mut refused = None;
         if let Some(der) = certificate {
             match self.certificates.user(der) {
@@ -46,12 +48,12 @@ impl Authenticator {
         }
         if let Some(token) = bearer(&parts.headers) {
             match self.accounts.user(&token, &[]) {
-                Ok((user, _)) => return Ok(user),
+                Ok((user, _)) => return Ok(Arc::new(user)),
                 Err(error) => refused = Some(base::error::chain(&error)),
             }
         }
         match refused {
-            None => Ok(User::anonymous()),
+            None => Ok(Arc::new(User::anonymous())),
             Some(why) => {
                 tracing::debug!(%why, path = parts.uri.path(), "unable to authenticate the request");
                 Err(ApiError::unauthorized())

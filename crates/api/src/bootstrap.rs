@@ -137,7 +137,7 @@ fn write(
         Expect::Absent => core.access.services.beside(&key, None, Some(&object)),
         _ => Vec::new(),
     };
-    let value = encode::stored(&core.to_storage(kind, object));
+    let value = encode::stored(&core.to_storage(kind, &object));
     let mut writes = vec![Write::Put { key, value, expect }];
     writes.extend(beside);
     Ok(writes)

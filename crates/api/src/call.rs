@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(crate) struct Call {
-    pub(crate) user: User,
+    pub(crate) user: Arc<User>,
     pub(crate) info: Info,
     pub(crate) options: Options,
     pub(crate) accepts: Accepts,
@@ -32,7 +32,7 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(
-        user: User,
+        user: Arc<User>,
         info: Info,
         options: Options,
         accepts: Accepts,

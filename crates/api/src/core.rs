@@ -4,6 +4,7 @@
 //! Nothing here authorizes or admits: callers are the pipeline itself and code that runs inside it.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::{
         Arc,
@@ -174,7 +175,7 @@ impl Core {
         let key = key(kind, text(&object, "/metadata/namespace"), &name);
         let revision =
             text(&object, "/metadata/resourceVersion").parse().map_err(|_| ApiError::modified(kind, &name))?;
-        let value = self.stored(kind, object).await?;
+        let value = self.stored(kind, &object).await?;
         match self.store.commit(vec![Write::Put { key, value, expect: Expect::Revision(revision) }]).await {
             Ok(_) => Ok(()),
             Err(store::CommitError::Conflict { current: None, .. }) => Err(ApiError::not_found(kind, &name)),
@@ -183,11 +184,11 @@ impl Core {
         }
     }
 
-    pub(crate) fn to_storage(&self, kind: &Kind, mut object: Value) -> Value {
-        if let Some(storage) = self.foreign_storage(kind) {
-            kinds::convert(&mut object, kind, storage);
-        }
-        object
+    pub(crate) fn to_storage<'o>(&self, kind: &Kind, object: &'o Value) -> Cow<'o, Value> {
+        let Some(storage) = self.foreign_storage(kind) else { return Cow::Borrowed(object) };
+        let mut object = object.clone();
+        kinds::convert(&mut object, kind, storage);
+        Cow::Owned(object)
     }
 }
 

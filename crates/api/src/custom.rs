@@ -56,6 +56,11 @@ impl Customs {
         }
     }
 
+    /// Who runs tasks for this server; none before it serves.
+    pub(crate) fn children(&self) -> Option<&Children> {
+        self.children.get()
+    }
+
     /// Cancelled when the row is no longer how its objects are read.
     pub(crate) fn ended(&self, custom: &Custom) -> CancellationToken {
         let lives = self.lives.lock();

@@ -69,12 +69,12 @@ where
 
 /// A request whose sender may make it. Options are judged later, by the verb, so that strangers learn nothing from them.
 struct Prepared {
-    user: User,
+    user: Arc<User>,
     info: Info,
     options: Options,
 }
 
-fn admit_sender(core: &Core, parts: &Parts, info: &Info) -> Result<User, ApiError> {
+fn admit_sender(core: &Core, parts: &Parts, info: &Info) -> Result<Arc<User>, ApiError> {
     let user = authenticate(core, parts)?;
     let attributes = info.attributes(&user);
     match core.access.authorizer.authorize(&attributes) {
@@ -83,16 +83,16 @@ fn admit_sender(core: &Core, parts: &Parts, info: &Info) -> Result<User, ApiErro
     }
 }
 
-fn authenticate(core: &Core, parts: &Parts) -> Result<User, ApiError> {
+fn authenticate(core: &Core, parts: &Parts) -> Result<Arc<User>, ApiError> {
     let user = match parts.extensions.get::<Vouched>() {
-        Some(Vouched(user)) => User::clone(user),
+        Some(Vouched(user)) => user.clone(),
         None => {
             let certificate = parts.extensions.get::<PeerCertificate>();
             core.access.authenticator.authenticate(parts, certificate.map(|PeerCertificate(der)| der.as_ref()))?
         }
     };
     let borrowed = impersonation::impersonate(core.access.authorizer.as_ref(), &user, &parts.headers)?;
-    Ok(borrowed.unwrap_or(user))
+    Ok(borrowed.map_or(user, Arc::new))
 }
 
 async fn serve<B>(inner: &Arc<Inner>, parts: Parts, body: B, prepared: Prepared) -> Response<Body>

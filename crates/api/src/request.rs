@@ -3,6 +3,8 @@
 //! Upstream's rules (apiserver `RequestInfoFactory`), because authorization hangs on them: what this module calls a
 //! request is what RBAC judges and what the dispatcher later serves; nothing parses the path a second time.
 
+use std::sync::Arc;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 
@@ -92,7 +94,7 @@ impl Info {
         }
     }
 
-    pub(crate) fn attributes(&self, user: &User) -> Attributes {
+    pub(crate) fn attributes(&self, user: &Arc<User>) -> Attributes {
         Attributes {
             user: user.clone(),
             verb: self.verb.clone(),

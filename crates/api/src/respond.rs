@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http::{HeaderValue, Response, StatusCode, header};
 use kinds::Kind;
 use serde_json::{Value, json};
@@ -47,7 +48,7 @@ pub(crate) fn answer(core: &Arc<Core>, call: &Call, answer: Answer) -> Result<Re
                 finish(code, call.accepts.format, out, call)
             }
         }
-        Answer::List(listed) => list(view(&listed.kind), call, listed)?,
+        Answer::List(listed) => list(core, view(&listed.kind), call, listed)?,
     };
     for warning in call.take_warnings() {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
@@ -81,7 +82,7 @@ fn go_type(kind: &Kind, suffix: &str) -> String {
     format!("*{package}.{}{suffix}", kind.kind)
 }
 
-fn list(view: View, call: &Call, list: List) -> Result<Response<Body>, ApiError> {
+fn list(core: &Core, view: View, call: &Call, list: List) -> Result<Response<Body>, ApiError> {
     let kind = view.kind.clone();
     let accepts = call.accepts;
     if accepts.shape == Shape::Metadata {
@@ -107,7 +108,11 @@ fn list(view: View, call: &Call, list: List) -> Result<Response<Body>, ApiError>
         return Ok(finish(200, accepts.format, listing.whole(), call));
     }
     let gzip = call.takes_gzip && stored > gzip::LARGE;
-    let chunks = listing.stream();
+    let apart = (stored >= listing::LARGE).then(|| core.customs.children()).flatten();
+    let chunks = match apart {
+        Some(children) => listing.beside(children).left_stream(),
+        None => listing.stream().right_stream(),
+    };
     let body = if gzip { body::stream(gzip::stream(chunks)) } else { body::stream(chunks) };
     Ok(headed(200, accepts.format.media_type(), body, gzip))
 }

@@ -3,6 +3,8 @@
 //! The answers come from the same authenticator and authorizer that judge requests, so a review cannot say one thing
 //! and the pipeline do another. The spec is given back as it was asked; only `status` is ours.
 
+use std::sync::Arc;
+
 use kinds::{FieldError, Kind};
 use serde_json::{Value, json};
 
@@ -95,7 +97,7 @@ fn access(core: &Core, user: &User, kind: &Kind, review: &Value) -> Result<Value
     let (resource, path) = (&review["spec"]["resourceAttributes"], &review["spec"]["nonResourceAttributes"]);
     let ask = match (resource.is_object(), path.is_object()) {
         (true, false) => Attributes {
-            user: user.clone(),
+            user: Arc::new(user.clone()),
             verb: text(resource, "/verb").to_owned(),
             group: text(resource, "/group").to_owned(),
             version: text(resource, "/version").to_owned(),

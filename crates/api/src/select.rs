@@ -3,6 +3,8 @@
 //! What selectors read of an object (labels and declared fields) is derived once per version and kept with the record,
 //! so that a hundred filtered watchers parse an object once. Name and namespace come from the key and cost no parse.
 
+mod slim;
+
 use std::borrow::Cow;
 
 use base::selector::{FieldSelector, LabelSelector};
@@ -15,6 +17,8 @@ use crate::{
     error::ApiError,
     options::Options,
 };
+
+pub(crate) use slim::slim;
 
 const NAME: &str = "metadata.name";
 const NAMESPACE: &str = "metadata.namespace";
@@ -40,6 +44,15 @@ impl Facts {
                 .collect(),
             row: row(kind),
         }
+    }
+
+    /// From the text of a record in the version of `kind`.
+    fn read(kind: &Kind, record: &Record) -> Self {
+        let Some(fields) = kinds::selectable_paths(kind) else { return Self::of(kind, &core::parse(record)) };
+        let labels: slim::Path = &["metadata", "labels"];
+        let paths: Vec<slim::Path> = fields.chain([labels]).collect();
+        let object = slim::slim(&record.value, &paths).unwrap_or_else(|_| core::parse(record));
+        Self::of(kind, &object)
     }
 
     fn label(&self, key: &str) -> Option<&str> {
@@ -107,7 +120,7 @@ impl Selection {
         if core.foreign_storage(kind).is_some() {
             return self.by_facts(namespace, name, &Facts::of(kind, &core.decode(kind, record)));
         }
-        let facts = record.memo(|record| Facts::of(kind, &core::parse(record)));
+        let facts = record.memo(|record| Facts::read(kind, record));
         // a changed definition may have other fields than the one the facts were kept for
         if facts.row != row(kind) {
             return self.by_facts(namespace, name, &Facts::of(kind, &core::parse(record)));

@@ -3,6 +3,8 @@
 //! The accept loop never waits for a connection and no connection waits for another. On stop nothing new is accepted,
 //! watches end, connections finish the requests they are in and are dropped by their owner after that.
 
+mod gather;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +24,7 @@ use crate::{
     api::Inner,
     pipeline::{self, PeerCertificate},
 };
+use gather::Gather;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(30);
@@ -75,6 +79,24 @@ async fn connection(
     let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = certificate.map(|der| PeerCertificate(Bytes::copy_from_slice(der)));
+    // an answer over HTTP/1.1 is one write anyway
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        converse(inner, Gather::new(stream), certificate, children, stop).await
+    } else {
+        converse(inner, stream, certificate, children, stop).await
+    }
+}
+
+async fn converse<S>(
+    inner: Arc<Inner>,
+    stream: S,
+    certificate: Option<PeerCertificate>,
+    children: tasks::Children,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |mut request: Request<Incoming>| {
         let inner = inner.clone();
         if let Some(certificate) = &certificate {

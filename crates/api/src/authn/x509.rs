@@ -51,7 +51,7 @@ pub enum Error {
 
 #[derive(Clone)]
 struct Known {
-    user: User,
+    user: Arc<User>,
     from: u64,
     until: u64,
 }
@@ -70,12 +70,12 @@ impl Certificates {
     }
 
     /// The user a certificate names, if our authority issued it for client authentication and it is valid now.
-    pub(crate) fn user(&self, der: &[u8]) -> Result<User, Error> {
+    pub(crate) fn user(&self, der: &[u8]) -> Result<Arc<User>, Error> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         self.user_at(der, now)
     }
 
-    fn user_at(&self, der: &[u8], now: Duration) -> Result<User, Error> {
+    fn user_at(&self, der: &[u8], now: Duration) -> Result<Arc<User>, Error> {
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
         let known = self.known.lock().get(&fingerprint).cloned();
@@ -115,12 +115,12 @@ fn read(der: &[u8]) -> Result<Known, Error> {
     }
     let digest = digest::digest(&digest::SHA256, der);
     let credential = vec![format!("X509SHA256={}", hex::encode(digest))];
-    let user = User {
+    let user = Arc::new(User {
         name: name.to_owned(),
         uid: None,
         groups,
         extra: [("authentication.kubernetes.io/credential-id".to_owned(), credential)].into(),
-    };
+    });
     let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
     let validity = certificate.validity();
     Ok(Known { user, from: seconds(validity.not_before.timestamp()), until: seconds(validity.not_after.timestamp()) })

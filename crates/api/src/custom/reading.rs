@@ -117,13 +117,13 @@ impl Core {
     }
 
     /// The bytes to store for an object in the version of `kind`.
-    pub(crate) async fn stored(&self, kind: &Kind, object: Value) -> Result<Bytes, ApiError> {
+    pub(crate) async fn stored(&self, kind: &Kind, object: &Value) -> Result<Bytes, ApiError> {
         let Some(custom) = &kind.custom else { return Ok(encode::stored(&self.to_storage(kind, object))) };
         if custom.storage_version == kind.version {
-            return Ok(encode::stored(&object));
+            return Ok(encode::stored(object));
         }
         let storage = kinds::catalog::api_version(&kind.group, &custom.storage_version);
-        let converted = self.convert(kind, vec![object], &storage).await?;
+        let converted = self.convert(kind, vec![object.clone()], &storage).await?;
         match converted.first() {
             Some(object) => Ok(encode::stored(object)),
             None => Err(ApiError::internal("a conversion of one object is empty")),

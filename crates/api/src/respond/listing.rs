@@ -6,10 +6,12 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use kinds::{cbor, protobuf};
 use serde_json::{Value, json};
 use store::Record;
+use tasks::Children;
+use tokio::sync::mpsc;
 
 use crate::{
     body::BoxError,
@@ -18,6 +20,10 @@ use crate::{
 };
 
 pub(super) const CHUNK: usize = 64 * 1024;
+/// A list of so many stored bytes is made on a task of its own, beside the one that encrypts and sends it.
+pub(super) const LARGE: usize = 1024 * 1024;
+/// Chunks that are made before the first of them is sent.
+const AHEAD: usize = 2;
 /// Records measured before other tasks get their turn.
 const MEASURED: usize = 256;
 
@@ -71,6 +77,20 @@ impl Listing {
             }
             Some((Ok(Bytes::from(out)), (listing, measured, total)))
         })
+    }
+
+    /// As [`Self::stream`], made on a task of its own that ends with whoever reads.
+    pub(super) fn beside(self, children: &Children) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static {
+        let (made, taken) = mpsc::channel(AHEAD);
+        children.spawn("large list", async move {
+            let mut chunks = std::pin::pin!(self.stream());
+            while let Some(chunk) = chunks.next().await {
+                if made.send(chunk).await.is_err() {
+                    return; // nobody reads any more
+                }
+            }
+        });
+        futures::stream::unfold(taken, |mut taken| async move { Some((taken.recv().await?, taken)) })
     }
 
     /// The bytes that some of the items will take in a form that wants to know.

@@ -149,7 +149,7 @@ async fn try_remove(
         return Ok(Some(Deleted::Pending(record.clone())));
     }
     let (key, expect) = (target.key(), Expect::Revision(record.revision));
-    let value = core.stored(kind, object).await?;
+    let value = core.stored(kind, &object).await?;
     let write = if gone { Write::Delete { key, expect, last: value } } else { Write::Put { key, value, expect } };
     let mut writes = vec![write];
     if gone {

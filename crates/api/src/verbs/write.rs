@@ -240,7 +240,7 @@ async fn try_change(
         attempt.settle(true); // nothing to write is a success: what the object holds it keeps
         return Ok(Some(Written::Record(record.clone())));
     }
-    let value = core.stored(kind, attempt.object().clone()).await?;
+    let value = core.stored(kind, attempt.object()).await?;
     let expect = Expect::Revision(record.revision);
     let key = target.key();
     let gone = delete::is_over(kind, attempt.object());

@@ -3,7 +3,7 @@
 //! Invariant: only metadata is read, and only what the graph keeps stays in memory. Nothing is judged before every kind
 //! has been listed once (or `PATIENCE` is over), since a dependent not seen yet would not hold its owner back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,13 +139,14 @@ impl Collector {
         };
         let wanted: Vec<Arc<Kind>> =
             resources.iter().filter(collectable).map(|resource| resource.kind.clone()).collect();
+        let present: HashSet<&Arc<Kind>> = wanted.iter().collect();
         let mut kinds = self.kinds.lock();
         kinds.known = resources
             .iter()
             .map(|resource| ((resource.kind.group.clone(), resource.kind.kind.clone()), resource.kind.clone()))
             .collect();
         kinds.watches.retain(|kind, task| {
-            let stays = wanted.contains(kind);
+            let stays = present.contains(kind);
             if !stays {
                 task.abort();
             }

@@ -28,6 +28,9 @@ pub(crate) struct References {
 impl References {
     /// Reads a stored pod; none if it is not bound to a node.
     pub(crate) fn parse(key: &str, pod: &[u8]) -> Option<Self> {
+        // most writes of a pod without a node come before it has one, so that is looked for first
+        let node = crate::select::slim(pod, &[&["spec", "nodeName"]]).ok()?;
+        node["spec"]["nodeName"].as_str().filter(|node| !node.is_empty())?;
         let pod: Value = serde_json::from_slice(pod).ok()?;
         let node = pod["spec"]["nodeName"].as_str().filter(|node| !node.is_empty())?.to_owned();
         let (namespace, name) = key.strip_prefix("/core/pods/")?.split_once('/')?;
