@@ -39,7 +39,7 @@ const COMPLAINT: usize = 50 * 1024;
 /// for its own verb.
 pub(crate) async fn connect(
     core: &Core,
-    user: &User,
+    user: &Arc<User>,
     info: &Info,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
@@ -112,7 +112,7 @@ async fn complaint(info: &Info, answer: Response<Body>) -> ApiError {
     }
 }
 
-async fn session(core: &Core, user: &User, info: &Info, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+async fn session(core: &Core, user: &Arc<User>, info: &Info, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let mut ask = info.attributes(user);
     if ask.verb != "create" {
         "create".clone_into(&mut ask.verb);
