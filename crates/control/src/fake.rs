@@ -26,6 +26,8 @@ pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("", "v1", "Namespace", "namespaces", false),
     ("", "v1", "Node", "nodes", false),
     ("", "v1", "Pod", "pods", true),
+    ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", true),
+    ("", "v1", "ReplicationController", "replicationcontrollers", true),
     ("", "v1", "Service", "services", true),
     ("", "v1", "Endpoints", "endpoints", true),
     ("", "v1", "ConfigMap", "configmaps", true),
@@ -33,6 +35,9 @@ pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("", "v1", "Event", "events", true),
     ("apps", "v1", "Deployment", "deployments", true),
     ("apps", "v1", "ReplicaSet", "replicasets", true),
+    ("apps", "v1", "StatefulSet", "statefulsets", true),
+    ("apps", "v1", "DaemonSet", "daemonsets", true),
+    ("apps", "v1", "ControllerRevision", "controllerrevisions", true),
     ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", true),
     ("coordination.k8s.io", "v1", "Lease", "leases", true),
     ("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", false),
@@ -46,6 +51,44 @@ type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 pub(crate) struct Fake {
     objects: Arc<Mutex<Objects>>,
     revision: watch::Sender<u64>,
+}
+
+/// The end of a client.
+#[derive(Clone)]
+pub(crate) struct Death(watch::Sender<Life>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Alive,
+    /// Its only write is being done.
+    Dying,
+    Over,
+}
+
+impl Death {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(Life::Alive))
+    }
+
+    /// Waits until the write of the client has been done.
+    pub(crate) async fn came(&self) {
+        self.0.subscribe().wait_for(|life| *life == Life::Over).await.expect("the sender lives");
+    }
+
+    /// Whether this is the one write.
+    fn begins(&self) -> bool {
+        self.0.send_if_modified(|life| {
+            let first = *life == Life::Alive;
+            if first {
+                *life = Life::Dying;
+            }
+            first
+        })
+    }
+
+    fn is_near(&self) -> bool {
+        *self.0.borrow() != Life::Alive
+    }
 }
 
 /// What a request addresses.
@@ -92,6 +135,29 @@ impl Fake {
         let service = tower::service_fn(move |request: Request<Body>| {
             let fake = fake.clone();
             async move { Ok::<_, Infallible>(fake.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// A client that dies of its first write: the server does it, but the answer never arrives, nor does any later one.
+    /// Telling events is not counted.
+    pub(crate) fn dying_client(&self, death: &Death) -> Client {
+        let (fake, death) = (self.clone(), death.clone());
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (fake, death) = (fake.clone(), death.clone());
+            async move {
+                let uncounted = *request.method() == Method::GET || request.uri().path().contains("/events");
+                let last = !uncounted && death.begins();
+                if !last && (!uncounted || death.is_near()) {
+                    return std::future::pending().await;
+                }
+                let answer = fake.answer(request).await;
+                if last {
+                    death.0.send_replace(Life::Over);
+                    return std::future::pending().await;
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         Client::new(service, "default")
     }

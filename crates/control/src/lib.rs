@@ -97,6 +97,24 @@ pub static CONTROLLERS: &[Controller] = &[
         start: run::replicaset::start,
     },
     Controller {
+        name: "replication-controller",
+        reads: &["replicationcontrollers", "pods"],
+        owns: &["replicationcontrollers/status", "pods", "events"],
+        start: run::replication::start,
+    },
+    Controller {
+        name: "statefulset-controller",
+        reads: &["statefulsets.apps", "controllerrevisions.apps", "persistentvolumeclaims", "pods"],
+        owns: &["statefulsets.apps/status", "controllerrevisions.apps", "persistentvolumeclaims", "pods", "events"],
+        start: run::statefulset::start,
+    },
+    Controller {
+        name: "daemon-set-controller",
+        reads: &["daemonsets.apps", "controllerrevisions.apps", "nodes", "pods"],
+        owns: &["daemonsets.apps/status", "controllerrevisions.apps", "pods", "events"],
+        start: run::daemonset::start,
+    },
+    Controller {
         name: "endpoint-controller",
         reads: &["services", "pods", "endpoints"],
         owns: &["endpoints", "events"],
@@ -165,6 +183,10 @@ impl Shared {
 /// # Errors
 /// When a worker ends although nobody asked it to.
 pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
+    run_some(CONTROLLERS, config, ctx).await
+}
+
+async fn run_some(controllers: &[Controller], config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
     let informers = Informers::new((config.clients)(""), &ctx);
     let events = Events::new(Arc::clone(&config.clients), &ctx);
     let shared = Shared {
@@ -174,7 +196,7 @@ pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
         cluster_ca_pem: config.cluster_ca_pem,
         clients: config.clients,
     };
-    let launches: Vec<Launch> = CONTROLLERS.iter().map(|controller| (controller.start)(&shared)).collect();
+    let launches: Vec<Launch> = controllers.iter().map(|controller| (controller.start)(&shared)).collect();
     ctx.ready.waiting_for("the controllers' caches");
     tokio::select! {
         () = ctx.stop.cancelled() => return Ok(()),

@@ -6,6 +6,7 @@
 //! Why not decide inside the reconcile loop: the hard half could then only be tested with a cluster.
 
 pub mod claim;
+pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
@@ -13,11 +14,17 @@ pub mod garbage;
 pub mod labels;
 pub mod namespace;
 pub mod node_lifecycle;
+pub mod node_selector;
 pub mod pod;
 pub mod pod_gc;
 pub mod replicaset;
+pub mod replication;
+pub mod revision;
 pub mod root_ca;
 pub mod service;
 pub mod service_account;
 pub mod service_cidr;
+pub mod share;
+pub mod statefulset;
 pub mod taints;
+pub(crate) mod template;

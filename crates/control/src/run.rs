@@ -3,6 +3,7 @@
 //! Invariant: a wake-up carries a key and nothing else; what is done is decided from the caches and our own writes that
 //! they do not show yet (`overlay`). Every write goes out under the identity of its controller.
 
+pub(crate) mod daemonset;
 pub(crate) mod deployment;
 pub(crate) mod discovery;
 pub(crate) mod endpoints;
@@ -12,9 +13,14 @@ pub(crate) mod namespace;
 pub(crate) mod node_lifecycle;
 pub(crate) mod overlay;
 pub(crate) mod pod_gc;
+pub(crate) mod pods;
 pub(crate) mod replicaset;
+pub(crate) mod replication;
+pub(crate) mod revision;
 pub(crate) mod root_ca;
 pub(crate) mod service;
 pub(crate) mod service_account;
 pub(crate) mod service_cidr;
+pub(crate) mod statefulset;
+pub(crate) mod wake;
 pub(crate) mod write;

@@ -7,7 +7,6 @@
 //! process of its own.
 
 mod decide;
-mod labels;
 mod plugins;
 mod queue;
 mod resources;

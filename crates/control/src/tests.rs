@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fake::{Fake, Target};
 
+mod sets;
+
 /// Says of every bound pod that it runs, and of every pod being deleted that it is gone.
 async fn kubelet(fake: Fake) {
     let mut changes = fake.changes();
@@ -17,7 +19,7 @@ async fn kubelet(fake: Fake) {
             let (namespace, name) = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
             if pod["metadata"]["deletionTimestamp"].is_string() {
                 fake.edit(|objects| objects.remove("pods", &namespace, &name));
-            } else if pod["spec"]["nodeName"].is_string() && pod["status"]["phase"] != json!("Running") {
+            } else if pod["spec"]["nodeName"].is_string() && pod["status"]["phase"] == json!("Pending") {
                 let number: u64 = text(&pod["metadata"]["uid"]).trim_start_matches("uid-").parse().expect("a serial");
                 let ip = format!("10.42.{}.{}", number / 200, number % 200 + 2);
                 let status = json!({ "phase": "Running", "podIP": ip, "podIPs": [{ "ip": ip }], "conditions": [

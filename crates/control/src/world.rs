@@ -1,14 +1,16 @@
 //! Test worlds written as text: one object per line, `kind name word key=value ...`.
 //!
 //! Invariant: only tests use this. Defaults are chosen so that a line says what its test is about and nothing else:
-//! pods are labelled `app=<of>` (or `app=web`), ReplicaSets select `app=<name>`, everything lives in `default`.
+//! pods are labelled `app=<owner>` (or `app=web`), sets select `app=<name>`, everything lives in `default`.
+
+mod sets;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -23,6 +25,10 @@ pub(crate) const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 pub(crate) struct World {
     pub(crate) deployments: Vec<Arc<Deployment>>,
     pub(crate) replica_sets: Vec<Arc<ReplicaSet>>,
+    pub(crate) stateful_sets: Vec<Arc<StatefulSet>>,
+    pub(crate) daemon_sets: Vec<Arc<DaemonSet>>,
+    pub(crate) revisions: Vec<Arc<ControllerRevision>>,
+    pub(crate) claims: Vec<Arc<PersistentVolumeClaim>>,
     pub(crate) pods: Vec<Arc<Pod>>,
     pub(crate) services: Vec<Arc<Service>>,
     pub(crate) nodes: Vec<Arc<Node>>,
@@ -102,6 +108,10 @@ impl World {
             match kind {
                 "deployment" => world.deployments.push(deployment(&line)),
                 "replicaset" => world.replica_sets.push(replica_set(&line)),
+                "statefulset" => world.stateful_sets.push(sets::stateful_set(&line)),
+                "daemonset" => world.daemon_sets.push(sets::daemon_set(&line)),
+                "revision" => world.revisions.push(sets::revision(&line)),
+                "claim" => world.claims.push(sets::claim(&line)),
                 "pod" => world.pods.push(pod(&line)),
                 "service" => world.services.push(service(&line)),
                 "node" => world.nodes.push(node(&line)),
@@ -127,7 +137,7 @@ impl World {
                 replicaset::Action::Create(count) => {
                     for _ in 0..*count {
                         self.serial += 1;
-                        let mut pod = replicaset::new_pod(set);
+                        let mut pod = replicaset::new_pod(set, claim::reference(set));
                         let name = format!("{}{}", pod.metadata.generate_name.as_deref().unwrap_or(""), self.serial);
                         pod.metadata.uid = Some(format!("pod-{name}"));
                         pod.metadata.name = Some(name);
@@ -144,7 +154,7 @@ impl World {
         }
     }
 
-    fn edit_pod(&mut self, which: &Pod, edit: impl FnOnce(&mut Pod)) {
+    pub(crate) fn edit_pod(&mut self, which: &Pod, edit: impl FnOnce(&mut Pod)) {
         let found = self.pods.iter_mut().find(|pod| pod.metadata.uid == which.metadata.uid);
         edit(Arc::make_mut(found.expect("a known pod")));
     }
@@ -221,11 +231,20 @@ fn replica_set(line: &Line<'_>) -> Arc<ReplicaSet> {
 
 fn pod(line: &Line<'_>) -> Arc<Pod> {
     let mut metadata = metadata("pod", line);
-    if let Some(name) = line.get("of") {
-        metadata["ownerReferences"] = owner("ReplicaSet", "apps/v1", name);
+    let owners = [("of", "ReplicaSet"), ("sts", "StatefulSet"), ("ds", "DaemonSet")];
+    let set = owners.into_iter().find_map(|(word, kind)| Some((kind, line.get(word)?)));
+    if let Some((kind, name)) = set {
+        metadata["ownerReferences"] = owner(kind, "apps/v1", name);
     }
-    let app = BTreeMap::from([("app".to_owned(), line.get("of").unwrap_or("web").to_owned())]);
-    metadata["labels"] = json!(line.get("labels").map_or(app, pairs));
+    let app = BTreeMap::from([("app".to_owned(), set.map_or("web", |(_, name)| name).to_owned())]);
+    let mut labels = line.get("labels").map_or(app, pairs);
+    if line.has("sts") && !line.has("nameless") {
+        labels.insert("statefulset.kubernetes.io/pod-name".into(), line.name.to_owned());
+    }
+    if let Some(revision) = line.get("rev") {
+        labels.insert("controller-revision-hash".into(), revision.to_owned());
+    }
+    metadata["labels"] = json!(labels);
     if let Some(cost) = line.get("cost") {
         metadata["annotations"] = json!({ "controller.kubernetes.io/pod-deletion-cost": cost });
     }
@@ -239,6 +258,11 @@ fn pod(line: &Line<'_>) -> Arc<Pod> {
         ports.push(json!({ "containerPort": number, "hostPort": number }));
     }
     let tolerations: Vec<Value> = line.all("tolerate").into_iter().map(toleration).collect();
+    let mut volumes: Vec<Value> = Vec::new();
+    for text in line.all("mount") {
+        let (name, claim) = text.split_once(':').expect("volume:claim");
+        volumes.push(json!({ "name": name, "persistentVolumeClaim": { "claimName": claim } }));
+    }
     let mut requests = BTreeMap::new();
     for key in ["cpu", "memory", "gpu"] {
         if let Some(amount) = line.get(key) {
@@ -256,6 +280,8 @@ fn pod(line: &Line<'_>) -> Arc<Pod> {
             "priority": line.number("priority"),
             "nodeSelector": line.get("select").map(pairs),
             "tolerations": tolerations,
+            "affinity": line.get("for").map(affinity),
+            "volumes": volumes,
             "schedulingGates": line.all("gate").iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
             "containers": [{
                 "name": "c",
@@ -271,6 +297,13 @@ fn pod(line: &Line<'_>) -> Arc<Pod> {
             "conditions": ready,
         },
     }))
+}
+
+/// What binds a pod to the node it was made for.
+fn affinity(node: &str) -> Value {
+    let named = json!([{ "key": "metadata.name", "operator": "In", "values": [node] }]);
+    let terms = json!({ "nodeSelectorTerms": [{ "matchFields": named }] });
+    json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": terms } })
 }
 
 /// `key[:effect[:seconds]]`

@@ -131,6 +131,9 @@ impl Objects {
         if target.plural == "namespaces" {
             value["spec"]["finalizers"] = json!(["kubernetes"]);
         }
+        if target.plural == "pods" && value["status"].is_null() {
+            value["status"] = json!({ "phase": "Pending" });
+        }
         Ok(self.store(key, value, "ADDED"))
     }
 
@@ -235,6 +238,11 @@ impl Objects {
         value["metadata"]["deletionTimestamp"] = json!(time::rfc3339(time::now()));
         value["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
         Ok(self.store(key(target), value, if waits { "MODIFIED" } else { "DELETED" }))
+    }
+
+    /// How many objects of a kind were ever created.
+    pub(crate) fn created(&self, plural: &str) -> usize {
+        self.log.iter().filter(|(_, kind, of, _)| *kind == "ADDED" && of == plural).count()
     }
 
     /// Lets a test change an object as some other component would.

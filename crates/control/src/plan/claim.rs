@@ -28,13 +28,26 @@ where
     O: Resource,
     K: Resource,
 {
+    claim_where(owner, |candidate| labels::matches(selector, candidate.labels()), candidates)
+}
+
+/// As [`claim`], for an owner who wants more than a selector says.
+pub fn claim_where<O, K>(
+    owner: &O,
+    wants: impl Fn(&K) -> bool,
+    candidates: impl IntoIterator<Item = Arc<K>>,
+) -> Claim<K>
+where
+    O: Resource,
+    K: Resource,
+{
     let uid = owner.meta().uid.as_deref().unwrap_or("");
     let leaving = owner.meta().deletion_timestamp.is_some();
     let mut sorted = Claim { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
     for candidate in candidates {
         match controller(&*candidate) {
             Some(controller) if controller.uid == uid => {
-                if labels::matches(selector, candidate.labels()) {
+                if wants(&candidate) {
                     sorted.owned.push(candidate);
                 } else if !leaving {
                     sorted.release.push(candidate);
@@ -42,8 +55,8 @@ where
             }
             Some(_) => {}
             None => {
-                let wanted = !leaving && candidate.meta().deletion_timestamp.is_none();
-                if wanted && labels::matches(selector, candidate.labels()) {
+                let free = !leaving && candidate.meta().deletion_timestamp.is_none();
+                if free && wants(&candidate) {
                     sorted.adopt.push(candidate);
                 }
             }

@@ -1,4 +1,4 @@
-//! Keeps as many pods as a ReplicaSet asks for.
+//! Keeps as many pods as a ReplicaSet asks for, or a ReplicationController that is seen as one (`replication`).
 //!
 //! Invariant: the plan looks at pods including our own writes that the cache does not show yet (`run::overlay`), so a
 //! lagging cache never leads to a pod too many. Order of deletion is `rank`'s business.
@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::ResourceExt;
 
 use super::claim::{self, Claim};
@@ -28,8 +28,8 @@ const BURST: usize = 500;
 pub struct Observed<'a> {
     /// Every pod of the namespace, own writes included.
     pub pods: &'a [Arc<Pod>],
-    /// The other ReplicaSets with the same controller; their pods count when ranking pods on one node.
-    pub siblings: &'a [Arc<ReplicaSet>],
+    /// The uids of the other sets with the same controller; their pods count when ranking pods on one node.
+    pub siblings: &'a [String],
     pub now: Timestamp,
 }
 
@@ -96,7 +96,7 @@ fn counting(set: &ReplicaSet, active: &[Arc<Pod>], observed: &Observed<'_>) -> V
 
 /// How many active pods of the same family (all ReplicaSets of one Deployment) each node runs.
 fn crowding<'a>(set: &ReplicaSet, observed: &'a Observed<'_>) -> HashMap<&'a str, usize> {
-    let mut family: Vec<&str> = observed.siblings.iter().filter_map(|one| one.metadata.uid.as_deref()).collect();
+    let mut family: Vec<&str> = observed.siblings.iter().map(String::as_str).collect();
     family.extend(set.metadata.uid.as_deref());
     let mut nodes = HashMap::new();
     for pod in observed.pods.iter().filter(|pod| pod::is_active(pod)) {
@@ -107,8 +107,8 @@ fn crowding<'a>(set: &ReplicaSet, observed: &'a Observed<'_>) -> HashMap<&'a str
     nodes
 }
 
-/// A pod made from the set's template. The server completes the name.
-pub fn new_pod(set: &ReplicaSet) -> Pod {
+/// A pod made from the set's template, for the owner to which the set belongs. The server completes the name.
+pub fn new_pod(set: &ReplicaSet, owner: OwnerReference) -> Pod {
     let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
     let PodTemplateSpec { metadata, spec } = template;
     let metadata = metadata.unwrap_or_default();
@@ -119,7 +119,7 @@ pub fn new_pod(set: &ReplicaSet) -> Pod {
             labels: metadata.labels,
             annotations: metadata.annotations,
             finalizers: metadata.finalizers,
-            owner_references: Some(vec![claim::reference(set)]),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec,

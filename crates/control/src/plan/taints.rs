@@ -1,4 +1,4 @@
-//! Taints and tolerations, as the scheduler and the node controller read them.
+//! Taints and tolerations, as the scheduler, the node controller and the DaemonSet controller read them.
 
 use std::time::Duration;
 

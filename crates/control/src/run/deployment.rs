@@ -11,6 +11,7 @@ use kube::api::DeleteParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::overlay::Overlay;
+use super::pods::confirm_alive;
 use super::replicaset::key;
 use super::write;
 use crate::events::Recorder;
@@ -119,7 +120,7 @@ impl Shell {
         let now = time::now();
         let Plan { actions, status, recheck } = plan::plan(&deployment, &Observed { sets: &sets, pods: &pods, now });
         if actions.iter().any(|action| matches!(action, Action::Adopt(_))) {
-            self.confirm_alive(&deployment).await?;
+            confirm_alive(&self.client, &*deployment).await?;
         }
         let mut latest = Arc::clone(&deployment);
         for action in actions {
@@ -133,33 +134,9 @@ impl Shell {
         Ok(recheck.map_or(Next::Done, Next::After))
     }
 
-    async fn confirm_alive(&self, deployment: &Deployment) -> anyhow::Result<()> {
-        let api: Api<Deployment> =
-            Api::namespaced(self.client.clone(), deployment.namespace().as_deref().unwrap_or(""));
-        let live = api.get(&deployment.name_any()).await.map_err(|error| {
-            write::failed(&error, format_args!("cannot read deployment {} before adopting", deployment.name_any()))
-        })?;
-        anyhow::ensure!(
-            live.uid() == deployment.uid() && live.metadata.deletion_timestamp.is_none(),
-            "deployment {} was replaced or is being deleted; not adopting replicasets for it",
-            deployment.name_any()
-        );
-        Ok(())
-    }
-
     async fn write_status(&self, deployment: &Deployment, status: DeploymentStatus) -> anyhow::Result<()> {
-        let mut next = deployment.clone();
-        next.status = Some(status);
-        match write::replace_status(&self.client, &next).await {
-            Ok(written) => {
-                self.deployments.wrote(written);
-                Ok(())
-            }
-            Err(error) if write::is_not_found(&error) => Ok(()),
-            Err(error) => {
-                Err(write::failed(&error, format_args!("cannot write the status of deployment {}", key(deployment))))
-            }
-        }
+        let next = Deployment { status: Some(status), ..deployment.clone() };
+        write::keep_status(&self.client, &self.deployments, &next).await
     }
 
     async fn act(

@@ -1,54 +1,84 @@
-//! The ReplicaSet controller's shell.
+//! The shell of controllers that keep a number of pods: ReplicaSets, and ReplicationControllers seen as such.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base::{Key, time};
 use futures::future::join_all;
-use informer::{Change, Informer, Next, Queue};
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use informer::{Change, Informer, Next, Object, Queue};
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 
 use super::overlay::Overlay;
-use super::write;
-use crate::events::Recorder;
+use super::pods::{Pods, slow_start};
+use super::{wake, write};
+use crate::plan::claim;
+use crate::plan::labels::{self, Labels};
 use crate::plan::replicaset::{self as plan, Action, Observed, Plan};
-use crate::plan::{claim, labels};
 use crate::{Launch, Shared};
 
-const NAME: &str = "replicaset-controller";
+/// A kind that keeps a number of pods.
+pub(crate) trait Keeper: write::Kind + Object {
+    /// Its controller.
+    const NAME: &'static str;
 
-struct Shell {
+    fn as_set(&self) -> Cow<'_, ReplicaSet>;
+
+    /// Whether it wants a pod with these labels.
+    fn selects(&self, pod: &Labels) -> bool;
+
+    /// The object with the status of its set, if that says anything new.
+    fn with_status(&self, status: ReplicaSetStatus) -> Option<Self>;
+}
+
+impl Keeper for ReplicaSet {
+    const NAME: &'static str = "replicaset-controller";
+
+    fn as_set(&self) -> Cow<'_, ReplicaSet> {
+        Cow::Borrowed(self)
+    }
+
+    fn selects(&self, pod: &Labels) -> bool {
+        self.spec.as_ref().is_some_and(|spec| labels::matches(&spec.selector, pod))
+    }
+
+    fn with_status(&self, status: ReplicaSetStatus) -> Option<Self> {
+        Some(Self { status: Some(status), ..self.clone() })
+    }
+}
+
+struct Shell<K> {
     client: Client,
-    events: Recorder,
-    set_cache: Informer<ReplicaSet>,
-    sets: Overlay<ReplicaSet>,
-    pods: Overlay<Pod>,
+    set_cache: Informer<K>,
+    sets: Overlay<K>,
+    pods: Pods,
 }
 
 pub(crate) fn start(shared: &Shared) -> Launch {
-    let set_cache = shared.informers.of::<ReplicaSet>();
+    start_as::<ReplicaSet>(shared)
+}
+
+pub(super) fn start_as<K: Keeper>(shared: &Shared) -> Launch {
+    let set_cache = shared.informers.of::<K>();
     let pod_cache = shared.informers.of::<Pod>();
     let queue: Queue<Key> = Queue::new();
-    let shell = Arc::new(Shell {
-        client: shared.client(NAME),
-        events: shared.events.recorder(NAME),
-        sets: Overlay::new(set_cache.clone()),
-        pods: Overlay::new(pod_cache.clone()),
-        set_cache: set_cache.clone(),
-    });
+    let client = shared.client(K::NAME);
+    let pods = Pods::new(client.clone(), shared.events.recorder(K::NAME), Overlay::new(pod_cache.clone()));
+    let shell = Arc::new(Shell { client, sets: Overlay::new(set_cache.clone()), pods, set_cache: set_cache.clone() });
     let wake = queue.clone();
-    set_cache.on_change(move |change: Change<'_, ReplicaSet>| wake.add(key(&**change.latest())));
-    let (wake, sets) = (queue.clone(), set_cache);
-    pod_cache.on_change(move |change: Change<'_, Pod>| wake_for_pod(&wake, &sets, change));
+    set_cache.on_change(move |change: Change<'_, K>| wake.add(key(&**change.latest())));
+    let (woken, sets) = (queue.clone(), set_cache);
+    pod_cache.on_change(move |change: Change<'_, Pod>| {
+        wake::owners(&woken, &K::kind(&()), &sets, change, K::selects);
+    });
     let shared = shared.clone();
     Box::new(move || {
         shared.resync(&queue, {
             let sets = shell.set_cache.clone();
             move || sets.list().iter().map(|set| key(&**set)).collect()
         });
-        informer::work(&queue, 4, &shared.context, NAME, move |key: Key| {
+        informer::work(&queue, 4, &shared.context, K::NAME, move |key: Key| {
             let shell = Arc::clone(&shell);
             async move { write::settle(shell.sync(&key).await) }
         });
@@ -59,49 +89,19 @@ pub(crate) fn key(object: &impl kube::Resource) -> Key {
     Key::new(object.meta().namespace.clone().unwrap_or_default(), object.meta().name.clone().unwrap_or_default())
 }
 
-fn wake_for_pod(queue: &Queue<Key>, sets: &Informer<ReplicaSet>, change: Change<'_, Pod>) {
-    let namespace = change.latest().namespace().unwrap_or_default();
-    let mut owned = false;
-    for pod in change.old.into_iter().chain(change.new) {
-        if let Some(owner) = claim::controller(&**pod) {
-            owned = true;
-            if owner.kind == "ReplicaSet" {
-                queue.add(Key::new(namespace.clone(), owner.name.clone()));
-            }
-        }
-    }
-    if owned || change.new.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some()) {
-        return;
-    }
-    for set in sets.in_namespace(&namespace) {
-        let selects =
-            |pod: &Arc<Pod>| set.spec.as_ref().is_some_and(|spec| labels::matches(&spec.selector, pod.labels()));
-        if change.new.is_some_and(selects) {
-            queue.add(key(&*set));
-        }
-    }
-}
-
-impl Shell {
+impl<K: Keeper> Shell<K> {
     async fn sync(&self, key: &Key) -> anyhow::Result<Next> {
-        let Some(set) = self.sets.get(&key.namespace, &key.name) else { return Ok(Next::Done) };
+        let Some(owner) = self.sets.get(&key.namespace, &key.name) else { return Ok(Next::Done) };
+        let set = owner.as_set();
         let now = time::now();
         let pods = self.pods.in_namespace(&key.namespace);
-        let siblings = self.siblings(&set);
+        let siblings = self.siblings(&owner);
         let plan = plan::plan(&set, &Observed { pods: &pods, siblings: &siblings, now });
-        let failure = self.act(&set, &plan).await.err();
+        let failure = self.act(&owner, &set, &plan).await.err();
         let text = failure.as_ref().map(|error| format!("{error:#}"));
-        if let Some(status) = plan::status(&set, &plan, text.as_deref(), now) {
-            let mut next = (*set).clone();
-            next.status = Some(status);
-            let written = write::replace_status(&self.client, &next).await;
-            let written = match written {
-                Err(error) if write::is_not_found(&error) => return Ok(Next::Done),
-                written => written.map_err(|error| {
-                    write::failed(&error, format_args!("cannot write the status of replicaset {key}"))
-                })?,
-            };
-            self.sets.wrote(written);
+        let status = plan::status(&set, &plan, text.as_deref(), now);
+        if let Some(next) = status.and_then(|status| owner.with_status(status)) {
+            write::keep_status(&self.client, &self.sets, &next).await?;
         }
         match failure {
             Some(error) => Err(error),
@@ -109,98 +109,28 @@ impl Shell {
         }
     }
 
-    fn siblings(&self, set: &ReplicaSet) -> Vec<Arc<ReplicaSet>> {
+    /// The uids of the other sets of the same owner.
+    fn siblings(&self, set: &K) -> Vec<String> {
         let Some(owner) = claim::controller(set) else { return Vec::new() };
-        let mut sets = self.set_cache.in_namespace(set.namespace().as_deref().unwrap_or(""));
-        sets.retain(|one| one.uid() != set.uid() && claim::is_controlled_by(&**one, &owner.uid));
-        sets
+        let sets = self.set_cache.in_namespace(set.namespace().as_deref().unwrap_or(""));
+        let others = sets.iter().filter(|one| one.uid() != set.uid() && claim::is_controlled_by(&***one, &owner.uid));
+        others.filter_map(|one| one.uid()).collect()
     }
 
-    async fn act(&self, set: &Arc<ReplicaSet>, plan: &Plan) -> anyhow::Result<()> {
-        if plan.actions.iter().any(|action| matches!(action, Action::Adopt(_))) {
-            self.confirm_alive(set).await?;
-        }
-        let uid = set.uid().unwrap_or_default();
-        let mut deletions = Vec::new();
+    async fn act(&self, owner: &Arc<K>, set: &ReplicaSet, plan: &Plan) -> anyhow::Result<()> {
+        let (mut adopt, mut release) = (Vec::new(), Vec::new());
+        let (mut missing, mut surplus) = (0, Vec::new());
         for action in &plan.actions {
             match action {
-                Action::Adopt(pod) => self.own(pod, &claim::adoption(&**set, &**pod)).await?,
-                Action::Release(pod) => self.own(pod, &claim::release(&**pod, &uid)).await?,
-                Action::Create(count) => self.create(set, *count).await?,
-                Action::Delete(pod) => deletions.push(self.delete(set, pod)),
+                Action::Adopt(pod) => adopt.push(Arc::clone(pod)),
+                Action::Release(pod) => release.push(Arc::clone(pod)),
+                Action::Create(count) => missing += count,
+                Action::Delete(pod) => surplus.push(pod),
             }
         }
-        join_all(deletions).await.into_iter().collect()
-    }
-
-    /// A cached set may be gone; an orphan must not be adopted by a ghost.
-    async fn confirm_alive(&self, set: &ReplicaSet) -> anyhow::Result<()> {
-        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), set.namespace().as_deref().unwrap_or(""));
-        let live = api.get(&set.name_any()).await.map_err(|error| {
-            write::failed(&error, format_args!("cannot read replicaset {} before adopting pods", set.name_any()))
-        })?;
-        anyhow::ensure!(
-            live.uid() == set.uid() && live.metadata.deletion_timestamp.is_none(),
-            "replicaset {} was replaced or is being deleted; not adopting pods for it",
-            set.name_any()
-        );
-        Ok(())
-    }
-
-    async fn own(&self, pod: &Arc<Pod>, patch: &serde_json::Value) -> anyhow::Result<()> {
-        match write::patch(&self.client, &**pod, patch).await {
-            Ok(pod) => {
-                self.pods.wrote(pod);
-                Ok(())
-            }
-            Err(error) if write::is_not_found(&error) => Ok(()),
-            Err(error) => Err(write::failed(&error, format_args!("cannot change the owner of pod {}", key(&**pod)))),
-        }
-    }
-
-    /// One pod first, then twice as many while that works: a broken template costs one failed request, not 500.
-    async fn create(&self, set: &Arc<ReplicaSet>, count: usize) -> anyhow::Result<()> {
-        let template = plan::new_pod(set);
-        let (mut left, mut batch) = (count, 1_usize);
-        while left > 0 {
-            let size = batch.min(left);
-            let created = join_all((0..size).map(|_| write::create(&self.client, &template))).await;
-            for outcome in created {
-                match outcome {
-                    Ok(pod) => {
-                        let message = format!("Created pod: {}", pod.name_any());
-                        self.pods.wrote(pod);
-                        self.events.normal(&**set, "SuccessfulCreate", message);
-                    }
-                    Err(error) if write::namespace_is_leaving(&error) => return Ok(()),
-                    Err(error) => {
-                        let message = write::message(&error);
-                        self.events.warning(&**set, "FailedCreate", format!("Error creating: {message}"));
-                        return Err(anyhow::anyhow!(message));
-                    }
-                }
-            }
-            left -= size;
-            batch *= 2;
-        }
-        Ok(())
-    }
-
-    async fn delete(&self, set: &Arc<ReplicaSet>, pod: &Arc<Pod>) -> anyhow::Result<()> {
-        match write::delete(&self.client, &**pod, DeleteParams::default()).await {
-            Ok(left) => {
-                match left {
-                    Some(left) => drop(self.pods.wrote(left)),
-                    None => self.pods.deleted(pod),
-                }
-                self.events.normal(&**set, "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any()));
-                Ok(())
-            }
-            Err(error) => {
-                let message = write::message(&error);
-                self.events.warning(&**set, "FailedDelete", format!("Error deleting: {message}"));
-                Err(anyhow::anyhow!(message))
-            }
-        }
+        self.pods.claim(&**owner, &adopt, &release).await?;
+        let pod = plan::new_pod(set, claim::reference(&**owner));
+        slow_start(0..missing, |_| self.pods.create(&**owner, &pod)).await?;
+        join_all(surplus.into_iter().map(|pod| self.pods.delete(&**owner, pod))).await.into_iter().collect()
     }
 }

@@ -5,13 +5,16 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use informer::Next;
+use informer::{Next, Object};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use super::overlay::Overlay;
+use super::replicaset::key;
 
 /// What every typed write needs from a kind.
 pub(crate) trait Kind:
@@ -38,6 +41,19 @@ pub(crate) async fn replace<K: Kind>(client: &Client, object: &K) -> kube::Resul
 
 pub(crate) async fn replace_status<K: Kind>(client: &Client, object: &K) -> kube::Result<K> {
     api(client, object).replace_status(&object.name_any(), &PostParams::default(), object).await
+}
+
+/// Writes the status of `next`, which `cache` shows from then on. An object that is gone needs none.
+pub(crate) async fn keep_status<K: Kind + Object>(client: &Client, cache: &Overlay<K>, next: &K) -> anyhow::Result<()> {
+    match replace_status(client, next).await {
+        Ok(written) => drop(cache.wrote(written)),
+        Err(error) if is_not_found(&error) => {}
+        Err(error) => {
+            let (kind, name) = (K::kind(&()).to_lowercase(), key(next));
+            return Err(failed(&error, format_args!("cannot write the status of {kind} {name}")));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) async fn patch<K: Kind>(client: &Client, object: &K, patch: &Value) -> kube::Result<K> {

@@ -6,10 +6,9 @@
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use kube::ResourceExt;
 
-use super::labels;
 use super::resources::Resources;
 use super::snapshot::{HostPort, NodeInfo, Snapshot};
-use crate::plan::taints;
+use crate::plan::{node_selector, taints};
 
 /// What a plugin sees of the pod, computed once per decision.
 pub(super) struct Ask<'a> {
@@ -146,7 +145,7 @@ fn untolerated_preferences(ask: &Ask<'_>, _: &NodeInfo, node: &Node) -> i64 {
 }
 
 fn affine(ask: &Ask<'_>, _: &NodeInfo, node: &Node) -> Result<(), Refusal> {
-    if labels::allows(ask.pod, node) {
+    if ask.pod.spec.as_ref().is_none_or(|spec| node_selector::allows(spec, node)) {
         return Ok(());
     }
     refuse("node(s) didn't match Pod's node affinity/selector", false)
@@ -155,7 +154,7 @@ fn affine(ask: &Ask<'_>, _: &NodeInfo, node: &Node) -> Result<(), Refusal> {
 fn preference(ask: &Ask<'_>, _: &NodeInfo, node: &Node) -> i64 {
     let affinity = ask.pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref());
     let terms = affinity.and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_ref());
-    let matching = terms.into_iter().flatten().filter(|term| labels::term_matches(&term.preference, node));
+    let matching = terms.into_iter().flatten().filter(|term| node_selector::term_matches(&term.preference, node));
     matching.map(|term| i64::from(term.weight)).sum()
 }
 

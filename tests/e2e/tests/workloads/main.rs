@@ -3,6 +3,7 @@
 //! Parts run at once: most of their time is a back-off or a grace period.
 
 mod lifecycle;
+mod sets;
 mod surroundings;
 
 use anyhow::ensure;

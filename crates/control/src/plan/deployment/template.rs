@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::plan::claim;
+use crate::plan::template::strip;
 
 /// The label that tells the pods of one template from the next.
 pub(super) const HASH: &str = "pod-template-hash";
@@ -38,35 +39,6 @@ fn canonical(template: &PodTemplateSpec) -> Value {
     let mut value = json!({ "metadata": bare(template).metadata, "spec": template.spec });
     strip(&mut value);
     value
-}
-
-/// Maps whose emptiness means the same as absence. Others (`emptyDir: {}`) say something by being there.
-const PLAIN_MAPS: &[&str] = &[
-    "metadata",
-    "labels",
-    "annotations",
-    "nodeSelector",
-    "limits",
-    "requests",
-    "overhead",
-    "securityContext",
-    "resources",
-];
-
-fn strip(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.values_mut().for_each(strip);
-            fields.retain(|name, field| match field {
-                Value::Null => false,
-                Value::Array(items) => !items.is_empty(),
-                Value::Object(map) => !map.is_empty() || !PLAIN_MAPS.contains(&name.as_str()),
-                _ => true,
-            });
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip),
-        _ => {}
-    }
 }
 
 /// The hash of the template; the collision count makes another one when the name is taken.

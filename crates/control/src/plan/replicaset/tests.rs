@@ -17,7 +17,8 @@ fn describe(plan: &Plan) -> String {
 fn check(text: &str, expected: Expect) {
     let world = World::parse(text);
     let set = world.replica_set("web");
-    let siblings: Vec<_> = world.replica_sets.iter().filter(|one| one.name_any() != "web").cloned().collect();
+    let others = world.replica_sets.iter().filter(|one| one.name_any() != "web");
+    let siblings: Vec<String> = others.filter_map(|one| one.metadata.uid.clone()).collect();
     let observed = Observed { pods: &world.pods, siblings: &siblings, now: world::NOW };
     let plan = plan(&set, &observed);
     let mut text = describe(&plan);

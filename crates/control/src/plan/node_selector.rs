@@ -1,13 +1,15 @@
-//! Node selector terms, which know more operators than label selectors do.
+//! Which nodes a pod asks for, as the scheduler and the DaemonSet controller read it.
+//!
+//! Invariant: an unknown operator or a term that asks for nothing matches no node. Terms know more operators than label
+//! selectors do.
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 use kube::ResourceExt;
 
-use crate::plan::labels;
+use super::labels;
 
 /// Whether nodeSelector and the required node affinity of the pod allow the node.
-pub(super) fn allows(pod: &Pod, node: &Node) -> bool {
-    let Some(spec) = &pod.spec else { return true };
+pub fn allows(spec: &PodSpec, node: &Node) -> bool {
     if spec.node_selector.as_ref().is_some_and(|wanted| !labels::contains(node.labels(), wanted)) {
         return false;
     }
@@ -17,7 +19,7 @@ pub(super) fn allows(pod: &Pod, node: &Node) -> bool {
 }
 
 /// Whether all requirements of a term hold. A term without requirements matches nothing.
-pub(super) fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
+pub fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
     let expressions = term.match_expressions.as_deref().unwrap_or(&[]);
     let fields = term.match_fields.as_deref().unwrap_or(&[]);
     if expressions.is_empty() && fields.is_empty() {
