@@ -27,7 +27,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use entries::{Id, Managers, Source};
 use reset::Filter;

@@ -86,7 +86,12 @@ async fn started() -> Server {
 async fn a_definition_is_completed_and_established() {
     let server = server().await;
     let made = server.post(CRDS, crontabs()).await.expect(201);
-    assert_eq!(made.body["status"], json!({"storedVersions": ["v1"]}));
+    let nothing = json!({"kind": "", "plural": ""});
+    assert_eq!(
+        made.body["status"],
+        json!({"acceptedNames": nothing, "conditions": null, "storedVersions": ["v1"]}),
+        "a status that nobody has written yet"
+    );
     let names = json!({
         "plural": "crontabs", "singular": "crontab", "kind": "CronTab", "listKind": "CronTabList",
         "shortNames": ["ct"], "categories": ["all"],
