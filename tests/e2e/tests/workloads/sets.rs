@@ -157,13 +157,13 @@ spec:
   template:
     metadata: {{labels: {{app: web}}}}
     spec:
-      terminationGracePeriodSeconds: 5
+      terminationGracePeriodSeconds: 10
       containers:
       - name: web
         image: {IMAGE}
         command: [sh, -c, "echo {version} >/tmp/index.html; exec httpd -f -p 8080 -h /tmp"]
         readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
-        lifecycle: {{preStop: {{sleep: {{seconds: 2}}}}}}
+        lifecycle: {{preStop: {{sleep: {{seconds: 4}}}}}}
 ---
 apiVersion: v1
 kind: Service
