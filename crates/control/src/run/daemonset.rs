@@ -58,7 +58,7 @@ pub(crate) fn start(shared: &Shared) -> Launch {
     pod_cache.on_change(move |change: Change<'_, Pod>| wake::owners(&wake, "DaemonSet", &sets, change, selects));
     let (wake, sets) = (queue.clone(), set_cache.clone());
     revision_cache.on_change(move |change: Change<'_, ControllerRevision>| {
-        wake::owners(&wake, "DaemonSet", &sets, change, selects);
+        wake::revision_owners(&wake, "DaemonSet", &sets, change, selects);
     });
     let (wake, sets) = (queue.clone(), set_cache.clone());
     node_cache.on_change(move |change: Change<'_, Node>| wake_for_node(&wake, &sets, change));

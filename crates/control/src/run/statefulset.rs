@@ -63,7 +63,7 @@ pub(crate) fn start(shared: &Shared) -> Launch {
     pod_cache.on_change(move |change: Change<'_, Pod>| wake::owners(&wake, "StatefulSet", &sets, change, selects));
     let (wake, sets) = (queue.clone(), set_cache.clone());
     revision_cache.on_change(move |change: Change<'_, ControllerRevision>| {
-        wake::owners(&wake, "StatefulSet", &sets, change, selects);
+        wake::revision_owners(&wake, "StatefulSet", &sets, change, selects);
     });
     let (wake, sets) = (queue.clone(), set_cache.clone());
     claim_cache.on_change(move |change: Change<'_, PersistentVolumeClaim>| wake_for_claim(&wake, &sets, change));

@@ -4,6 +4,7 @@
 
 use base::Key;
 use informer::{Change, Informer, Object, Queue};
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::ResourceExt;
 
 use super::replicaset::key;
@@ -30,5 +31,19 @@ pub(crate) fn owners<O: Object, K: Object>(
         if selects(&owner, orphan.labels()) {
             queue.add(key(&*owner));
         }
+    }
+}
+
+/// As [`owners`], for revisions. A new one that has an owner wakes nobody: the owner made it, or somebody who wants it to
+/// stay for now (upstream `addHistory`).
+pub(crate) fn revision_owners<O: Object>(
+    queue: &Queue<Key>,
+    kind: &str,
+    known: &Informer<O>,
+    change: Change<'_, ControllerRevision>,
+    selects: impl Fn(&O, &Labels) -> bool,
+) {
+    if change.old.is_some() || claim::controller(&**change.latest()).is_none() {
+        owners(queue, kind, known, change, selects);
     }
 }
