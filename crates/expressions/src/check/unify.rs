@@ -71,7 +71,13 @@ impl Unifier {
         match (a, b) {
             (Type::Null, other) | (other, Type::Null) => matches!(
                 other,
-                Type::Null | Type::Optional(_) | Type::Object(_) | Type::Opaque(_) | Type::Duration | Type::Timestamp
+                Type::Null
+                    | Type::Optional(_)
+                    | Type::Object(_)
+                    | Type::Made(_)
+                    | Type::Opaque(_)
+                    | Type::Duration
+                    | Type::Timestamp
             ),
             (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => self.fits(a, b),
             (Type::Map(a), Type::Map(b)) => self.fits(&a.0, &b.0) && self.fits(&a.1, &b.1),
@@ -149,8 +155,8 @@ pub(crate) fn renumber(ty: &Type, first: u32) -> Type {
 /// Whether `a` says as little as `b`, or less: `dyn` says least.
 pub(crate) fn is_as_general(a: &Type, b: &Type) -> bool {
     match (a, b) {
-        (Type::Dyn | Type::Param(_), _) => true,
-        (_, Type::Dyn | Type::Param(_)) => false,
+        (Type::Dyn | Type::Any | Type::Param(_), _) => true,
+        (_, Type::Dyn | Type::Any | Type::Param(_)) => false,
         (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => is_as_general(a, b),
         (Type::Map(a), Type::Map(b)) => is_as_general(&a.0, &b.0) && is_as_general(&a.1, &b.1),
         (Type::Type(_), Type::Type(_)) => true,
