@@ -19,8 +19,6 @@ pub struct Fault {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    /// Of a program that cannot be put together, though its text is good.
-    Late,
     /// The text as a whole.
     Text,
     /// Where something is missing in a text without any characters.
@@ -41,7 +39,7 @@ impl Place {
     /// What places are sorted by.
     fn order(&self) -> (usize, usize) {
         match self {
-            Self::Late | Self::Text | Self::Empty => (0, 0),
+            Self::Text | Self::Empty => (0, 0),
             Self::At { line, column, .. } => (*line, *column),
             Self::Others => (usize::MAX, 0),
         }
@@ -63,17 +61,9 @@ impl Fault {
         Self { place: Place::At { line, column, snippet }, message: message.into() }
     }
 
-    pub(crate) fn late(message: impl Into<String>) -> Self {
-        Self { place: Place::Late, message: message.into() }
-    }
-
     /// Of a text that is too much.
     pub(crate) fn text(message: impl Into<String>) -> Self {
         Self { place: Place::Text, message: message.into() }
-    }
-
-    pub fn is_late(&self) -> bool {
-        self.place == Place::Late
     }
 }
 
@@ -92,6 +82,14 @@ impl<'s> Faults<'s> {
     pub(crate) fn tell(&mut self, at: usize, message: impl Into<String>) {
         if self.list.len() < TOLD {
             self.list.push(Fault::new(self.source, at, message));
+        } else {
+            self.others = self.others.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn add(&mut self, fault: Fault) {
+        if self.list.len() < TOLD {
+            self.list.push(fault);
         } else {
             self.others = self.others.saturating_add(1);
         }
@@ -129,7 +127,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message = &self.message;
         let (line, column, snippet) = match &self.place {
-            Place::Late | Place::Others => return f.write_str(message),
+            Place::Others => return f.write_str(message),
             Place::Text => return write!(f, "ERROR: <input>:-1:0: {message}"),
             Place::Empty => return write!(f, "ERROR: <input>:1:0: {message}"),
             Place::At { line, column, snippet } => (line, *column, snippet),

@@ -6,7 +6,7 @@
 
 mod aggregates;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 use crate::lex::{self, Lexeme, Token};
 use crate::macros;
 use crate::tree::{Expr, Kind, Literal, Mode, Tree};
@@ -66,8 +66,8 @@ pub(crate) fn parse(source: &str, bindings: bool) -> Result<Tree, Vec<Fault>> {
         return Err(vec![Fault::text(message)]);
     }
     let (tokens, unreadable) = lex::tokens(source);
-    let mut faults: Vec<Fault> =
-        unreadable.into_iter().map(|wrong| Fault::new(source, wrong.at, wrong.message)).collect();
+    let mut faults = Faults::new(source);
+    unreadable.into_iter().for_each(|wrong| faults.tell(wrong.at, wrong.message));
     let mut parser = Parser { source, bindings, tokens, next: 0, ids: 0, depth: 0, too_tall: false };
     let parsed = parser.expression().and_then(|root| match parser.peek().token {
         Token::End if parser.too_tall => Err(Box::new(Fault::text("max recursion depth exceeded"))),
@@ -75,11 +75,11 @@ pub(crate) fn parse(source: &str, bindings: bool) -> Result<Tree, Vec<Fault>> {
         _ => Err(parser.unexpected_rest()),
     });
     match parsed {
-        Ok(root) if faults.is_empty() => Ok(Tree { root: *root, size: parser.ids }),
-        Ok(_) => Err(faults),
+        Ok(root) if faults.count() == 0 => Ok(Tree { root: *root, size: parser.ids }),
+        Ok(_) => Err(faults.into_list()),
         Err(fault) => {
-            faults.push(*fault);
-            Err(faults)
+            faults.add(*fault);
+            Err(faults.into_list())
         }
     }
 }

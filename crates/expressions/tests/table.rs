@@ -73,6 +73,9 @@ fn answer(expression: &str, env: &Env, values: &[(&str, Value<'static>)]) -> Str
         Ok(program) => program,
         Err(faults) => return format!("refused\t{}", listing(&faults).replace('\n', "\\N")),
     };
+    if let Some(why) = program.broken() {
+        return format!("refused\t{}", why.replace('\n', "\\N"));
+    }
     let mut budget = Budget::default();
     let before = budget.remaining();
     let outcome = program.evaluate(&Values(values), &mut budget).and_then(|value| value.shown());

@@ -54,15 +54,21 @@ impl Parser<'_> {
         Ok(Init { at: u32::try_from(at).unwrap_or(u32::MAX), field, value: *self.expression()?, optional })
     }
 
+    /// Behind a comma, the end of the text is that of a list that was not closed.
+    fn not_the_end(&self, sign: &str) -> Parsed<()> {
+        if self.peek().token == Token::End { Err(self.not_only(sign)) } else { Ok(()) }
+    }
+
     /// Something where only one sign can stand: left over, if the sign follows it.
     fn not_only(&self, sign: &str) -> Box<Fault> {
         let found = self.peek();
         let after = self.tokens.get(self.next + 1).map(|after| &after.token);
         let message = match (&found.token, after) {
-            (Token::End, _) if sign == "}" => format!("missing '{sign}' at '<EOF>'"),
+            (Token::End, _) if sign != ":" => format!("missing '{sign}' at '<EOF>'"),
             (_, Some(Token::Sign(next))) if *next == sign => {
                 format!("extraneous input '{}' expecting '{sign}'", self.shown(found))
             }
+            (Token::Name | Token::Literal(_), _) if sign == ":" => format!("missing ':' at '{}'", self.shown(found)),
             _ => format!("mismatched input '{}' expecting '{sign}'", self.shown(found)),
         };
         self.fault(found.start as u32, format!("Syntax error: {message}"))
@@ -78,6 +84,7 @@ impl Parser<'_> {
                 self.expects_end("]")?;
                 break;
             }
+            self.not_the_end("]")?;
         }
         Ok(self.node(at, Kind::List(items)))
     }
@@ -94,6 +101,7 @@ impl Parser<'_> {
                 self.expects_end("}")?;
                 break;
             }
+            self.not_the_end("}")?;
         }
         Ok(self.node(at, Kind::Map(entries)))
     }

@@ -18,8 +18,8 @@ use crate::tree::{Entry, Expr, Fold, Init, Item, Kind, Literal, Tree};
 use crate::types::Env;
 use crate::value::{Entries, Key, Value};
 
-/// A program, or why a constant part of it can have no value.
-pub(super) fn lower(tree: &Tree, checked: &Checked, env: &Env, cost: Cost) -> Result<Program, String> {
+/// A program; broken if a constant part of it can have no value.
+pub(super) fn lower(tree: &Tree, checked: &Checked, env: &Env, cost: Cost) -> Program {
     let mut lowering = Lowering {
         checked,
         scope: Vec::new(),
@@ -29,10 +29,7 @@ pub(super) fn lower(tree: &Tree, checked: &Checked, env: &Env, cost: Cost) -> Re
         failed: None,
     };
     let node = lowering.node(&tree.root);
-    if let Some(message) = lowering.failed {
-        return Err(message);
-    }
-    Ok(Program {
+    Program {
         node,
         slots: lowering.slots,
         names: env.variables.iter().map(|(name, _)| name.clone()).collect(),
@@ -40,7 +37,8 @@ pub(super) fn lower(tree: &Tree, checked: &Checked, env: &Env, cost: Cost) -> Re
         result: checked.ty(&tree.root).clone(),
         cost,
         patterns: lowering.patterns.into(),
-    })
+        broken: lowering.failed,
+    }
 }
 
 struct Lowering<'c> {
