@@ -4,12 +4,13 @@
 //! is told once: what follows from it is typed as an error, which fits everything.
 
 mod literals;
+mod structs;
 mod unify;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 use crate::library::{self, Function};
 use crate::tree::{Bind, Entry, Expr, Fold, Folding, Item, Kind, Literal, Mode, OptMap, Tree};
-use crate::types::{Env, Type, named_type};
+use crate::types::{Env, Type, empty_name, named_type};
 
 use unify::Unifier;
 
@@ -21,6 +22,8 @@ pub(crate) enum Use {
     Variable(usize),
     Local,
     Type(Type),
+    /// A type that has a name and no value.
+    EmptyName(Box<str>),
     Call {
         function: &'static Function,
         /// Which of the function's overloads may apply.
@@ -29,9 +32,6 @@ pub(crate) enum Use {
         namespaced: bool,
     },
 }
-
-/// How many faults are enough.
-const TOLD: usize = 100;
 
 /// What is known of a checked tree, by node.
 pub(crate) struct Checked {
@@ -53,37 +53,36 @@ impl Checked {
 pub(crate) fn check(source: &str, tree: &Tree, env: &Env) -> Result<Checked, Vec<Fault>> {
     let size = tree.size as usize;
     let mut checker = Checker {
-        source,
         env,
         types: vec![Type::Error; size],
         uses: vec![Use::None; size],
         scope: Vec::new(),
         unifier: Unifier::default(),
-        faults: Vec::new(),
+        faults: Faults::new(source),
     };
     checker.check(&tree.root);
-    let Checker { unifier, types, uses, mut faults, .. } = checker;
+    let Checker { unifier, types, uses, faults, .. } = checker;
     let checked = Checked { types: types.iter().map(|ty| unifier.substitute(ty, true)).collect(), uses };
-    if faults.is_empty() {
-        faults = literals::check(source, tree, &checked);
-    }
+    let faults = match faults.count() {
+        0 => literals::check(source, tree, &checked),
+        _ => faults.into_list(),
+    };
     if faults.is_empty() { Ok(checked) } else { Err(faults) }
 }
 
 struct Checker<'c> {
-    source: &'c str,
     env: &'c Env,
     types: Vec<Type>,
     uses: Vec<Use>,
     /// Variables of folds and bindings, the innermost last.
     scope: Vec<(Box<str>, Type)>,
     unifier: Unifier,
-    faults: Vec<Fault>,
+    faults: Faults<'c>,
 }
 
 impl Checker<'_> {
     fn fault(&mut self, at: &Expr, message: impl Into<String>) {
-        self.faults.push(Fault::new(self.source, at.at as usize, message));
+        self.faults.tell(at.at as usize, message);
     }
 
     fn undeclared(&mut self, at: &Expr, name: &str) -> Type {
@@ -134,16 +133,22 @@ impl Checker<'_> {
     }
 
     fn lookup(&mut self, expr: &Expr, name: &str) -> Option<Type> {
-        let (used, ty) = if let Some((_, ty)) = self.scope.iter().rev().find(|(known, _)| &**known == name) {
+        let (used, ty) = self.named(name)?;
+        self.uses[expr.id as usize] = used;
+        Some(ty)
+    }
+
+    /// What a name means, and its type.
+    fn named(&self, name: &str) -> Option<(Use, Type)> {
+        Some(if let Some((_, ty)) = self.scope.iter().rev().find(|(known, _)| &**known == name) {
             (Use::Local, ty.clone())
         } else if let Some((at, declaration)) = self.env.variable(name) {
             (Use::Variable(at), declaration.ty())
-        } else {
-            let named = named_type(name)?;
+        } else if let Some(named) = named_type(name) {
             (Use::Type(named.clone()), Type::Type(named.into()))
-        };
-        self.uses[expr.id as usize] = used;
-        Some(ty)
+        } else {
+            (Use::EmptyName(name.into()), Type::Type(empty_name(name, self.env)?.into()))
+        })
     }
 
     fn select(&mut self, expr: &Expr, operand: &Expr, field: &str, mode: Mode) -> Type {
@@ -173,6 +178,7 @@ impl Checker<'_> {
                     Type::Error
                 }
             },
+            Type::Made(name) => structs::field(name, field),
             Type::Opaque(opaque) if !matches!(opaque, crate::types::Opaque::Ip | crate::types::Opaque::Cidr) => {
                 self.fault(expr, format!("unexpected failed resolution of '{}'", opaque.name()));
                 Type::Error
@@ -225,7 +231,12 @@ impl Checker<'_> {
     }
 
     fn function(&self, name: &str) -> Option<&'static Function> {
-        library::function(name).filter(|_| self.env.patches || name != "jsonpatch.escapeKey")
+        let known = match name {
+            "jsonpatch.escapeKey" => self.env.patches,
+            "includes" => self.env.includes,
+            _ => true,
+        };
+        library::function(name).filter(|_| known)
     }
 
     fn logic(&mut self, expr: &Expr, name: &str, args: &[Expr], types: &[Type]) -> Type {
@@ -339,19 +350,6 @@ impl Checker<'_> {
         Type::map(key, value.unwrap_or_else(|| self.unifier.fresh()))
     }
 
-    fn structure(&mut self, expr: &Expr, name: &str, fields: &[Expr]) -> Type {
-        for field in fields {
-            self.check(field);
-        }
-        match named_type(name) {
-            Some(_) => self.fault(expr, format!("'{name}' is not a message type")),
-            None => {
-                self.undeclared(expr, name);
-            }
-        }
-        Type::Error
-    }
-
     /// The types of the one or two variables over a range.
     fn range(&mut self, range: &Expr, pair: bool) -> (Type, Type) {
         let found = self.check(range);
@@ -420,11 +418,9 @@ impl Checker<'_> {
 
     fn opt_map(&mut self, expr: &Expr, map: &OptMap) -> Type {
         // The macro writes its target down twice, and so are its faults told.
-        let before = self.faults.len();
+        let before = self.faults.count();
         let target = self.check(&map.target);
-        if self.faults.len() < TOLD {
-            self.faults.extend_from_within(before..);
-        }
+        self.faults.repeat(before);
         let inner = self.unifier.fresh();
         let wrapped = Type::optional(inner.clone());
         let fits = self.unifier.assignable(&target, &wrapped);

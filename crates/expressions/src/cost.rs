@@ -9,12 +9,14 @@ pub(crate) mod price;
 
 use crate::check::{Checked, Use};
 use crate::shape::Shape;
-use crate::tree::{Bind, Entry, Expr, Fold, Folding, Item, Kind, Literal, Mode, OptMap, Tree};
+use crate::tree::{Bind, Entry, Expr, Fold, Folding, Init, Item, Kind, Literal, Mode, OptMap, Tree};
 use crate::types::{Env, Type};
 
 /// Lengths of strings cost a tenth, of patterns a quarter.
 pub(crate) const TEXT: f64 = 0.1;
 pub(crate) const PATTERN: f64 = 0.25;
+/// Making an object.
+pub(crate) const STRUCT: u64 = 40;
 
 /// From the least to the most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +71,6 @@ pub(crate) fn estimate(tree: &Tree, checked: &Checked, env: &Env) -> Cost {
     let mut coster = Coster {
         checked,
         env,
-        root: env.root().map(AsRef::as_ref),
         keys: &keys,
         locals: Vec::new(),
         paths: vec![Path::None; size],
@@ -106,7 +107,6 @@ struct Local<'e> {
 pub(crate) struct Coster<'e> {
     checked: &'e Checked,
     env: &'e Env,
-    root: Option<&'e Shape>,
     keys: &'e Shape,
     locals: Vec<Local<'e>>,
     paths: Vec<Path<'e>>,
@@ -136,16 +136,16 @@ impl<'e> Coster<'e> {
         self.paths[expr.id as usize] = path;
     }
 
-    /// One step further. The first step from nowhere leads to the root.
-    fn step(&self, path: Path<'e>, step: impl Fn(&'e Shape) -> Option<&'e Shape>) -> Path<'e> {
+    /// One step further. The first step from nowhere leads to a root.
+    fn step(&self, path: Path<'e>, name: &str, step: impl Fn(&'e Shape) -> Option<&'e Shape>) -> Path<'e> {
         match path {
-            Path::None => Path::To(self.root),
+            Path::None => Path::To(self.env.root(name).map(AsRef::as_ref)),
             Path::To(shape) => Path::To(shape.and_then(step)),
         }
     }
 
     fn elements_of(&self, path: Path<'e>) -> Path<'e> {
-        self.step(path, |shape| shape.elements().map(AsRef::as_ref))
+        self.step(path, "", |shape| shape.elements().map(AsRef::as_ref))
     }
 
     pub(crate) fn size_at(path: Path<'_>) -> Option<Size> {
@@ -213,7 +213,7 @@ impl<'e> Coster<'e> {
             Kind::Call { target, args, .. } => self.call(expr, target.as_deref(), args),
             Kind::List(items) => self.list(expr, items),
             Kind::Map(entries) => self.map(expr, entries),
-            Kind::Struct { .. } => Cost::default(),
+            Kind::Struct { fields, .. } => self.structure(fields),
             Kind::Fold(fold) => self.fold(expr, fold),
             Kind::Bind(bind) => self.bind(expr, bind),
             Kind::OptMap(map) => self.opt_map(map),
@@ -235,7 +235,7 @@ impl<'e> Coster<'e> {
             Use::Variable(at) => self.env.variables[*at].1.shape().map(AsRef::as_ref),
             _ => None,
         };
-        Path::To(shape.or(self.root))
+        Path::To(shape.or_else(|| self.env.root("").map(AsRef::as_ref)))
     }
 
     fn push(&mut self, name: &str, path: Path<'e>, size: Option<Size>, elements: Option<Elements>) {
@@ -243,7 +243,7 @@ impl<'e> Coster<'e> {
     }
 
     fn select(&mut self, expr: &'e Expr, operand: &'e Expr, field: &str, mode: Mode) -> Cost {
-        if let Use::Variable(_) | Use::Type(_) = self.checked.used(expr) {
+        if let Use::Variable(_) | Use::Type(_) | Use::EmptyName(_) = self.checked.used(expr) {
             self.set_path(expr, self.variable_path(expr));
             return Cost::fixed(1);
         }
@@ -252,10 +252,12 @@ impl<'e> Coster<'e> {
             Mode::Test => cost,
             Mode::Optional => cost.plus(Cost::fixed(1)),
             Mode::Plain => {
-                let path = self.step(self.path(operand), |shape| shape.field(field).map(AsRef::as_ref));
+                let path = self.step(self.path(operand), field, |shape| shape.selected(field).map(AsRef::as_ref));
                 self.set_path(expr, path);
                 match self.ty(operand) {
-                    Type::Map(_) | Type::Object(_) | Type::Opaque(_) | Type::Param(_) => cost.plus(Cost::fixed(1)),
+                    Type::Map(_) | Type::Object(_) | Type::Made(_) | Type::Opaque(_) | Type::Param(_) => {
+                        cost.plus(Cost::fixed(1))
+                    }
                     _ => cost,
                 }
             }
@@ -286,6 +288,14 @@ impl<'e> Coster<'e> {
         sum
     }
 
+    fn structure(&mut self, fields: &'e [Init]) -> Cost {
+        let mut sum = Cost::fixed(STRUCT);
+        for init in fields {
+            sum = sum.plus(self.cost(&init.value));
+        }
+        sum
+    }
+
     /// Declares the variables of a fold.
     fn push_range(&mut self, fold: &Fold) {
         let elements = self.elements(&fold.range);
@@ -293,7 +303,8 @@ impl<'e> Coster<'e> {
         let is_list = elements.map_or(matches!(self.ty(&fold.range), Type::List(_)), |elements| elements.is_list);
         let keys = self.keys;
         let key_path = |coster: &Self| {
-            coster.step(path, |shape| if shape.elements().is_some() && !is_list { Some(keys) } else { None })
+            let keys = |shape: &'e Shape| shape.keys().map_or(keys, AsRef::as_ref);
+            coster.step(path, "", |shape| (shape.elements().is_some() && !is_list).then(|| keys(shape)))
         };
         let (key, value) = (elements.map(|elements| elements.key), elements.map(|elements| elements.value));
         match &fold.second {

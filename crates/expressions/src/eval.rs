@@ -7,12 +7,15 @@
 mod fold;
 pub(crate) mod meter;
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
+use crate::cost::STRUCT;
 use crate::functions::operators;
 use crate::library::Function;
 use crate::tree::Mode;
-use crate::value::{Entries, Failure, Key, Outcome, Value};
+use crate::value::{Entries, Failure, Key, Made, Outcome, Value};
 
 pub(crate) use fold::FoldNode;
 pub(crate) use meter::Meter;
@@ -34,6 +37,7 @@ pub(crate) enum Node {
     OrElse(Box<[Node; 2]>, Access),
     List(Box<[(Node, bool)]>),
     Map(Box<[EntryNode]>),
+    Make(Box<MakeNode>),
     Fold(Box<FoldNode>),
     Bind(Box<BindNode>),
     OptMap(Box<OptMapNode>),
@@ -70,6 +74,18 @@ pub(crate) struct EntryNode {
     pub(crate) optional: bool,
 }
 
+/// An object that is made.
+pub(crate) struct MakeNode {
+    pub(crate) name: Arc<str>,
+    pub(crate) fields: Box<[InitNode]>,
+}
+
+pub(crate) struct InitNode {
+    pub(crate) field: Arc<str>,
+    pub(crate) value: Node,
+    pub(crate) optional: bool,
+}
+
 pub(crate) struct BindNode {
     pub(crate) slot: usize,
     pub(crate) value: Node,
@@ -99,8 +115,19 @@ impl<'a, const N: usize> Vars<'a> for [(&str, Value<'a>); N] {
 pub(crate) struct Machine<'a, 'v> {
     pub(crate) names: &'a [String],
     pub(crate) vars: &'v dyn Vars<'a>,
-    pub(crate) locals: Vec<Value<'a>>,
+    pub(crate) locals: Vec<Local<'a>>,
     pub(crate) meter: Meter<'a>,
+    /// What working out pending values has cost.
+    pub(crate) pending: u64,
+}
+
+/// The value of a local variable.
+#[derive(Clone)]
+pub(crate) enum Local<'a> {
+    Known(Value<'a>),
+    /// What is bound is worked out when it is first used.
+    Pending(&'a Node),
+    Failed(Failure),
 }
 
 impl<'a> Machine<'a, '_> {
@@ -108,10 +135,7 @@ impl<'a> Machine<'a, '_> {
         match node {
             Node::Const(value) => Ok(value.clone()),
             Node::Variable(at) => self.variable(*at),
-            Node::Local(slot) => {
-                self.meter.charge(1)?;
-                Ok(self.locals[*slot].clone())
-            }
+            Node::Local(slot) => self.local(*slot),
             Node::Select(select) => self.select(select),
             Node::Index(index) => self.index(index),
             Node::Among(both) => self.among(both),
@@ -122,6 +146,7 @@ impl<'a> Machine<'a, '_> {
             Node::OrElse(both, access) => self.or_else(both, *access),
             Node::List(items) => self.list(items),
             Node::Map(entries) => self.map(entries),
+            Node::Make(make) => self.make(make),
             Node::Fold(fold) => self.fold(fold),
             Node::Bind(bind) => self.bind(bind),
             Node::OptMap(map) => self.opt_map(map),
@@ -145,8 +170,28 @@ impl<'a> Machine<'a, '_> {
 
     #[inline(never)]
     fn bind(&mut self, bind: &'a BindNode) -> Outcome<'a> {
-        self.locals[bind.slot] = self.eval(&bind.value)?;
+        self.locals[bind.slot] = Local::Pending(&bind.value);
         self.eval(&bind.body)
+    }
+
+    #[inline(never)]
+    fn local(&mut self, slot: usize) -> Outcome<'a> {
+        self.meter.charge(1)?;
+        match &self.locals[slot] {
+            Local::Known(value) => Ok(value.clone()),
+            Local::Failed(failure) => Err(failure.clone()),
+            Local::Pending(node) => {
+                let node: &'a Node = node;
+                let (spent, pending) = (self.meter.spent(), self.pending);
+                let outcome = self.eval(node);
+                self.pending = pending + self.meter.spent().saturating_sub(spent);
+                self.locals[slot] = match &outcome {
+                    Ok(value) => Local::Known(value.clone()),
+                    Err(failure) => Local::Failed(failure.clone()),
+                };
+                outcome
+            }
+        }
     }
 
     #[inline(never)]
@@ -174,7 +219,10 @@ impl<'a> Machine<'a, '_> {
             Value::Optional(Some(inner)) => (inner.as_ref(), true),
             other => (other, false),
         };
-        let found = target.as_map().map(|map| map.field(&select.field));
+        let found = match target {
+            Value::Made(made) => Some(made.field(&select.field, select.mode).map(Ok)),
+            _ => target.as_map().map(|map| map.field(&select.field)),
+        };
         let absent = matches!(found, None | Some(None)) && (is_optional || select.mode == Mode::Optional);
         self.meter.charge(u64::from(select.mode != Mode::Test && !absent))?;
         match (select.mode, found) {
@@ -316,15 +364,8 @@ impl<'a> Machine<'a, '_> {
         let mut map = Entries::new();
         for entry in entries {
             let key = self.eval(&entry.key)?;
-            let value = match self.eval(&entry.value)? {
-                value if !entry.optional => value,
-                Value::Optional(None) => continue,
-                Value::Optional(Some(inner)) => (*inner).clone(),
-                other => {
-                    let message = format!("cannot initialize optional entry '{key}' from non-optional value {other}");
-                    return Err(Failure::new(message));
-                }
-            };
+            let value = self.eval(&entry.value)?;
+            let Some(value) = unwrapped(value, entry.optional, &key)? else { continue };
             let Some(place) = Key::of(&key) else {
                 return Err(Failure::new(format!("unsupported key type: {}", key.type_name())));
             };
@@ -334,9 +375,22 @@ impl<'a> Machine<'a, '_> {
     }
 
     #[inline(never)]
+    fn make(&mut self, make: &'a MakeNode) -> Outcome<'a> {
+        self.meter.charge(STRUCT)?;
+        let mut fields = BTreeMap::new();
+        for InitNode { field, value, optional } in &make.fields {
+            let value = self.eval(value)?;
+            if let Some(value) = unwrapped(value, *optional, field)? {
+                fields.insert(field.clone(), value);
+            }
+        }
+        Made::new(make.name.clone(), fields).map(|made| Value::Made(Arc::new(made)))
+    }
+
+    #[inline(never)]
     fn opt_map(&mut self, map: &'a OptMapNode) -> Outcome<'a> {
-        // The target counts once for being asked, and once for its value if that is looked at.
-        let before = self.meter.spent();
+        // The target counts once for being asked, and once for its value if that is looked at; what was pending only once.
+        let before = self.meter.spent().saturating_sub(self.pending);
         let target = self.eval(&map.target)?;
         self.meter.charge(1)?;
         match target {
@@ -345,13 +399,26 @@ impl<'a> Machine<'a, '_> {
                 Ok(Value::NONE)
             }
             Value::Optional(Some(inner)) => {
-                let again = if map.used { self.meter.spent() - before } else { 0 };
+                let asked = self.meter.spent().saturating_sub(self.pending).saturating_sub(before);
+                let again = if map.used { asked } else { 0 };
                 self.meter.charge(again + u64::from(!map.flat))?;
-                self.locals[map.slot] = (*inner).clone();
+                self.locals[map.slot] = Local::Known((*inner).clone());
                 let value = self.eval(&map.body)?;
                 Ok(if map.flat { value } else { Value::some(value) })
             }
             _ => Err(Failure::no_overload()),
+        }
+    }
+}
+
+/// The value of an entry or field; none if it is an optional that is empty.
+fn unwrapped<'a>(value: Value<'a>, optional: bool, key: impl Display) -> Result<Option<Value<'a>>, Failure> {
+    match value {
+        value if !optional => Ok(Some(value)),
+        Value::Optional(inner) => Ok(inner.map(|inner| (*inner).clone())),
+        other => {
+            let message = format!("cannot initialize optional entry '{key}' from non-optional value {other}");
+            Err(Failure::new(message))
         }
     }
 }

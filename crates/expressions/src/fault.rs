@@ -7,37 +7,112 @@ use std::fmt;
 
 /// The longest line that is repeated in a message.
 const SNIPPET: usize = 16_384;
+/// How many faults are told; of the others only how many there are.
+const TOLD: usize = 100;
 
 /// One mistake, at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// From 1; 0 if the fault was found in putting the program together.
-    pub line: usize,
-    /// From 1, in characters.
-    pub column: usize,
-    pub message: String,
-    snippet: String,
+    place: Place,
+    message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// The text as a whole.
+    Text,
+    /// Where something is missing in a text without any characters.
+    Empty,
+    At {
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// The line, unless it is too long.
+        snippet: Option<String>,
+    },
+    /// It stands for others.
+    Others,
+}
+
+impl Place {
+    /// What places are sorted by.
+    fn order(&self) -> (usize, usize) {
+        match self {
+            Self::Text | Self::Empty => (0, 0),
+            Self::At { line, column, .. } => (*line, *column),
+            Self::Others => (usize::MAX, 0),
+        }
+    }
 }
 
 impl Fault {
     pub(crate) fn new(source: &str, at: usize, message: impl Into<String>) -> Self {
+        if source.is_empty() {
+            return Self { place: Place::Empty, message: message.into() };
+        }
         let at = floor_boundary(source, at.min(source.len()));
         let before = &source[..at];
         let line = before.matches('\n').count() + 1;
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let snippet = source[start..].split('\n').next().unwrap_or_default().to_owned();
-        Self { line, column: source[start..at].chars().count() + 1, message: message.into(), snippet }
+        let snippet = source[start..].split('\n').next().unwrap_or_default();
+        let snippet = (snippet.chars().count() <= SNIPPET).then(|| snippet.to_owned());
+        let column = source[start..at].chars().count() + 1;
+        Self { place: Place::At { line, column, snippet }, message: message.into() }
+    }
+
+    /// Of a text that is too much.
+    pub(crate) fn text(message: impl Into<String>) -> Self {
+        Self { place: Place::Text, message: message.into() }
     }
 }
 
-impl Fault {
-    /// Of a program that cannot be put together, though its text is good.
-    pub(crate) fn late(message: impl Into<String>) -> Self {
-        Self { line: 0, column: 0, message: message.into(), snippet: String::new() }
+/// The faults of one text, as they are found: no text has so many that they take much memory.
+pub(crate) struct Faults<'s> {
+    source: &'s str,
+    list: Vec<Fault>,
+    others: usize,
+}
+
+impl<'s> Faults<'s> {
+    pub(crate) fn new(source: &'s str) -> Self {
+        Self { source, list: Vec::new(), others: 0 }
     }
 
-    pub fn is_late(&self) -> bool {
-        self.line == 0
+    pub(crate) fn tell(&mut self, at: usize, message: impl Into<String>) {
+        if self.list.len() < TOLD {
+            self.list.push(Fault::new(self.source, at, message));
+        } else {
+            self.others = self.others.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn add(&mut self, fault: Fault) {
+        if self.list.len() < TOLD {
+            self.list.push(fault);
+        } else {
+            self.others = self.others.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.list.len().saturating_add(self.others)
+    }
+
+    /// Tells once more of all that were found after the first `before`.
+    pub(crate) fn repeat(&mut self, before: usize) {
+        let again = self.count().saturating_sub(before);
+        let kept = (TOLD - self.list.len()).min(again);
+        self.list.extend_from_within(before.min(self.list.len())..(before + kept).min(self.list.len()));
+        self.others = self.others.saturating_add(again - kept);
+    }
+
+    pub(crate) fn into_list(mut self) -> Vec<Fault> {
+        if self.others > 0 {
+            let message = format!("{} more errors were truncated", self.others);
+            self.list.push(Fault { place: Place::Others, message });
+        }
+        self.list
     }
 }
 
@@ -50,17 +125,19 @@ fn floor_boundary(text: &str, mut at: usize) -> usize {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_late() {
-            return f.write_str(&self.message);
-        }
-        write!(f, "ERROR: <input>:{}:{}: {}", self.line, self.column, self.message)?;
-        if self.snippet.chars().count() > SNIPPET {
-            return Ok(());
-        }
-        let snippet = self.snippet.replace('\t', " ");
+        let message = &self.message;
+        let (line, column, snippet) = match &self.place {
+            Place::Others => return f.write_str(message),
+            Place::Text => return write!(f, "ERROR: <input>:-1:0: {message}"),
+            Place::Empty => return write!(f, "ERROR: <input>:1:0: {message}"),
+            Place::At { line, column, snippet } => (line, *column, snippet),
+        };
+        write!(f, "ERROR: <input>:{line}:{column}: {message}")?;
+        let Some(snippet) = snippet else { return Ok(()) };
+        let snippet = snippet.replace('\t', " ");
         write!(f, "\n | {snippet}\n | ")?;
         let mut chars = snippet.chars();
-        for _ in 1..self.column {
+        for _ in 1..column {
             match chars.next() {
                 Some(wide) if wide.len_utf8() > 1 => f.write_str("\u{ff0e}")?,
                 Some(_) => f.write_str(".")?,
@@ -74,7 +151,7 @@ impl fmt::Display for Fault {
 /// All faults of one text, in the order of their places, as they are shown together.
 pub fn listing(faults: &[Fault]) -> String {
     let mut sorted: Vec<&Fault> = faults.iter().collect();
-    sorted.sort_by_key(|fault| (fault.line, fault.column));
+    sorted.sort_by_key(|fault| fault.place.order());
     sorted.iter().map(|fault| fault.to_string()).collect::<Vec<_>>().join("\n")
 }
 
@@ -89,9 +166,26 @@ mod tests {
     }
 
     #[test]
+    fn a_text_without_characters_has_no_column() {
+        assert_eq!(Fault::new("", 0, "m").to_string(), "ERROR: <input>:1:0: m");
+        assert_eq!(Fault::text("m").to_string(), "ERROR: <input>:-1:0: m");
+    }
+
+    #[test]
+    fn many_faults_are_counted() {
+        let mut faults = Faults::new("a");
+        (0..TOLD - 1).for_each(|_| faults.tell(0, "m"));
+        let before = faults.count();
+        faults.tell(0, "n");
+        faults.repeat(before);
+        faults.repeat(0);
+        let list = faults.into_list();
+        assert_eq!((list.len(), list[TOLD].to_string()), (TOLD + 1, "102 more errors were truncated".to_owned()));
+    }
+
+    #[test]
     fn later_lines_and_wide_characters_are_counted() {
         let fault = Fault::new("'a' +\n '\u{4e16}' + x", 15, "m");
-        assert_eq!((fault.line, fault.column), (2, 8));
         assert_eq!(fault.to_string(), "ERROR: <input>:2:8: m\n |  '\u{4e16}' + x\n | ..\u{ff0e}....^");
     }
 }

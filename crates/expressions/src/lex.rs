@@ -33,9 +33,6 @@ const SIGNS: [&str; 24] = [
     "/", "%",
 ];
 
-/// How many unreadable places are told.
-const TOLD: usize = 30;
-
 /// All tokens, ending with [`Token::End`], and what lies between them.
 pub(crate) fn tokens(source: &str) -> (Vec<Lexeme>, Vec<Unreadable>) {
     let mut lexer = Lexer { source, at: 0 };
@@ -52,8 +49,7 @@ pub(crate) fn tokens(source: &str) -> (Vec<Lexeme>, Vec<Unreadable>) {
                     return (found, unreadable);
                 }
             }
-            Err(wrong) if unreadable.len() < TOLD => unreadable.push(wrong),
-            Err(_) => {}
+            Err(wrong) => unreadable.push(wrong),
         }
     }
 }

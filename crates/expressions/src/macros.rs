@@ -1,4 +1,4 @@
-//! Calls that are no calls: `has`, the folds, `optMap`, `sortBy`.
+//! Calls that are no calls: `has`, the folds, `optMap`, `sortBy`, `cel.bind`.
 //!
 //! Invariant: a macro is told by its name, the number of its arguments and whether it has a target; anything else with
 //! the same name is an ordinary call.
@@ -46,6 +46,9 @@ pub(crate) fn member(parser: &mut Parser<'_>, at: usize, target: Box<Expr>, name
     match (name, args.len()) {
         ("optMap" | "optFlatMap", 2) => opt_map(parser, at, *target, name, args),
         ("sortBy", 2) => sort_by(parser, at, *target, args),
+        ("bind", 3) if parser.bindings && matches!(&target.kind, Kind::Ident(name) if &**name == "cel") => {
+            bind(parser, at, args)
+        }
         _ => Ok(parser.call(at, name, Some(target), args)),
     }
 }
@@ -99,6 +102,17 @@ fn opt_map(parser: &mut Parser<'_>, at: usize, target: Expr, name: &str, args: V
     };
     let map = OptMap { target, name: variable, body, flat: name == "optFlatMap" };
     Ok(parser.node(at, Kind::OptMap(Box::new(map))))
+}
+
+/// `cel.bind(name, value, body)`: a value that is worked out once, if at all.
+fn bind(parser: &mut Parser<'_>, at: usize, args: Vec<Expr>) -> Parsed {
+    let Ok([name, value, body]) = <[Expr; 3]>::try_from(args) else {
+        unreachable!("invariant: the macro was chosen by its number of arguments")
+    };
+    let Kind::Ident(name) = name.kind else {
+        return Err(parser.fault(name.at, "cel.bind() variable names must be simple identifiers"));
+    };
+    Ok(parser.node(at, Kind::Bind(Box::new(Bind { name, value, body }))))
 }
 
 /// `list.sortBy(e, key)`: the list is bound, and sorted by the list of its keys.

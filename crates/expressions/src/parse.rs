@@ -4,10 +4,12 @@
 //! tree may recurse. Chains of `&&` and `||` are one node with many arguments, for people write long ones. Why an own parser:
 //! positions and messages are part of what users see, and expressions come from anybody who may write a CRD.
 
-use crate::fault::Fault;
+mod aggregates;
+
+use crate::fault::{Fault, Faults};
 use crate::lex::{self, Lexeme, Token};
 use crate::macros;
-use crate::tree::{Entry, Expr, Item, Kind, Literal, Mode, Tree};
+use crate::tree::{Expr, Kind, Literal, Mode, Tree};
 
 /// The greatest height of a tree.
 const DEPTH: usize = 250;
@@ -56,28 +58,28 @@ const BINARY: [(&str, &str, u8); 12] = [
     ("%", "_%_", 5),
 ];
 
-/// The tree of a text.
-pub(crate) fn parse(source: &str) -> Result<Tree, Vec<Fault>> {
+/// The tree of a text; with or without the macro `cel.bind`.
+pub(crate) fn parse(source: &str, bindings: bool) -> Result<Tree, Vec<Fault>> {
     let length = source.chars().count();
     if length > LENGTH {
         let message = format!("expression code point size exceeds limit: size: {length}, limit {LENGTH}");
-        return Err(vec![Fault::new("", 0, message)]);
+        return Err(vec![Fault::text(message)]);
     }
     let (tokens, unreadable) = lex::tokens(source);
-    let mut faults: Vec<Fault> =
-        unreadable.into_iter().map(|wrong| Fault::new(source, wrong.at, wrong.message)).collect();
-    let mut parser = Parser { source, tokens, next: 0, ids: 0, depth: 0, too_tall: false };
+    let mut faults = Faults::new(source);
+    unreadable.into_iter().for_each(|wrong| faults.tell(wrong.at, wrong.message));
+    let mut parser = Parser { source, bindings, tokens, next: 0, ids: 0, depth: 0, too_tall: false };
     let parsed = parser.expression().and_then(|root| match parser.peek().token {
-        Token::End if parser.too_tall => Err(parser.too_deep()),
+        Token::End if parser.too_tall => Err(Box::new(Fault::text("max recursion depth exceeded"))),
         Token::End => Ok(root),
         _ => Err(parser.unexpected_rest()),
     });
     match parsed {
-        Ok(root) if faults.is_empty() => Ok(Tree { root: *root, size: parser.ids }),
-        Ok(_) => Err(faults),
+        Ok(root) if faults.count() == 0 => Ok(Tree { root: *root, size: parser.ids }),
+        Ok(_) => Err(faults.into_list()),
         Err(fault) => {
-            faults.push(*fault);
-            Err(faults)
+            faults.add(*fault);
+            Err(faults.into_list())
         }
     }
 }
@@ -87,6 +89,7 @@ pub(crate) type Parsed<T = Box<Expr>> = Result<T, Box<Fault>>;
 
 pub(crate) struct Parser<'s> {
     source: &'s str,
+    pub(crate) bindings: bool,
     tokens: Vec<Lexeme>,
     next: usize,
     ids: u32,
@@ -100,7 +103,11 @@ impl Parser<'_> {
         let id = self.ids;
         self.ids += 1;
         let mut expr = Box::new(Expr { id, at: u32::try_from(at).unwrap_or(u32::MAX), height: 1, kind });
-        expr.height += expr.children().iter().map(|child| child.height).max().unwrap_or(0);
+        expr.height += match &expr.kind {
+            // The value may be worked out in the midst of the body.
+            Kind::Bind(bind) => bind.value.height + bind.body.height,
+            _ => expr.children().iter().map(|child| child.height).max().unwrap_or(0),
+        };
         if usize::from(expr.height) > DEPTH {
             self.too_tall = true;
             expr.kind = Kind::Literal(Literal::Null);
@@ -114,7 +121,7 @@ impl Parser<'_> {
     }
 
     fn too_deep(&self) -> Box<Fault> {
-        Box::new(Fault::new("", 0, format!("expression recursion limit exceeded: {DEPTH}")))
+        Box::new(Fault::text(format!("expression recursion limit exceeded: {DEPTH}")))
     }
 
     fn peek(&self) -> &Lexeme {
@@ -399,69 +406,6 @@ impl Parser<'_> {
             None => Ok(self.node(start, Kind::Ident(name.into()))),
         }
     }
-
-    /// `a.b.C` if a brace follows it; takes it then.
-    fn struct_name(&mut self, first: &str) -> Option<String> {
-        let mut full = first.to_owned();
-        let mut ahead = self.next;
-        let token = |at: usize| self.tokens.get(at).map(|lexeme| (&lexeme.token, lexeme.start, lexeme.end));
-        while let (Some((Token::Sign("."), ..)), Some((Token::Name, start, end))) = (token(ahead), token(ahead + 1)) {
-            full.push('.');
-            full.push_str(&self.source[start..end]);
-            ahead += 2;
-        }
-        let follows = matches!(token(ahead), Some((Token::Sign("{"), ..)));
-        follows.then(|| {
-            self.next = ahead;
-            full
-        })
-    }
-
-    fn structure(&mut self, name: String) -> Parsed {
-        let at = self.expects("{")?;
-        let mut fields = Vec::new();
-        while self.takes("}").is_none() {
-            self.takes("?");
-            self.name()?;
-            self.expects(":")?;
-            fields.push(*self.expression()?);
-            if self.takes(",").is_none() {
-                self.expects("}")?;
-                break;
-            }
-        }
-        Ok(self.node(at, Kind::Struct { name: name.into(), fields }))
-    }
-
-    fn list(&mut self) -> Parsed {
-        let at = self.expects("[")?;
-        let mut items = Vec::new();
-        while self.takes("]").is_none() {
-            let optional = self.takes("?").is_some();
-            items.push(Item { value: *self.expression()?, optional });
-            if self.takes(",").is_none() {
-                self.expects_end("]")?;
-                break;
-            }
-        }
-        Ok(self.node(at, Kind::List(items)))
-    }
-
-    fn map(&mut self) -> Parsed {
-        let at = self.expects("{")?;
-        let mut entries = Vec::new();
-        while self.takes("}").is_none() {
-            let optional = self.takes("?").is_some();
-            let key = *self.expression()?;
-            self.expects(":")?;
-            entries.push(Entry { key, value: *self.expression()?, optional });
-            if self.takes(",").is_none() {
-                self.expects_end("}")?;
-                break;
-            }
-        }
-        Ok(self.node(at, Kind::Map(entries)))
-    }
 }
 
 #[cfg(test)]
@@ -469,22 +413,28 @@ mod tests {
     use super::*;
 
     fn wrong(source: &str) -> String {
-        let fault = parse(source).unwrap_err().remove(0);
-        format!("{}:{} {}", fault.line, fault.column, fault.message)
+        let told = parse(source, false).unwrap_err().remove(0).to_string();
+        told.lines().next().unwrap().trim_start_matches("ERROR: <input>:").to_owned()
     }
 
     #[test]
     fn syntax_errors_are_told_as_upstream_tells_them() {
-        assert_eq!(wrong(""), format!("1:1 Syntax error: mismatched input '<EOF>' expecting {STARTS}"));
-        assert_eq!(wrong("1 +"), format!("1:4 Syntax error: mismatched input '<EOF>' expecting {STARTS}"));
-        assert_eq!(wrong("a b"), "1:3 Syntax error: extraneous input 'b' expecting <EOF>");
-        assert_eq!(wrong("namespace == 'a'"), "1:1 reserved identifier: namespace");
-        assert_eq!(wrong("9223372036854775808"), "1:1 invalid int literal");
+        assert_eq!(wrong(""), format!("1:0: Syntax error: mismatched input '<EOF>' expecting {STARTS}"));
+        assert_eq!(wrong("1 +"), format!("1:4: Syntax error: mismatched input '<EOF>' expecting {STARTS}"));
+        assert_eq!(wrong("a b"), "1:3: Syntax error: extraneous input 'b' expecting <EOF>");
+        assert_eq!(wrong("namespace == 'a'"), "1:1: reserved identifier: namespace");
+        assert_eq!(wrong("9223372036854775808"), "1:1: invalid int literal");
+        assert_eq!(wrong("A{a}"), "1:4: Syntax error: mismatched input '}' expecting ':'");
+        assert_eq!(wrong("A{a: 1, 2}"), "1:9: Syntax error: extraneous input '2' expecting '}'");
+        assert_eq!(wrong("A{a: 1,"), "1:8: Syntax error: missing '}' at '<EOF>'");
     }
 
     #[test]
     fn the_least_integer_can_be_written() {
-        assert!(matches!(parse("-9223372036854775808").unwrap().root.kind, Kind::Literal(Literal::Int(i64::MIN))));
+        assert!(matches!(
+            parse("-9223372036854775808", false).unwrap().root.kind,
+            Kind::Literal(Literal::Int(i64::MIN))
+        ));
     }
 
     #[test]
@@ -497,11 +447,13 @@ mod tests {
             format!("a{}", ".b".repeat(deep)),
             format!("a{}", "[0]".repeat(deep / 2)),
             format!("{}a", "a?b:".repeat(deep / 2 - 10)),
+            "A{b:".repeat(deep / 3),
+            "cel.bind(a,1,".repeat(deep / 8),
         ] {
-            assert!(parse(&source).is_err());
+            assert!(parse(&source, true).is_err());
         }
-        assert!(parse(&format!("a{}", "||a".repeat(5000))).is_ok(), "long alternatives are not deep");
-        assert!(parse(&format!("{}a", "!-".repeat(deep))).is_err());
-        assert!(parse(&format!("{}a", "!".repeat(deep))).is_ok());
+        assert!(parse(&format!("a{}", "||a".repeat(5000)), false).is_ok(), "long alternatives are not deep");
+        assert!(parse(&format!("{}a", "!-".repeat(deep)), false).is_err());
+        assert!(parse(&format!("{}a", "!".repeat(deep)), false).is_ok());
     }
 }

@@ -41,8 +41,20 @@ pub(crate) enum Form {
         items: Arc<Shape>,
         meaning: Meaning,
     },
-    Map(Arc<Shape>),
+    Map(Keyed),
     Object(Arc<Object>),
+    /// Of a type that no JSON schema tells of.
+    Typed(Type),
+}
+
+/// What a map holds.
+#[derive(Debug)]
+pub(crate) struct Keyed {
+    pub(crate) values: Arc<Shape>,
+    /// None where nothing is known of the keys.
+    pub(crate) keys: Option<Arc<Shape>>,
+    /// Values are as large as they can be by whatever name they are selected.
+    pub(crate) named: bool,
 }
 
 /// How lists compare and add up.
@@ -154,7 +166,32 @@ impl Shape {
     /// An object whose keys are data.
     pub fn map(values: Arc<Shape>, max_properties: Option<i64>) -> Self {
         let most = max_properties.map_or((LARGEST_REQUEST - 2) / values.least.saturating_add(6), count);
-        Self::new(Form::Map(values), most, 2)
+        Self::new(Form::Map(Keyed { values, keys: None, named: false }), most, 2)
+    }
+
+    /// A map whose keys have a size; `named` says that estimates know the values also where they are selected by name.
+    pub fn keyed_map(keys: Arc<Shape>, values: Arc<Shape>, most: u64, named: bool) -> Self {
+        Self::new(Form::Map(Keyed { values, keys: Some(keys), named }), most, 2)
+    }
+
+    /// Data of a type that is declared, not described.
+    pub fn typed(ty: Type) -> Self {
+        Self::new(Form::Typed(ty), 0, 1)
+    }
+
+    /// An object of declared fields with names that need no escape.
+    pub fn declared<'n>(name: &str, fields: impl IntoIterator<Item = (&'n str, Arc<Shape>)>) -> Self {
+        let field = |(name, shape): (&str, _)| (name.to_owned(), Field { name: name.to_owned(), shape });
+        let fields = fields.into_iter().map(field).collect();
+        let object = Object { name: name.to_owned(), fields, escaped: HashMap::new() };
+        Self::new(Form::Object(Arc::new(object)), 0, 2)
+    }
+
+    /// The same, of at most that size.
+    #[must_use]
+    pub fn at_most(mut self, most: u64) -> Self {
+        self.most = most;
+        self
     }
 
     /// An object whose keys are declared. Its name appears in error messages.
@@ -197,8 +234,24 @@ impl Shape {
     pub fn elements(&self) -> Option<&Arc<Shape>> {
         match &self.form {
             Form::List { items, .. } => Some(items),
-            Form::Map(values) => Some(values),
+            Form::Map(map) => Some(&map.values),
             _ => None,
+        }
+    }
+
+    /// The keys of a map.
+    pub(crate) fn keys(&self) -> Option<&Arc<Shape>> {
+        match &self.form {
+            Form::Map(map) => map.keys.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// What a name selects, as far as estimates know it.
+    pub(crate) fn selected(&self, name: &str) -> Option<&Arc<Shape>> {
+        match &self.form {
+            Form::Map(map) => Some(&map.values).filter(|_| map.named),
+            _ => self.field(name),
         }
     }
 
@@ -214,8 +267,9 @@ impl Shape {
             Form::Date | Form::DateTime => Type::Timestamp,
             Form::Duration => Type::Duration,
             Form::List { items, .. } => Type::list(items.ty()),
-            Form::Map(values) => Type::map(Type::String, values.ty()),
+            Form::Map(map) => Type::map(Type::String, map.values.ty()),
             Form::Object(object) => Type::Object(object.clone()),
+            Form::Typed(ty) => ty.clone(),
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) enum Kind {
     /// `Name{field: value}`.
     Struct {
         name: Box<str>,
-        fields: Vec<Expr>,
+        fields: Vec<Init>,
     },
     Fold(Box<Fold>),
     Bind(Box<Bind>),
@@ -71,6 +71,16 @@ pub(crate) struct Item {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: Expr,
+    pub(crate) value: Expr,
+    pub(crate) optional: bool,
+}
+
+/// `field: value` of a struct.
+#[derive(Clone, Debug)]
+pub(crate) struct Init {
+    /// Where the colon stands.
+    pub(crate) at: u32,
+    pub(crate) field: Box<str>,
     pub(crate) value: Expr,
     pub(crate) optional: bool,
 }
@@ -153,7 +163,7 @@ impl Expr {
             Kind::Call { target, args, .. } => target.iter().map(AsRef::as_ref).chain(args).collect(),
             Kind::List(items) => items.iter().map(|item| &item.value).collect(),
             Kind::Map(entries) => entries.iter().flat_map(|entry| [&entry.key, &entry.value]).collect(),
-            Kind::Struct { fields, .. } => fields.iter().collect(),
+            Kind::Struct { fields, .. } => fields.iter().map(|init| &init.value).collect(),
             Kind::Fold(fold) => std::iter::once(&fold.range).chain(&fold.filter).chain([&fold.body]).collect(),
             Kind::Bind(bind) => vec![&bind.value, &bind.body],
             Kind::OptMap(map) => vec![&map.target, &map.body],

@@ -1,7 +1,7 @@
 //! The static types of expressions.
 //!
 //! Invariant: printing a type gives the name CEL users know it by. Two object types are equal if they are the same
-//! object, whatever their names.
+//! object, whatever their names; types of objects that expressions make are equal if their names are.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use crate::shape::{Object, Shape};
 #[derive(Clone, Debug)]
 pub enum Type {
     Dyn,
+    /// Told by the value, as `dyn`, but of a declaration that says so: nothing can be done over its elements.
+    Any,
     /// Of an expression with a fault; fits anything, so that one fault is told once.
     Error,
     Null,
@@ -28,6 +30,10 @@ pub enum Type {
     /// The type of a type.
     Type(Arc<Type>),
     Object(Arc<Object>),
+    /// Objects that expressions make: `Object`, `Object.spec`, `JSONPatch`.
+    Made(Arc<str>),
+    /// Of a field of a made object that has no type, for there is no such field.
+    Unsaid,
     Opaque(Opaque),
     /// Not known yet: found by unification.
     Param(u32),
@@ -50,20 +56,6 @@ pub enum Opaque {
 }
 
 impl Opaque {
-    pub(crate) const ALL: [Self; 11] = [
-        Self::Quantity,
-        Self::Url,
-        Self::Ip,
-        Self::Cidr,
-        Self::Format,
-        Self::Semver,
-        Self::Authorizer,
-        Self::PathCheck,
-        Self::GroupCheck,
-        Self::ResourceCheck,
-        Self::Decision,
-    ];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Quantity => "kubernetes.Quantity",
@@ -82,6 +74,18 @@ impl Opaque {
 }
 
 impl Type {
+    /// The type of objects that mutating policies apply.
+    pub const OBJECT: &'static str = "Object";
+    /// The type of the steps that mutating policies patch with.
+    pub const PATCH: &'static str = "JSONPatch";
+
+    /// The type of objects that are made under a name; none if nothing can be made under it.
+    pub fn made(name: &str) -> Option<Self> {
+        let below = name.strip_prefix(Self::OBJECT);
+        let known = name == Self::PATCH || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        known.then(|| Self::Made(name.into()))
+    }
+
     pub fn list(element: Self) -> Self {
         Self::List(Arc::new(element))
     }
@@ -101,6 +105,7 @@ impl Type {
             (Self::Map(a), Self::Map(b)) => a.0.is(&b.0) && a.1.is(&b.1),
             (Self::Type(a), Self::Type(b)) => a.is(b),
             (Self::Object(a), Self::Object(b)) => Arc::ptr_eq(a, b),
+            (Self::Made(a), Self::Made(b)) => a == b,
             (Self::Opaque(a), Self::Opaque(b)) => a == b,
             (Self::Param(a), Self::Param(b)) => a == b,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other) && self.parts().is_empty(),
@@ -122,6 +127,7 @@ impl Type {
             Self::Map(_) => "map".to_owned(),
             Self::Optional(_) => "optional_type".to_owned(),
             Self::Type(_) => "type".to_owned(),
+            Self::Any => "google.protobuf.Any".to_owned(),
             Self::Null => "null_type".to_owned(),
             Self::Timestamp => "google.protobuf.Timestamp".to_owned(),
             Self::Duration => "google.protobuf.Duration".to_owned(),
@@ -129,12 +135,18 @@ impl Type {
         }
     }
 
+    /// Its name with its parts, as results are told: other words than those of the checker.
+    pub fn full_name(&self) -> String {
+        let parts: Vec<String> = self.parts().into_iter().map(Self::full_name).collect();
+        if parts.is_empty() { self.name() } else { format!("{}({})", self.name(), parts.join(", ")) }
+    }
+
     pub(crate) fn is_dyn(&self) -> bool {
-        matches!(self, Self::Dyn)
+        matches!(self, Self::Dyn | Self::Any)
     }
 
     pub(crate) fn is_dyn_or_error(&self) -> bool {
-        matches!(self, Self::Dyn | Self::Error)
+        matches!(self, Self::Dyn | Self::Any | Self::Error)
     }
 
     /// Of one size, whatever the value.
@@ -151,6 +163,8 @@ impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Dyn => "dyn",
+            Self::Any => "any",
+            Self::Unsaid => "",
             Self::Error => "!error!",
             Self::Null => "null",
             Self::Bool => "bool",
@@ -166,6 +180,7 @@ impl fmt::Display for Type {
             Self::Optional(inner) => return write!(f, "optional_type({inner})"),
             Self::Type(inner) => return write!(f, "type({inner})"),
             Self::Object(object) => &object.name,
+            Self::Made(name) => name,
             Self::Opaque(opaque) => opaque.name(),
             Self::Param(number) => return write!(f, "_var{number}"),
         })
@@ -205,6 +220,9 @@ impl Declaration {
 pub struct Env {
     pub(crate) variables: Vec<(String, Declaration)>,
     pub(crate) patches: bool,
+    pub(crate) bindings: bool,
+    pub(crate) includes: bool,
+    pub(crate) told_by_name: bool,
 }
 
 impl Env {
@@ -219,10 +237,31 @@ impl Env {
         self
     }
 
-    /// Adds what mutating policies have besides: `jsonpatch.escapeKey`.
+    /// Adds what mutating policies have besides: `Object`, `JSONPatch`, `jsonpatch.escapeKey`.
     #[must_use]
     pub fn with_patches(mut self) -> Self {
         self.patches = true;
+        self
+    }
+
+    /// Adds `cel.bind`.
+    #[must_use]
+    pub fn with_bindings(mut self) -> Self {
+        self.bindings = true;
+        self
+    }
+
+    /// Adds `includes`, which says of a list what `in` says, and of anything else whether it is equal.
+    #[must_use]
+    pub fn with_includes(mut self) -> Self {
+        self.includes = true;
+        self
+    }
+
+    /// Sizes are told only of paths that begin with a variable.
+    #[must_use]
+    pub fn with_sizes_by_name(mut self) -> Self {
+        self.told_by_name = true;
         self
     }
 
@@ -231,8 +270,12 @@ impl Env {
         Some((at, &self.variables[at].1))
     }
 
-    /// What sizes are looked up in where an expression is no path into a variable, as upstream does.
-    pub(crate) fn root(&self) -> Option<&Arc<Shape>> {
+    /// What sizes are looked up in by a first step, as upstream does: for rules of definitions it does not look at the
+    /// name of the variable, so anything leads there; elsewhere the name must be that of a variable.
+    pub(crate) fn root(&self, name: &str) -> Option<&Arc<Shape>> {
+        if self.told_by_name {
+            return self.variable(name).and_then(|(_, declaration)| declaration.shape());
+        }
         self.variables.iter().find_map(|(_, declaration)| declaration.shape())
     }
 }
@@ -254,6 +297,17 @@ pub(crate) fn named_type(name: &str) -> Option<Type> {
         "map" => Type::map(dynamic(), dynamic()),
         "optional_type" => Type::optional(dynamic()),
         "type" => Type::Type(Arc::new(Type::Dyn)),
-        _ => Type::Opaque(*Opaque::ALL.iter().find(|opaque| opaque.name() == name)?),
+        "net.IP" => Type::Opaque(Opaque::Ip),
+        "net.CIDR" => Type::Opaque(Opaque::Cidr),
+        _ => return None,
     })
+}
+
+/// Names of types that stand for nothing when an expression is evaluated.
+pub(crate) fn empty_name(name: &str, env: &Env) -> Option<Type> {
+    match name {
+        "duration" => Some(Type::Duration),
+        "timestamp" => Some(Type::Timestamp),
+        _ => Type::made(name).filter(|_| env.patches),
+    }
 }

@@ -7,6 +7,7 @@
 mod data;
 mod equal;
 mod key;
+mod made;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::types::Type;
 pub(crate) use data::{List, Map};
 pub(crate) use equal::{compare, equal, index_by_token, token};
 pub(crate) use key::Key;
+pub(crate) use made::Made;
 
 /// A value; borrows from data and from its program.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub enum Value<'a> {
     /// A list made by an expression; with the meaning it has from the data it is made of.
     List(Arc<Vec<Value<'a>>>, Option<&'a Meaning>),
     Map(Arc<Entries<'a>>),
+    /// An object made by an expression that changes something.
+    Made(Arc<Made<'a>>),
     Optional(Option<Arc<Value<'a>>>),
     Type(Arc<Type>),
     Opaque(Arc<Special>),
@@ -211,6 +215,7 @@ impl<'a> Value<'a> {
             Self::Data(data) if data.json.is_array() => Type::list(Type::Dyn),
             Self::List(..) => Type::list(Type::Dyn),
             Self::Data(_) | Self::Map(_) => Type::map(Type::Dyn, Type::Dyn),
+            Self::Made(made) => Type::Made(made.name().clone()),
             Self::Optional(_) => Type::optional(Type::Dyn),
             Self::Type(_) => Type::Type(Arc::new(Type::Dyn)),
             Self::Opaque(special) => Type::Opaque(match special.as_ref() {
@@ -242,6 +247,7 @@ impl<'a> Value<'a> {
             Self::Str(_) | Self::Text(_) | Self::Bytes(_) | Self::Data(_) | Self::List(..) | Self::Map(_) => {
                 self.size() == 0
             }
+            Self::Made(made) => made.is_zero(),
             Self::Optional(Some(inner)) => inner.is_zero(),
             Self::Type(_) | Self::Opaque(_) => false,
         }
@@ -284,6 +290,11 @@ impl Value<'_> {
             let mut parts = map.entries().into_iter().map(entry).collect::<Result<Vec<_>, Failure>>()?;
             parts.sort();
             return Ok(format!("{{{}}}", parts.join(", ")));
+        }
+        if let Self::Made(made) = self {
+            let field = |(name, value): (&Arc<str>, &Value<'_>)| Ok(format!("{name}: {}", value.shown()?));
+            let parts = made.fields().map(field).collect::<Result<Vec<_>, Failure>>()?;
+            return Ok(format!("{}{{{}}}", made.name(), parts.join(", ")));
         }
         Ok(match self {
             Self::Uint(value) => format!("{value}u"),

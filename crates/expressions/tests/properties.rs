@@ -19,6 +19,7 @@ fn root() -> Arc<Shape> {
 fn run(text: &str) -> Option<(u64, Result<String, Failure>)> {
     let root = root();
     let env = Env::new().with("self", Declaration::Data(root.clone()));
+    let env = env.with_patches().with_bindings().with_includes();
     let program = compile(text, &env).ok()?;
     let words: Vec<String> = (0..200).map(|n| format!("word-{n}")).collect();
     let object =
@@ -136,6 +137,10 @@ fn larger(inner: BoxedStrategy<String>) -> BoxedStrategy<String> {
         (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, {b}]")),
         (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{{{a}: {b}}}")),
         inner.clone().prop_map(|of| format!("dyn({of})")),
+        (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("cel.bind(x, {a}, {b})")),
+        (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("Object{{a: {a}, ?b: {b}}}")),
+        (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("JSONPatch{{op: {a}, value: {b}}}")),
+        (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a}.includes({b})")),
         inner.prop_map(|of| format!("{of}.?a.b")),
     ]
     .boxed()
@@ -161,7 +166,7 @@ proptest! {
         tokens in prop::collection::vec(
             prop::sample::select(vec![
                 "self", ".", "s", "(", ")", "[", "]", "{", "}", ",", ":", "?", "!", "-", "+", "*", "1", "0x", "'a'",
-                "b'\\xff'", "r'", "\"", "in", "true", "null", "has", "all", "x", "&&", "||", "==", " ", "\n", "//", "\\",
+                "b'\\xff'", "r'", "\"", "in", "true", "null", "has", "all", "x", "&&", "cel.bind", "Object", "||", "==", " ", "\n", "//", "\\",
             ]),
             0..40,
         )
@@ -185,6 +190,10 @@ fn the_deepest_expressions_fit_a_small_stack() {
                 format!("dyn(self){}", ".a".repeat(depth)),
                 format!("optional.of(1){}.hasValue()", ".optMap(x, x)".repeat(depth)),
                 format!("{}1{} == 1", "int(".repeat(depth), ")".repeat(depth)),
+                format!("{}x{} == 1", "cel.bind(x, 1, ".repeat(depth), ")".repeat(depth)),
+                format!("{}1{} == 1", "cel.bind(x, ".repeat(depth), ", x)".repeat(depth)),
+                format!("{}x{} > 1", format!("cel.bind(x, x{}, ", " + 1".repeat(20)).repeat(depth), ")".repeat(depth)),
+                format!("{}{} == Object{{}}", "Object{a: ".repeat(depth), "}".repeat(depth)),
             ] {
                 run(&text);
             }

@@ -21,6 +21,7 @@ pub(crate) mod difference;
 pub(crate) mod endpoints;
 pub(crate) mod environment;
 pub(crate) mod event;
+pub(crate) mod expression;
 pub(crate) mod flowcontrol;
 pub(crate) mod golang;
 pub(crate) mod ingress;

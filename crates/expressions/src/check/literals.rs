@@ -4,14 +4,14 @@
 
 use super::{Checked, Use};
 use crate::clock;
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 use crate::functions::{formatting, regexes};
 use crate::tree::{Expr, Kind, Literal, Tree};
 use crate::types::Type;
 
 /// Every such fault of a tree.
 pub(super) fn check(source: &str, tree: &Tree, checked: &Checked) -> Vec<Fault> {
-    let mut faults = Vec::new();
+    let mut faults = Faults::new(source);
     // With whether it is inside of a call of `format`, which may be given any types.
     let mut open = vec![(&tree.root, false)];
     while let Some((expr, formatted)) = open.pop() {
@@ -20,16 +20,16 @@ pub(super) fn check(source: &str, tree: &Tree, checked: &Checked) -> Vec<Fault> 
         if !formatted {
             mixtures(checked, expr, |at, expected, found| {
                 let message = format!("expected type '{expected}' but found '{found}'");
-                faults.push(Fault::new(source, at as usize, message));
+                faults.tell(at as usize, message);
             });
         }
         if let Kind::Call { target, function, args } = &expr.kind
             && let Some((at, message)) = fault_of(checked, expr, target.as_deref(), function, args)
         {
-            faults.push(Fault::new(source, at as usize, message));
+            faults.tell(at as usize, message);
         }
     }
-    faults
+    faults.into_list()
 }
 
 /// Tells of members of a literal that differ from the first.

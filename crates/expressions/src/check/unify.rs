@@ -11,6 +11,8 @@ use crate::types::Type;
 #[derive(Default)]
 pub(crate) struct Unifier {
     bound: Vec<Option<Type>>,
+    /// What the question being answered has changed, and what was there before.
+    changed: Vec<(u32, Option<Type>)>,
 }
 
 impl Unifier {
@@ -34,24 +36,31 @@ impl Unifier {
 
     /// Whether `from` can be used as `to`.
     pub(crate) fn assignable(&mut self, to: &Type, from: &Type) -> bool {
-        let before = self.bound.clone();
         let answer = self.fits(to, from);
-        if !answer {
-            self.bound = before;
+        self.settle(answer)
+    }
+
+    /// Keeps what an answer has found out, or forgets it.
+    fn settle(&mut self, answer: bool) -> bool {
+        for (number, before) in self.changed.drain(..).rev() {
+            if !answer {
+                self.bound[number as usize] = before;
+            }
         }
         answer
+    }
+
+    fn bind(&mut self, number: u32, ty: Type) {
+        let before = self.bound[number as usize].replace(ty);
+        self.changed.push((number, before));
     }
 
     pub(crate) fn all_assignable(&mut self, to: &[Type], from: &[Type]) -> bool {
         if to.len() != from.len() {
             return false;
         }
-        let before = self.bound.clone();
         let answer = to.iter().zip(from).all(|(to, from)| self.fits(to, from));
-        if !answer {
-            self.bound = before;
-        }
-        answer
+        self.settle(answer)
     }
 
     fn fits(&mut self, a: &Type, b: &Type) -> bool {
@@ -71,7 +80,13 @@ impl Unifier {
         match (a, b) {
             (Type::Null, other) | (other, Type::Null) => matches!(
                 other,
-                Type::Null | Type::Optional(_) | Type::Object(_) | Type::Opaque(_) | Type::Duration | Type::Timestamp
+                Type::Null
+                    | Type::Optional(_)
+                    | Type::Object(_)
+                    | Type::Made(_)
+                    | Type::Opaque(_)
+                    | Type::Duration
+                    | Type::Timestamp
             ),
             (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => self.fits(a, b),
             (Type::Map(a), Type::Map(b)) => self.fits(&a.0, &b.0) && self.fits(&a.1, &b.1),
@@ -95,13 +110,13 @@ impl Unifier {
             }
             let general = if is_as_general(ty, &known) { ty.clone() } else { known };
             if self.is_free_of(param, &general) {
-                self.bound[*number as usize] = Some(general);
+                self.bind(*number, general);
             }
             return (true, true);
         }
         let free = self.is_free_of(param, ty);
         if free {
-            self.bound[*number as usize] = Some(ty.clone());
+            self.bind(*number, ty.clone());
         }
         (free, false)
     }
@@ -149,8 +164,8 @@ pub(crate) fn renumber(ty: &Type, first: u32) -> Type {
 /// Whether `a` says as little as `b`, or less: `dyn` says least.
 pub(crate) fn is_as_general(a: &Type, b: &Type) -> bool {
     match (a, b) {
-        (Type::Dyn | Type::Param(_), _) => true,
-        (_, Type::Dyn | Type::Param(_)) => false,
+        (Type::Dyn | Type::Any | Type::Param(_), _) => true,
+        (_, Type::Dyn | Type::Any | Type::Param(_)) => false,
         (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => is_as_general(a, b),
         (Type::Map(a), Type::Map(b)) => is_as_general(&a.0, &b.0) && is_as_general(&a.1, &b.1),
         (Type::Type(_), Type::Type(_)) => true,

@@ -9,6 +9,8 @@ use crate::library::Overload;
 use crate::tree::{Expr, Literal};
 use crate::types::{Opaque, Type};
 
+/// The longest list that can be asked what it includes.
+pub(crate) const INCLUDED: u64 = 48;
 /// The longest pattern of a named format, and the longest name of one.
 const FORMAT_PATTERN: f64 = 128.0;
 const FORMAT_NAME: u64 = 64;
@@ -149,6 +151,7 @@ impl<'e> Coster<'e> {
             Price::Order if matches!(first, Some(Type::String | Type::Bytes)) => Call::new(compared(size(0), size(1))),
             Price::Add => self.sum(expr, first, all),
             Price::In if matches!(overload.args.get(1), Some(Type::List(_))) => Call::new(size(1)),
+            Price::Includes => Call::new(Cost::new(0, INCLUDED)),
             Price::Scan => self.scan(all),
             Price::ContainsIp | Price::ContainsCidr => {
                 let bytes = Size::new(4, 16);

@@ -38,6 +38,8 @@ pub(crate) enum Price {
     Order,
     Add,
     In,
+    /// Once through a list that has not many elements.
+    Includes,
     /// Once through a list and all it holds.
     Scan,
     Slice,
@@ -130,7 +132,7 @@ impl Price {
         let both_text = args.iter().take(2).all(is_text);
         match self {
             Self::Free | Self::Choice => 0,
-            Self::One | Self::Dyn | Self::Index => 1,
+            Self::One | Self::Dyn | Self::Index | Self::Includes => 1,
             Self::Ip if matches!(args.first(), Some(Value::Opaque(_))) => 1,
             Self::Traverse { .. } | Self::Affix | Self::Quote | Self::Format | Self::Ip => text(size(0)),
             Self::ToBytes => match args.first() {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Machine, Node};
+use super::{Local, Machine, Node};
 use crate::tree::Folding;
 use crate::value::{Entries, Failure, Key, Outcome, Value};
 
@@ -61,10 +61,10 @@ impl<'a> Machine<'a, '_> {
                 let element = list.get(at).expect("invariant: below the length")?;
                 match fold.second {
                     Some(second) => {
-                        self.locals[second] = element;
-                        self.locals[fold.slot] = Value::Int(at as i64);
+                        self.locals[second] = Local::Known(element);
+                        self.locals[fold.slot] = Local::Known(Value::Int(at as i64));
                     }
-                    None => self.locals[fold.slot] = element,
+                    None => self.locals[fold.slot] = Local::Known(element),
                 }
                 if self.element(fold, made)? == Next::Decided {
                     return self.decided(fold, at + 1 < list.len());
@@ -76,15 +76,23 @@ impl<'a> Machine<'a, '_> {
         let entries = map.entries();
         let last = entries.len();
         for (at, (key, value)) in entries.into_iter().enumerate() {
-            self.locals[fold.slot] = key;
+            self.locals[fold.slot] = Local::Known(key);
             if let Some(second) = fold.second {
-                self.locals[second] = value?;
+                self.locals[second] = Local::Known(value?);
             }
             if self.element(fold, made)? == Next::Decided {
                 return self.decided(fold, at + 1 < last);
             }
         }
         Ok(Next::Go)
+    }
+
+    /// The value of a variable of a fold.
+    fn known(&self, slot: usize) -> Option<Value<'a>> {
+        match &self.locals[slot] {
+            Local::Known(value) => Some(value.clone()),
+            Local::Pending(_) | Local::Failed(_) => None,
+        }
     }
 
     /// The condition is looked at once more if there is another element.
@@ -113,7 +121,7 @@ impl<'a> Machine<'a, '_> {
                     let holds = self.eval(&fold.body)?.want_bool()?;
                     self.meter.charge(if holds { 13 } else { 0 })?;
                     if holds {
-                        values.push(self.locals[fold.slot].clone());
+                        values.extend(self.known(fold.slot));
                     }
                 } else {
                     // A constant element stands in a constant list.
@@ -144,7 +152,7 @@ impl<'a> Machine<'a, '_> {
         let body = self.eval(&fold.body)?;
         let added = if fold.folding == Folding::MapValues {
             self.meter.charge(3)?;
-            vec![(self.locals[fold.slot].clone(), Ok(body))]
+            self.known(fold.slot).map(|key| (key, Ok(body))).into_iter().collect()
         } else {
             self.meter.charge(2)?;
             body.as_map().ok_or_else(Failure::no_overload)?.entries()

@@ -8,6 +8,7 @@ use crate::clock::{self, Timestamp};
 use crate::cost::price::Price;
 use crate::eval::Meter;
 use crate::library::Row;
+use crate::types::Type;
 use crate::value::{Failure, Outcome, Special, Value};
 
 pub(super) const ROWS: &[Row] = &[
@@ -69,7 +70,9 @@ fn impossible(from: &Value<'_>, to: &str) -> Failure {
 }
 
 fn type_of<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
-    Ok(Value::Type(Arc::new(args[0].type_of())))
+    // As upstream has it, the type of a made object is that of any type.
+    let ty = if let Value::Made(_) = args[0] { Type::Type(Arc::new(Type::Dyn)) } else { args[0].type_of() };
+    Ok(Value::Type(Arc::new(ty)))
 }
 
 fn dynamic<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {

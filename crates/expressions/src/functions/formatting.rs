@@ -42,7 +42,9 @@ const DIGITS: usize = 6;
 impl Clause {
     fn accepts(self, ty: &Type) -> bool {
         match self {
-            Self::String => !matches!(ty, Type::Optional(_) | Type::Object(_) | Type::Opaque(_)),
+            Self::String => {
+                !matches!(ty, Type::Any | Type::Optional(_) | Type::Object(_) | Type::Made(_) | Type::Opaque(_))
+            }
             Self::Decimal | Self::Octal => matches!(ty, Type::Int | Type::Uint | Type::Dyn),
             Self::Fixed(_) | Self::Scientific => matches!(ty, Type::Double | Type::String | Type::Dyn),
             Self::Binary => matches!(ty, Type::Int | Type::Uint | Type::Bool | Type::Dyn),

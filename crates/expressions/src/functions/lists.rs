@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::cost::calls::INCLUDED;
 use crate::cost::price::Price;
 use crate::eval::Meter;
 use crate::functions::{operators, strings};
@@ -53,6 +54,7 @@ const COMPARABLE_KEYS: &[&str] = &[
 ];
 
 pub(super) const ROWS: &[Row] = &[
+    ("includes", Price::Includes, includes, &["dyn.(dyn) -> bool"]),
     ("isSorted", Price::Scan, is_sorted, COMPARABLE_SORTED),
     (
         "sum",
@@ -85,6 +87,23 @@ pub(super) const ROWS: &[Row] = &[
     ("sets.equivalent", Price::Sets(2), equivalent, &["(list(A), list(A)) -> bool"]),
     ("sets.intersects", Price::Sets(1), intersects, &["(list(A), list(A)) -> bool"]),
 ];
+
+/// Whether a list has an element, or anything else is equal.
+fn includes<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
+    // What cannot be compared is not equal.
+    let same = |value: &Value<'a>| equal(value, &args[1]).unwrap_or(false);
+    let Some(list) = args[0].as_list() else { return Ok(Value::Bool(same(&args[0]))) };
+    for (at, value) in list.values().enumerate() {
+        if at as u64 >= INCLUDED {
+            let message = format!("'includes' function cannot be applied to lists longer than {INCLUDED} values");
+            return Err(Failure::new(message));
+        }
+        if same(&value?) {
+            return Ok(Value::Bool(true));
+        }
+    }
+    Ok(Value::Bool(false))
+}
 
 fn is_sorted<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let mut previous: Option<Value<'a>> = None;

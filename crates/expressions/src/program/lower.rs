@@ -11,15 +11,15 @@ use super::Program;
 use crate::check::{Checked, Use};
 use crate::cost::Cost;
 use crate::eval::meter::Budget;
-use crate::eval::{Access, BindNode, EntryNode, FoldNode, IndexNode, Node, OptMapNode, SelectNode};
+use crate::eval::{Access, BindNode, EntryNode, FoldNode, IndexNode, InitNode, MakeNode, Node, OptMapNode, SelectNode};
 use crate::functions::regexes;
 use crate::library::Function;
-use crate::tree::{Entry, Expr, Fold, Item, Kind, Literal, Tree};
+use crate::tree::{Entry, Expr, Fold, Init, Item, Kind, Literal, Tree};
 use crate::types::Env;
 use crate::value::{Entries, Key, Value};
 
-/// A program, or why a constant part of it can have no value.
-pub(super) fn lower(tree: &Tree, checked: &Checked, env: &Env, cost: Cost) -> Result<Program, String> {
+/// A program; broken if a constant part of it can have no value.
+pub(super) fn lower(tree: &Tree, checked: &Checked, env: &Env, cost: Cost) -> Program {
     let mut lowering = Lowering {
         checked,
         scope: Vec::new(),
@@ -29,10 +29,7 @@ pub(super) fn lower(tree: &Tree, checked: &Checked, env: &Env, cost: Cost) -> Re
         failed: None,
     };
     let node = lowering.node(&tree.root);
-    if let Some(message) = lowering.failed {
-        return Err(message);
-    }
-    Ok(Program {
+    Program {
         node,
         slots: lowering.slots,
         names: env.variables.iter().map(|(name, _)| name.clone()).collect(),
@@ -40,7 +37,8 @@ pub(super) fn lower(tree: &Tree, checked: &Checked, env: &Env, cost: Cost) -> Re
         result: checked.ty(&tree.root).clone(),
         cost,
         patterns: lowering.patterns.into(),
-    })
+        broken: lowering.failed,
+    }
 }
 
 struct Lowering<'c> {
@@ -61,6 +59,10 @@ impl Lowering<'_> {
                 return Node::Variable(*at);
             }
             Use::Type(ty) => return Node::Const(Value::Type(Arc::new(ty.clone()))),
+            Use::EmptyName(name) => {
+                self.failed.get_or_insert_with(|| format!("reference to undefined type: {name}"));
+                return Node::Const(Value::Null);
+            }
             Use::None | Use::Local | Use::Call { .. } => {}
         }
         match &expr.kind {
@@ -74,8 +76,7 @@ impl Lowering<'_> {
             Kind::Call { target, function, args } => self.call(expr, target.as_deref(), function, args),
             Kind::List(items) => self.list(items),
             Kind::Map(entries) => self.map(entries),
-            // The checker refuses structs, for no type can be made.
-            Kind::Struct { .. } => Node::Const(Value::Null),
+            Kind::Struct { name, fields } => self.make(name, fields),
             Kind::Fold(fold) => self.fold(fold),
             Kind::Bind(bind) => {
                 let value = self.node(&bind.value);
@@ -108,6 +109,15 @@ impl Lowering<'_> {
             nodes.push(EntryNode { key, value: self.node(&entry.value), optional: entry.optional });
         }
         constant_map(&nodes).unwrap_or_else(|| Node::Map(nodes.into()))
+    }
+
+    fn make(&mut self, name: &str, inits: &[Init]) -> Node {
+        let mut fields = Vec::with_capacity(inits.len());
+        for init in inits {
+            let value = self.node(&init.value);
+            fields.push(InitNode { field: (*init.field).into(), value, optional: init.optional });
+        }
+        Node::Make(Box::new(MakeNode { name: name.into(), fields: fields.into() }))
     }
 
     fn fold(&mut self, fold: &Fold) -> Node {

@@ -6,16 +6,21 @@
 use base64::Engine;
 use serde_json::Value as Json;
 
-use super::{Data, Entries, Failure, Key, Outcome, Value};
+use super::{Data, Entries, Failure, Key, Outcome, Special, Value};
 use crate::clock;
 use crate::shape::{Field, Form, Meaning, Shape};
+use crate::types::{Opaque, Type};
 
 /// JSON as a value.
 pub(super) fn read<'a>(json: &'a Json, shape: Option<&'a Shape>) -> Outcome<'a> {
     let Some(shape) = shape else { return Ok(untyped(json)) };
     let expected = |what: &str| Failure::new(format!("invalid data, expected {what}, got {}", kind_of(json)));
     Ok(match (&shape.form, json) {
-        (Form::Dyn, _) => untyped(json),
+        (Form::Typed(Type::Opaque(Opaque::Quantity)), Json::String(text)) => {
+            let quantity = text.parse::<base::Quantity>().map_err(|error| Failure::new(error.to_string()))?;
+            Value::special(Special::Quantity(quantity))
+        }
+        (Form::Dyn | Form::Typed(_), _) => untyped(json),
         (_, Json::Null) if shape.nullable => Value::Null,
         (_, Json::Null) => return Err(Failure::new("invalid data, got null for schema with nullable=false")),
         (Form::Bool, Json::Bool(value)) => Value::Bool(*value),
@@ -186,7 +191,7 @@ impl<'a, 'v> Map<'a, 'v> {
                     let Field { name, shape } = object.field(name)?;
                     fields.get(name).filter(|json| !json.is_null()).map(|json| read(json, Some(shape)))
                 }
-                Some(Form::Map(values)) => fields.get(name).map(|json| read(json, Some(values))),
+                Some(Form::Map(map)) => fields.get(name).map(|json| read(json, Some(&map.values))),
                 _ => fields.get(name).map(|json| Ok(untyped(json))),
             },
             Self::Made(entries) => entries.get(&Key::Text(name.into())).map(|(_, value)| Ok(value.clone())),
@@ -213,7 +218,7 @@ impl<'a, 'v> Map<'a, 'v> {
                         let field = object.field_of_json(name)?;
                         (!json.is_null()).then(|| (Value::Str(escaped), read(json, Some(&field.shape))))
                     }
-                    Some(Form::Map(values)) => Some((Value::Str(name), read(json, Some(values)))),
+                    Some(Form::Map(map)) => Some((Value::Str(name), read(json, Some(&map.values)))),
                     _ => Some((Value::Str(name), Ok(untyped(json)))),
                 })
                 .collect(),

@@ -25,6 +25,9 @@ pub(crate) fn equal(a: &Value<'_>, b: &Value<'_>) -> Result<bool, Failure> {
     if let (Some(a), Some(b)) = (a.as_map(), b.as_map()) {
         return maps(a, b);
     }
+    if let (Value::Made(a), Value::Made(b)) = (a, b) {
+        return a.equals(b);
+    }
     if let Value::Data(_) | Value::List(_, Some(_)) = a {
         return Err(Failure::no_overload());
     }

@@ -6,7 +6,9 @@ use serde_json::Value;
 use super::{Case, Faults, ip, meta};
 use crate::json::{at, has, int, list, same, text};
 use crate::path::Path;
+use expression::{Expressions, Place};
 
+pub(crate) mod expression;
 pub(crate) mod hook;
 pub(crate) mod policy;
 
@@ -100,7 +102,7 @@ fn one(webhook: &Value, strict: &Strict, mutating: bool, path: &Path<'_>, faults
         (Some(_), _) => faults.required(&path_of_client, "exactly one of url or service is required"),
     }
     if strict.conditions {
-        conditions(webhook, path, faults);
+        conditions(webhook, &Expressions::new(false, false), path, faults);
     }
 }
 
@@ -206,8 +208,8 @@ fn resources(rule: &Value, path: &Path<'_>, faults: &mut Faults) {
     }
 }
 
-/// Conditions under which a hook or policy is asked. What the expressions say is checked where they are compiled.
-pub(crate) fn conditions(of: &Value, path: &Path<'_>, faults: &mut Faults) {
+/// Conditions under which a hook or policy is asked.
+pub(crate) fn conditions(of: &Value, known: &Expressions, path: &Path<'_>, faults: &mut Faults) {
     let above = path.field("matchConditions");
     let conditions = list(of, "matchConditions");
     if conditions.len() > MOST_CONDITIONS {
@@ -215,8 +217,11 @@ pub(crate) fn conditions(of: &Value, path: &Path<'_>, faults: &mut Faults) {
     }
     for (index, condition) in conditions.iter().enumerate() {
         let path = above.index(index);
-        if text(condition, "expression").trim().is_empty() {
-            faults.required(&path.field("expression"), "");
+        let (expression, on_expression) = (text(condition, "expression").trim(), path.field("expression"));
+        if expression.is_empty() {
+            faults.required(&on_expression, "");
+        } else {
+            known.check(expression, expression, Place::Condition, &on_expression, faults);
         }
         let name = text(condition, "name");
         faults.required_name(&path.field("name"), name, name::qualified_name);

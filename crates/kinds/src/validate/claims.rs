@@ -1,5 +1,6 @@
-//! Rules of claims for devices and of device classes (`resource.k8s.io`). What selectors say is checked where they are
-//! compiled.
+//! Rules of claims for devices and of device classes (`resource.k8s.io`).
+
+mod selector;
 
 use base::name;
 use serde_json::Value;
@@ -8,9 +9,12 @@ use super::{Case, Faults, IMMUTABLE, condition, ip, meta, resources, scheduling,
 use crate::json::{at, has, int, list, same, text};
 use crate::path::Path;
 
+pub(crate) use selector::Age;
+#[cfg(test)]
+pub(crate) use selector::compiled;
+
 pub(crate) const MOST: usize = 32;
 const MOST_ALTERNATIVES: usize = 8;
-const LONGEST_EXPRESSION: usize = 10 * 1024;
 const LARGEST_PARAMETERS: usize = 10 * 1024;
 const MOST_CONSUMERS: usize = 256;
 const MOST_CONDITIONS: usize = 8;
@@ -23,7 +27,7 @@ pub(crate) fn claim(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
     match case.old {
         Some(old) => fixed_spec(case, old, faults),
-        None => device_claim(case.spec(), &root.field("spec"), faults),
+        None => device_claim(case.spec(), true, &root.field("spec"), faults),
     }
 }
 
@@ -37,7 +41,7 @@ pub(crate) fn template(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
     let (spec, path) = (case.spec(), root.field("spec"));
     meta::template(at(spec, "metadata"), &path.field("metadata"), faults);
-    device_claim(at(spec, "spec"), &path.field("spec"), faults);
+    device_claim(at(spec, "spec"), case.old.is_none(), &path.field("spec"), faults);
     if let Some(old) = case.old {
         fixed_spec(case, old, faults);
     }
@@ -46,7 +50,8 @@ pub(crate) fn template(case: &Case<'_>, faults: &mut Faults) {
 pub(crate) fn class(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
     let (spec, path) = (case.spec(), root.field("spec"));
-    selectors(spec, &path, faults);
+    let stored = case.old.is_some() && same(at(spec, "selectors"), at(at(case.old(), "spec"), "selectors"));
+    selector::list(spec, if stored { Age::Stored } else { Age::New }, &path, faults);
     let above = path.field("config");
     items(list(spec, "config"), MOST, &above, faults, configuration);
     if let Some(resource) = at(spec, "extendedResourceName").as_str().filter(|name| !resources::is_extended(name)) {
@@ -141,10 +146,13 @@ impl<'v> Names<'v> {
     }
 }
 
-fn device_claim(claim: &Value, above: &Path<'_>, faults: &mut Faults) {
+/// A claim; one that is not new may not change, and what its selectors say has been looked at.
+fn device_claim(claim: &Value, new: bool, above: &Path<'_>, faults: &mut Faults) {
     let (devices, path) = (at(claim, "devices"), above.field("devices"));
     let names = Names::of(claim);
-    set(list(devices, "requests"), MOST, own_name, &path.field("requests"), faults, request);
+    set(list(devices, "requests"), MOST, own_name, &path.field("requests"), faults, |value, path, faults| {
+        request(value, new, path, faults);
+    });
     items(list(devices, "constraints"), MOST, &path.field("constraints"), faults, |value, path, faults| {
         names.references(value, path, faults);
         match (at(value, "matchAttribute").as_str(), at(value, "distinctAttribute").as_str()) {
@@ -162,7 +170,7 @@ fn device_claim(claim: &Value, above: &Path<'_>, faults: &mut Faults) {
     });
 }
 
-fn request(value: &Value, path: &Path<'_>, faults: &mut Faults) {
+fn request(value: &Value, new: bool, path: &Path<'_>, faults: &mut Faults) {
     faults.named(&path.field("name"), text(value, "name"), name::dns_label);
     let alternatives = list(value, "firstAvailable");
     match (alternatives.is_empty(), has(value, "exactly")) {
@@ -171,20 +179,20 @@ fn request(value: &Value, path: &Path<'_>, faults: &mut Faults) {
             let detail = "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set";
             faults.invalid(path, Value::Null, detail);
         }
-        (true, true) => one_request(at(value, "exactly"), &path.field("exactly"), faults),
+        (true, true) => one_request(at(value, "exactly"), new, &path.field("exactly"), faults),
         (false, false) => {
             let path = path.field("firstAvailable");
             set(alternatives, MOST_ALTERNATIVES, own_name, &path, faults, |value, path, faults| {
                 faults.named(&path.field("name"), text(value, "name"), name::dns_label);
-                one_request(value, path, faults);
+                one_request(value, new, path, faults);
             });
         }
     }
 }
 
-fn one_request(value: &Value, path: &Path<'_>, faults: &mut Faults) {
+fn one_request(value: &Value, new: bool, path: &Path<'_>, faults: &mut Faults) {
     faults.required_name(&path.field("deviceClassName"), text(value, "deviceClassName"), name::dns_subdomain);
-    selectors(value, path, faults);
+    selector::list(value, if new { Age::New } else { Age::Known }, path, faults);
     let (mode, count) = (text(value, "allocationMode"), int(value, "count").unwrap_or(0));
     match mode {
         "All" if count != 0 => {
@@ -216,17 +224,6 @@ fn toleration(toleration: &Value, path: &Path<'_>, faults: &mut Faults) {
     if !text(toleration, "effect").is_empty() {
         faults.any_of(toleration, "effect", path, slices::EFFECTS);
     }
-}
-
-fn selectors(of: &Value, path: &Path<'_>, faults: &mut Faults) {
-    items(list(of, "selectors"), MOST, &path.field("selectors"), faults, |value, path, faults| {
-        let (cel, path) = (at(value, "cel"), path.field("cel"));
-        if cel.is_null() {
-            faults.required(&path, "");
-        } else if text(cel, "expression").len() > LONGEST_EXPRESSION {
-            faults.too_long(&path.field("expression"), LONGEST_EXPRESSION);
-        }
-    });
 }
 
 fn configuration(value: &Value, path: &Path<'_>, faults: &mut Faults) {

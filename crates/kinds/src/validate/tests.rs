@@ -13,6 +13,7 @@ mod by_hand;
 mod certificates;
 mod core;
 mod devices;
+mod expressions;
 mod flowcontrol;
 mod networking;
 mod rbac;

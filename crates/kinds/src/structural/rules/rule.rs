@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use expressions::{Budget, Declaration, Env, Failure, Fault, Program, Shape, Type, listing};
+use expressions::{Budget, Declaration, Env, Failure, Program, Shape, Type, listing};
 use serde_json::Value;
 
 use super::super::node::Node;
@@ -37,27 +37,26 @@ pub(crate) fn compile_rule(rule: &Value, shape: &Arc<Shape>) -> Option<Compiled>
     };
     let env = Env::new().with("self", Declaration::Data(shape.clone())).with("oldSelf", old);
     let program = match expressions::compile(text(rule, "rule"), &env) {
-        Ok(program) if matches!(program.result_type(), Type::Bool) => Ok(program),
+        Ok(program) if matches!(program.result_type(), Type::Bool) => whole(program, "program"),
         Ok(_) => Err("cel expression must evaluate to a bool".to_owned()),
-        Err(faults) => Err(refusal("", &faults)),
+        Err(faults) => Err(format!("compilation failed: {}", listing(&faults))),
     };
     let uses_old = program.as_ref().is_ok_and(|program| program.uses("oldSelf"));
     let expression = Some(text(rule, "messageExpression")).filter(|text| !text.is_empty() && program.is_ok());
     let message = expression.map(|expression| match expressions::compile(expression, &env) {
-        Ok(program) if matches!(program.result_type(), Type::String) => Ok(program),
+        Ok(program) if matches!(program.result_type(), Type::String) => whole(program, "messageExpression"),
         Ok(_) => Err("messageExpression must evaluate to a string".to_owned()),
-        Err(faults) => Err(refusal("messageExpression ", &faults)),
+        Err(faults) => Err(format!("messageExpression compilation failed: {}", listing(&faults))),
     });
     Some(Compiled { program, message, uses_old })
 }
 
-fn refusal(what: &str, faults: &[Fault]) -> String {
-    let stage = match (what, faults.iter().any(Fault::is_late)) {
-        (_, false) => "compilation failed",
-        ("", true) => "program instantiation failed",
-        (_, true) => "instantiation failed",
-    };
-    format!("{what}{stage}: {}", listing(faults))
+/// A program that can have a value.
+fn whole(program: Program, what: &str) -> Result<Program, String> {
+    match program.broken() {
+        Some(why) => Err(format!("{what} instantiation failed: {why}")),
+        None => Ok(program),
+    }
 }
 
 /// A rule as it is applied.

@@ -1,10 +1,13 @@
-//! Rules of policies, which decide by expressions, and of their bindings. What the expressions say is checked where they
-//! are compiled.
+//! Rules of policies, which decide by expressions, and of their bindings.
+//!
+//! Invariant: of a policy that changes all expressions are compiled again, but those of match conditions only if they or what
+//! they may use changed.
 
 use base::name;
 use serde_json::Value;
 
 use super::super::{Case, Faults, condition, golang, ip, meta};
+use super::expression::{Expressions, Place};
 use super::{FAILURE, conditions, match_resources};
 use crate::json::{at, has, list, same, text};
 use crate::path::Path;
@@ -15,8 +18,9 @@ const LONGEST_ANNOTATION: usize = 5 * 1024;
 pub(crate) fn validating(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
     let (spec, path) = (case.spec(), root.field("spec"));
-    common(case, false, &path, faults);
-    variables(spec, &path, faults);
+    let mut known = Expressions::new(has(spec, "paramKind"), !list(spec, "variables").is_empty());
+    common(case, &known, false, &path, faults);
+    variables(spec, &mut known, &path, faults);
     let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         let detail = "validations or auditAnnotations must contain at least one item";
@@ -25,7 +29,7 @@ pub(crate) fn validating(case: &Case<'_>, faults: &mut Faults) {
     }
     let above = path.field("validations");
     for (index, value) in validations.iter().enumerate() {
-        validation(value, &above.index(index), faults);
+        validation(value, &known, &above.index(index), faults);
     }
     let above = path.field("auditAnnotations");
     if annotations.len() > MOST_ANNOTATIONS {
@@ -34,7 +38,7 @@ pub(crate) fn validating(case: &Case<'_>, faults: &mut Faults) {
     }
     for (index, value) in annotations.iter().enumerate() {
         let path = above.index(index);
-        annotation(case.name(), value, &path, faults);
+        annotation(case.name(), value, &known, &path, faults);
         let key = text(value, "key");
         if annotations[..index].iter().any(|other| text(other, "key") == key) {
             faults.duplicate(&path.field("key"), key);
@@ -45,20 +49,21 @@ pub(crate) fn validating(case: &Case<'_>, faults: &mut Faults) {
 pub(crate) fn mutating(case: &Case<'_>, faults: &mut Faults) {
     let root = Path::Root;
     let (spec, path) = (case.spec(), root.field("spec"));
-    common(case, true, &path, faults);
-    variables(spec, &path, faults);
+    let mut known = Expressions::new(has(spec, "paramKind"), true);
+    common(case, &known, true, &path, faults);
+    variables(spec, &mut known, &path, faults);
     let above = path.field("mutations");
     let mutations = list(spec, "mutations");
     if mutations.is_empty() {
         faults.required(&above, "mutations must contain at least one item");
     }
     for (index, value) in mutations.iter().enumerate() {
-        mutation(value, &above.index(index), faults);
+        mutation(value, &known, &above.index(index), faults);
     }
     faults.one_of(spec, "reinvocationPolicy", &path, &["IfNeeded", "Never"]);
 }
 
-fn common(case: &Case<'_>, mutating: bool, path: &Path<'_>, faults: &mut Faults) {
+fn common(case: &Case<'_>, known: &Expressions, mutating: bool, path: &Path<'_>, faults: &mut Faults) {
     let (spec, old) = (case.spec(), at(case.old(), "spec"));
     match at(spec, "failurePolicy").as_str() {
         None => faults.required(&path.field("failurePolicy"), ""),
@@ -81,7 +86,7 @@ fn common(case: &Case<'_>, mutating: bool, path: &Path<'_>, faults: &mut Faults)
     }
     let unchanged = |name| same(at(spec, name), at(old, name));
     if case.old.is_none() || !(unchanged("paramKind") && unchanged("matchConditions")) {
-        conditions(spec, path, faults);
+        conditions(spec, known, path, faults);
     }
 }
 
@@ -136,7 +141,7 @@ fn is_identifier(name: &str) -> bool {
         && !expressions::is_reserved(name)
 }
 
-fn variables(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+fn variables(spec: &Value, known: &mut Expressions, path: &Path<'_>, faults: &mut Faults) {
     let above = path.field("variables");
     for (index, variable) in list(spec, "variables").iter().enumerate() {
         let path = above.index(index);
@@ -146,60 +151,75 @@ fn variables(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
         } else if !is_identifier(name) {
             faults.invalid(&path.field("name"), name, "must be a valid CEL identifier");
         }
-        if text(variable, "expression").trim().is_empty() {
-            faults.required(&path.field("expression"), "expression is not specified");
+        let (expression, on_expression) = (text(variable, "expression"), path.field("expression"));
+        if expression.trim().is_empty() {
+            faults.required(&on_expression, "expression is not specified");
+        } else {
+            known.declare(name, expression, &on_expression, faults);
         }
     }
 }
 
-fn validation(validation: &Value, path: &Path<'_>, faults: &mut Faults) {
-    if text(validation, "expression").trim().is_empty() {
-        faults.required(&path.field("expression"), "expression is not specified");
+fn validation(validation: &Value, known: &Expressions, path: &Path<'_>, faults: &mut Faults) {
+    let (expression, on_expression) = (text(validation, "expression"), path.field("expression"));
+    if expression.trim().is_empty() {
+        faults.required(&on_expression, "expression is not specified");
+    } else {
+        known.check(expression, expression, Place::Validation, &on_expression, faults);
     }
     for name in ["messageExpression", "message"] {
         let message = text(validation, name);
         let trimmed = message.trim();
         if !message.is_empty() && trimmed.is_empty() {
             faults.invalid(&path.field(name), message, "must be non-empty if specified");
-        } else if name == "message" && trimmed.contains(['\n', '\r']) {
+        } else if name == "messageExpression" && !trimmed.is_empty() {
+            known.check(message, message, Place::Message, &path.field(name), faults);
+        } else if trimmed.contains(['\n', '\r']) {
             faults.invalid(&path.field(name), message, "must not contain line breaks");
         }
     }
     faults.any_of(validation, "reason", path, &["Forbidden", "Invalid", "RequestEntityTooLarge"]);
 }
 
-fn annotation(policy: &str, annotation: &Value, path: &Path<'_>, faults: &mut Faults) {
+fn annotation(policy: &str, annotation: &Value, known: &Expressions, path: &Path<'_>, faults: &mut Faults) {
     let key = text(annotation, "key");
     if policy.is_empty() {
         faults.invalid(&path.field("key"), key, "requires metadata.name be non-empty");
     } else {
         faults.named(&path.field("key"), &format!("{policy}/{key}"), name::qualified_name);
     }
-    let expression = text(annotation, "valueExpression").trim();
+    let (shown, path) = (text(annotation, "valueExpression"), path.field("valueExpression"));
+    let expression = shown.trim();
     if expression.is_empty() {
-        faults.required(&path.field("valueExpression"), "valueExpression is not specified");
+        faults.required(&path, "valueExpression is not specified");
     } else if expression.len() > LONGEST_ANNOTATION {
-        let detail = format!("must not exceed {LONGEST_ANNOTATION} bytes in length");
-        faults.required(&path.field("valueExpression"), detail);
+        faults.required(&path, format!("must not exceed {LONGEST_ANNOTATION} bytes in length"));
+    } else {
+        known.check(expression, shown, Place::Annotation, &path, faults);
     }
 }
 
-fn mutation(mutation: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let (wanted, other) = match text(mutation, "patchType") {
+fn mutation(mutation: &Value, known: &Expressions, path: &Path<'_>, faults: &mut Faults) {
+    let (wanted, other, place) = match text(mutation, "patchType") {
         "" => return faults.required(&path.field("patchType"), ""),
-        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
-        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        "JSONPatch" => ("jsonPatch", "applyConfiguration", Place::Patch),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch", Place::ApplyConfiguration),
         unknown => {
-            let known = &["ApplyConfiguration", "JSONPatch"];
-            return faults.not_supported(&path.field("patchType"), unknown, known);
+            let supported = &["ApplyConfiguration", "JSONPatch"];
+            return faults.not_supported(&path.field("patchType"), unknown, supported);
         }
     };
     let kind = text(mutation, "patchType");
     let on_wanted = path.field(wanted);
     if !has(mutation, wanted) {
         faults.required(&on_wanted, format!("must be specified when patchType is {kind}"));
-    } else if text(at(mutation, wanted), "expression").trim().is_empty() {
-        faults.required(&on_wanted.field("expression"), "");
+    } else {
+        let (expression, path) = (text(at(mutation, wanted), "expression").trim(), on_wanted.field("expression"));
+        if expression.is_empty() {
+            faults.required(&path, "");
+        } else {
+            known.check(expression, expression, place, &path, faults);
+        }
     }
     if has(mutation, other) {
         let detail = format!("must not be specified when patchType is {kind}");

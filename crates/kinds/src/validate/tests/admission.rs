@@ -21,6 +21,8 @@ create /webhooks/0/clientConfig/service/namespace -
     webhooks[0].clientConfig.service.name: Required value
 create /webhooks/0/matchConditions twice
     webhooks[0].matchConditions[1].name: Duplicate value: "c"
+create /webhooks/0/matchConditions/0/expression " request.name "
+    webhooks[0].matchConditions[0].expression: Invalid value: "request.name": must evaluate to bool but got string
 create /webhooks/0/matchConditions/0/expression -
     webhooks[0].matchConditions[0].expression: Required value
 create /webhooks/0/clientConfig/service/name -
@@ -45,6 +47,8 @@ create /webhooks/0/clientConfig/service/namespace -
     webhooks[0].clientConfig.service.name: Required value
 create /webhooks/0/matchConditions twice
     webhooks[0].matchConditions[1].name: Duplicate value: "c"
+create /webhooks/0/matchConditions/0/expression " request.name "
+    webhooks[0].matchConditions[0].expression: Invalid value: "request.name": must evaluate to bool but got string
 create /webhooks/0/matchConditions/0/expression -
     webhooks[0].matchConditions[0].expression: Required value
 create /webhooks/0/clientConfig/service/name -
@@ -72,7 +76,9 @@ create /spec/matchConstraints/resourceRules/0/apiGroups -
     spec.matchConstraints.resourceRules[0].apiGroups: Required value
 create /spec/matchConstraints/resourceRules/0/resources -
     spec.matchConstraints.resourceRules[0].resources: Required value
-object mutatingadmissionpolicies.admissionregistration.k8s.io {"spec": {"failurePolicy": "Fail", "reinvocationPolicy": "Never", "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "matchConstraints": {"matchPolicy": "Exact", "namespaceSelector": {"matchLabels": {"a": "b"}}, "objectSelector": {}, "resourceRules": [{"resourceNames": ["n"], "operations": ["CREATE"], "apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["x"], "scope": "*"}], "excludeResourceRules": [{"operations": ["UPDATE"], "apiGroups": ["a.b"], "apiVersions": ["v1"], "resources": ["y"]}]}, "matchConditions": [{"name": "c", "expression": "true"}], "variables": [{"name": "v", "expression": "1"}], "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}, "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": "row"}}
+object mutatingadmissionpolicies.admissionregistration.k8s.io {"spec": {"failurePolicy": "Fail", "reinvocationPolicy": "Never", "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "matchConstraints": {"matchPolicy": "Exact", "namespaceSelector": {"matchLabels": {"a": "b"}}, "objectSelector": {}, "resourceRules": [{"resourceNames": ["n"], "operations": ["CREATE"], "apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["x"], "scope": "*"}], "excludeResourceRules": [{"operations": ["UPDATE"], "apiGroups": ["a.b"], "apiVersions": ["v1"], "resources": ["y"]}]}, "matchConditions": [{"name": "c", "expression": "true"}], "variables": [{"name": "v", "expression": "1"}], "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/a'}]"}}]}, "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": "row"}}
+create /spec/mutations/0/jsonPatch/expression "[]"
+    spec.mutations[0].jsonPatch.expression: Invalid value: "[]": must evaluate to list(JSONPatch) but got list(dyn)
 create /spec/mutations/0 {}
     spec.mutations[0].patchType: Required value
 create /spec/mutations/0/jsonPatch {}

@@ -2,6 +2,8 @@
 
 pub(super) const TABLE: &str = r#"
 object deviceclasses.resource.k8s.io {"spec": {"selectors": [{"cel": {"expression": "true"}}], "config": [{"opaque": {"driver": "d.example.com", "parameters": {"a": 1}}}], "extendedResourceName": "example.com/gpu"}, "apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": {"name": "row"}}
+create /spec/selectors/0/cel/expression "device.driver"
+    spec.selectors[0].cel.expression: Invalid value: "device.driver": must evaluate to bool or the unknown type, not string
 create /spec/selectors/0 {}
     spec.selectors[0].cel: Required value
 create /spec/config/0 {}
@@ -44,6 +46,8 @@ create /spec/devices/requests/0/exactly {}
     spec.devices.requests[0].exactly.deviceClassName: Required value
 create /spec/devices/requests/1/firstAvailable twice
     spec.devices.requests[1].firstAvailable[1]: Duplicate value: "a"
+create /spec/devices/requests/0/exactly/selectors/0/cel/expression "int('x') == 1"
+    spec.devices.requests[0].exactly.selectors[0].cel.expression: Internal error: program instantiation failed: type conversion error from 'string' to 'int'
 create /spec/devices/requests/0/exactly/selectors/0 {}
     spec.devices.requests[0].exactly.selectors[0].cel: Required value
 create /spec/devices/requests/1/firstAvailable/0/deviceClassName -
