@@ -6,10 +6,13 @@
 //! Why not decide inside the reconcile loop: the hard half could then only be tested with a cluster.
 
 pub mod claim;
+pub mod cronjob;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
+pub mod job;
 pub mod labels;
 pub mod namespace;
 pub mod node_lifecycle;
@@ -21,3 +24,4 @@ pub mod service;
 pub mod service_account;
 pub mod service_cidr;
 pub mod taints;
+pub mod ttl;

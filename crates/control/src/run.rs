@@ -3,11 +3,15 @@
 //! Invariant: a wake-up carries a key and nothing else; what is done is decided from the caches and our own writes that
 //! they do not show yet (`overlay`). Every write goes out under the identity of its controller.
 
+pub(crate) mod clock;
+pub(crate) mod cronjob;
 pub(crate) mod deployment;
 pub(crate) mod discovery;
+pub(crate) mod disruption;
 pub(crate) mod endpoints;
 pub(crate) mod endpointslice;
 pub(crate) mod garbage;
+pub(crate) mod job;
 pub(crate) mod namespace;
 pub(crate) mod node_lifecycle;
 pub(crate) mod overlay;
@@ -17,4 +21,5 @@ pub(crate) mod root_ca;
 pub(crate) mod service;
 pub(crate) mod service_account;
 pub(crate) mod service_cidr;
+pub(crate) mod ttl;
 pub(crate) mod write;

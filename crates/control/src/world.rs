@@ -3,12 +3,16 @@
 //! Invariant: only tests use this. Defaults are chosen so that a line says what its test is about and nothing else:
 //! pods are labelled `app=<of>` (or `app=web`), ReplicaSets select `app=<name>`, everything lives in `default`.
 
+mod batch;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -26,6 +30,9 @@ pub(crate) struct World {
     pub(crate) pods: Vec<Arc<Pod>>,
     pub(crate) services: Vec<Arc<Service>>,
     pub(crate) nodes: Vec<Arc<Node>>,
+    pub(crate) jobs: Vec<Arc<Job>>,
+    pub(crate) cron_jobs: Vec<Arc<CronJob>>,
+    pub(crate) budgets: Vec<Arc<PodDisruptionBudget>>,
     serial: usize,
 }
 
@@ -105,6 +112,9 @@ impl World {
                 "pod" => world.pods.push(pod(&line)),
                 "service" => world.services.push(service(&line)),
                 "node" => world.nodes.push(node(&line)),
+                "job" => world.jobs.push(batch::job(&line)),
+                "cronjob" => world.cron_jobs.push(batch::cron_job(&line)),
+                "budget" => world.budgets.push(batch::budget(&line)),
                 other => panic!("unknown kind {other}"),
             }
         }
@@ -247,7 +257,7 @@ fn pod(line: &Line<'_>) -> Arc<Pod> {
     }
     let ready =
         line.get("ready").map(|since| json!([{ "type": "Ready", "status": "True", "lastTransitionTime": at(since) }]));
-    object(json!({
+    let mut pod = json!({
         "metadata": metadata,
         "spec": {
             "nodeName": line.get("node"),
@@ -270,7 +280,9 @@ fn pod(line: &Line<'_>) -> Arc<Pod> {
             "podIPs": line.get("ip").map(|ip| json!([{ "ip": ip }])),
             "conditions": ready,
         },
-    }))
+    });
+    batch::dress(&mut pod, line);
+    object(pod)
 }
 
 /// `key[:effect[:seconds]]`
