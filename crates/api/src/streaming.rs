@@ -112,7 +112,12 @@ async fn complaint(info: &Info, answer: Response<Body>) -> ApiError {
     }
 }
 
-async fn session(core: &Core, user: &Arc<User>, info: &Info, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+async fn session(
+    core: &Core,
+    user: &Arc<User>,
+    info: &Info,
+    request: Request<Body>,
+) -> Result<Response<Body>, ApiError> {
     let mut ask = info.attributes(user);
     if ask.verb != "create" {
         "create".clone_into(&mut ask.verb);

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use base::zone::Zone;
 
 use crate::meant::{Cidr, Settings};
 
@@ -35,6 +36,27 @@ fn route(line: &str) -> Option<Cidr> {
     let (network, mask) = (address(fields.get(1)?)?, address(fields.get(7)?)?);
     let bits = u8::try_from(mask.leading_ones()).ok().filter(|bits| *bits > 0)?;
     Some(Cidr { network: Ipv4Addr::from(network), bits })
+}
+
+/// The zone that the machine's clocks show: what `TZ` says, else what /etc/localtime leads to, else what /etc/timezone
+/// names; UTC if none of them names a zone.
+pub(crate) fn time_zone() -> Zone {
+    let told = std::env::var("TZ").ok();
+    let link = std::fs::read_link("/etc/localtime").ok().map(|path| path.display().to_string());
+    let written = std::fs::read_to_string("/etc/timezone").ok();
+    zone(told.as_deref(), link.as_deref(), written.as_deref())
+}
+
+fn zone(told: Option<&str>, link: Option<&str>, written: Option<&str>) -> Zone {
+    let named = |text: &str| {
+        let text = text.trim().trim_start_matches(':');
+        Zone::named(text.rsplit_once("zoneinfo/").map_or(text, |(_, name)| name)).ok()
+    };
+    match told {
+        Some(told) => named(told),
+        None => link.and_then(named).or_else(|| written.and_then(named)),
+    }
+    .unwrap_or(Zone::UTC)
 }
 
 /// Refuses whoever may not do what a cluster needs; asked first, as it explains all that would fail later.
@@ -90,5 +112,17 @@ mod tests {
             None,
             "the default route is no range"
         );
+    }
+
+    #[test]
+    fn the_time_zone_is_the_one_the_machine_is_told() {
+        let named = |name: &str| Zone::named(name).expect("a zone");
+        let link = Some("../usr/share/zoneinfo/Europe/Berlin");
+        assert_eq!(zone(None, link, Some("Asia/Tokyo\n")), named("Europe/Berlin"));
+        assert_eq!(zone(None, Some("/etc/own"), Some("Asia/Tokyo\n")), named("Asia/Tokyo"));
+        assert_eq!(zone(Some(":America/New_York"), link, None), named("America/New_York"));
+        assert_eq!(zone(Some("/usr/share/zoneinfo/Asia/Tokyo"), link, None), named("Asia/Tokyo"));
+        assert_eq!((zone(Some(""), link, None), zone(Some("Mars"), link, None)), (Zone::UTC, Zone::UTC));
+        assert_eq!(zone(None, None, None), Zone::UTC);
     }
 }

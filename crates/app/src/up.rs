@@ -64,6 +64,7 @@ async fn start(
     let control = control::Config {
         clients: roles::controller_clients(api.clone()),
         cluster_ca_pem: credentials.cluster_ca.cert_pem().to_owned(),
+        time_zone: host::time_zone(),
     };
     let since = Instant::now();
     let mut pending = Vec::new();

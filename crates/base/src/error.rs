@@ -1,4 +1,5 @@
-//! One printer for error chains, so that no error repeats its source in its own message.
+//! How errors are told: one printer for error chains, so that no error repeats its source in its own message, and Go's
+//! way to quote a text, for messages that clients know.
 //!
 //! Invariant: causes appear outermost first, joined by ": "; a cause that its parent already quotes is not said twice.
 
@@ -19,6 +20,25 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// A text in double quotes with Go's escapes.
+pub fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            control if control.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(control))),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
-//! Timestamps in the two textual forms of the API: whole seconds (`Time`) and microseconds (`MicroTime`).
+//! Timestamps in the two textual forms of the API: whole seconds (`Time`) and microseconds (`MicroTime`); durations in
+//! Go's form.
 //!
 //! Invariant: output is always UTC with a `Z`. Why not `Timestamp`'s own Display: it prints as many digits as there are.
 
 pub use jiff::{SignedDuration, Timestamp};
+
+use crate::error::quote;
 
 /// The present moment. Pure code takes it as a parameter; only shells call this.
 pub fn now() -> Timestamp {
@@ -64,6 +67,60 @@ fn has_rfc3339_shape(text: &[u8]) -> bool {
     }
 }
 
+/// Nanoseconds in each unit of a duration.
+const UNITS: &[(&str, u128)] = &[
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("μs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
+
+/// Reads a duration as Go writes it, such as `1h30m` or `-1.5s`; the error is Go's.
+pub fn duration(text: &str) -> Result<SignedDuration, String> {
+    let invalid = || format!("time: invalid duration {}", quote(text));
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(SignedDuration::ZERO);
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    let mut total: u128 = 0;
+    while !rest.is_empty() {
+        let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (whole, after) = rest.split_at(digits(rest));
+        let (fraction, after) = match after.strip_prefix('.') {
+            Some(after) => after.split_at(digits(after)),
+            None => ("", after),
+        };
+        if whole.is_empty() && fraction.is_empty() {
+            return Err(invalid());
+        }
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let known = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, nanos)| *nanos);
+        let Some(nanos) = known else {
+            let what =
+                if unit.is_empty() { "missing unit".to_owned() } else { format!("unknown unit {}", quote(unit)) };
+            return Err(format!("time: {what} in duration {}", quote(text)));
+        };
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
+        // further digits are less than a nanosecond
+        let fraction = &fraction[..fraction.len().min(18)];
+        let scale = 10_u128.pow(u32::try_from(fraction.len()).unwrap_or(0));
+        let fraction: u128 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| invalid())? };
+        total += u128::from(whole) * nanos + fraction * nanos / scale;
+        rest = after;
+    }
+    let total = i128::try_from(total).map_err(|_| invalid())?;
+    let nanos = if text.starts_with('-') { -total } else { total };
+    i64::try_from(nanos).map(SignedDuration::from_nanos).map_err(|_| invalid())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +138,39 @@ mod tests {
     fn other_forms_are_refused() {
         for text in ["", "2026-01-02", "20260102T030405Z", "2026-01-02T03:04:05", "2026-01-02T03:04:05Z[UTC]", "now"] {
             assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_go_reads_them() {
+        let nanos = |text: &str| duration(text).map(|one| one.as_nanos());
+        for (text, wanted) in [
+            ("0", 0),
+            ("5s", 5_000_000_000),
+            ("1h30m", 5_400_000_000_000),
+            ("-1.5s", -1_500_000_000),
+            ("+.5ms", 500_000),
+            ("1.h", 3_600_000_000_000),
+            ("1µs1us1μs", 3_000),
+            ("0.3333333333333333333h", 1_199_999_999_999), // Go counts in floating point here: a nanosecond more
+            ("9223372036854775807ns", i128::from(i64::MAX)),
+            ("-9223372036854775808ns", i128::from(i64::MIN)),
+        ] {
+            assert_eq!(nanos(text), Ok(wanted), "{text}");
+        }
+        for (text, fault) in [
+            ("", r#"time: invalid duration """#),
+            ("-", r#"time: invalid duration "-""#),
+            (".s", r#"time: invalid duration ".s""#),
+            ("x", r#"time: invalid duration "x""#),
+            ("9223372036854775808ns", r#"time: invalid duration "9223372036854775808ns""#),
+            ("3000000h", r#"time: invalid duration "3000000h""#),
+            ("5", r#"time: missing unit in duration "5""#),
+            ("1.2.3s", r#"time: missing unit in duration "1.2.3s""#),
+            ("5s3", r#"time: missing unit in duration "5s3""#),
+            ("1d", r#"time: unknown unit "d" in duration "1d""#),
+        ] {
+            assert_eq!(nanos(text), Err(fault.to_owned()), "{text}");
         }
     }
 }

@@ -42,6 +42,10 @@ pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("coordination.k8s.io", "v1", "Lease", "leases", true),
     ("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", false),
     ("networking.k8s.io", "v1", "IPAddress", "ipaddresses", false),
+    ("batch", "v1", "Job", "jobs", true),
+    ("batch", "v1", "CronJob", "cronjobs", true),
+    ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
+    ("example.com", "v1", "Gadget", "gadgets", true),
 ];
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -53,41 +57,27 @@ pub(crate) struct Fake {
     revision: watch::Sender<u64>,
 }
 
-/// The end of a client.
+/// How many writes a client makes before its owner is killed: the last one happens, its answer is never seen, and nothing
+/// is answered after it. Telling events does not count.
 #[derive(Clone)]
-pub(crate) struct Death(watch::Sender<Life>);
+pub(crate) struct Life(watch::Sender<usize>);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Life {
-    Alive,
-    /// Its only write is being done.
-    Dying,
-    Over,
-}
-
-impl Death {
-    pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(Life::Alive))
+impl Life {
+    pub(crate) fn new(writes: usize) -> Self {
+        Self(watch::Sender::new(writes))
     }
 
-    /// Waits until the write of the client has been done.
-    pub(crate) async fn came(&self) {
-        self.0.subscribe().wait_for(|life| *life == Life::Over).await.expect("the sender lives");
+    /// Waits for the end.
+    pub(crate) async fn over(&self) {
+        self.0.subscribe().wait_for(|left| *left == 0).await.expect("the sender lives");
     }
 
-    /// Whether this is the one write.
-    fn begins(&self) -> bool {
-        self.0.send_if_modified(|life| {
-            let first = *life == Life::Alive;
-            if first {
-                *life = Life::Dying;
-            }
-            first
-        })
+    fn is_over(&self) -> bool {
+        *self.0.borrow() == 0
     }
 
-    fn is_near(&self) -> bool {
-        *self.0.borrow() != Life::Alive
+    fn spend(&self) {
+        self.0.send_modify(|left| *left = left.saturating_sub(1));
     }
 }
 
@@ -131,32 +121,17 @@ impl Fake {
     }
 
     pub(crate) fn client(&self) -> Client {
-        let fake = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let fake = fake.clone();
-            async move { Ok::<_, Infallible>(fake.answer(request).await) }
-        });
-        Client::new(service, "default")
+        self.mortal(&Life::new(usize::MAX))
     }
 
-    /// A client that dies of its first write: the server does it, but the answer never arrives, nor does any later one.
-    /// Telling events is not counted.
-    pub(crate) fn dying_client(&self, death: &Death) -> Client {
-        let (fake, death) = (self.clone(), death.clone());
+    /// A client of somebody who is killed when `life` is over.
+    pub(crate) fn mortal(&self, life: &Life) -> Client {
+        let (fake, life) = (self.clone(), life.clone());
         let service = tower::service_fn(move |request: Request<Body>| {
-            let (fake, death) = (fake.clone(), death.clone());
+            let (fake, life) = (fake.clone(), life.clone());
             async move {
-                let uncounted = *request.method() == Method::GET || request.uri().path().contains("/events");
-                let last = !uncounted && death.begins();
-                if !last && (!uncounted || death.is_near()) {
-                    return std::future::pending().await;
-                }
-                let answer = fake.answer(request).await;
-                if last {
-                    death.0.send_replace(Life::Over);
-                    return std::future::pending().await;
-                }
-                Ok::<_, Infallible>(answer)
+                let answer = fake.answer(request, &life).await;
+                if life.is_over() { std::future::pending().await } else { Ok::<_, Infallible>(answer) }
             }
         });
         Client::new(service, "default")
@@ -194,11 +169,14 @@ impl Fake {
         self.revision.subscribe()
     }
 
-    async fn answer(&self, request: Request<Body>) -> Answer {
+    async fn answer(&self, request: Request<Body>, life: &Life) -> Answer {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         if let "/api" | "/apis" = parts.uri.path() {
             return respond(StatusCode::OK, &discovery(parts.uri.path() == "/api"));
+        }
+        if let ["", "apis", group, version] = parts.uri.path().split('/').collect::<Vec<_>>().as_slice() {
+            return respond(StatusCode::OK, &resources(group, version));
         }
         let Some(target) = Target::parse(parts.uri.path(), parts.uri.query().unwrap_or("")) else {
             return respond(StatusCode::NOT_FOUND, &json!({ "status": "Failure", "code": 404, "reason": "NotFound" }));
@@ -209,7 +187,12 @@ impl Fake {
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let strategic =
             parts.headers.get("content-type").is_some_and(|kind| kind == "application/strategic-merge-patch+json");
+        let is_write = parts.method != Method::GET && target.plural != "events";
+        if is_write && life.is_over() {
+            std::future::pending::<()>().await;
+        }
         let result = self.edit(|objects| match parts.method {
+            Method::GET if target.subresource == "scale" => objects.scale(&target),
             Method::GET if target.name.is_empty() => Ok(objects.list_answer(&target)),
             Method::GET => objects.get(&target),
             Method::POST if target.subresource == "binding" => objects.bind(&target, &body),
@@ -219,6 +202,9 @@ impl Fake {
             Method::DELETE if target.name.is_empty() => Ok(objects.delete_all(&target)),
             _ => objects.delete(&target, &body),
         });
+        if is_write {
+            life.spend();
+        }
         match result {
             Ok(value) => respond(StatusCode::OK, &value),
             Err(Failure { code, reason, message }) => {
@@ -277,4 +263,18 @@ fn discovery(core: bool) -> Value {
         .map(|(name, resources)| json!({ "metadata": { "name": name }, "versions": [{ "version": "v1", "resources": resources }] }))
         .collect();
     json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items })
+}
+
+/// The kinds of one group, each with a scale.
+fn resources(group: &str, version: &str) -> Value {
+    let verbs = ["create", "delete", "get", "list", "patch", "update", "watch"];
+    let rows = KINDS.iter().filter(|row| row.0 == group && row.1 == version);
+    let resources = rows.flat_map(|(_, _, kind, plural, namespaced)| {
+        let row = |name: String, kind: &str| {
+            json!({ "name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": verbs })
+        };
+        [row((*plural).to_owned(), kind), row(format!("{plural}/scale"), "Scale")]
+    });
+    json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{group}/{version}"),
+        "resources": resources.collect::<Vec<Value>>() })
 }

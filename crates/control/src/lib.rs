@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Key;
+use base::zone::Zone;
 use informer::{Informers, Queue};
 use kube::Client;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub clients: Arc<dyn Fn(&str) -> Client + Send + Sync>,
     /// What `kube-root-ca.crt` publishes in every namespace.
     pub cluster_ca_pem: String,
+    /// Where schedules that name no time zone are meant.
+    pub time_zone: Zone,
 }
 
 impl std::fmt::Debug for Config {
@@ -145,6 +148,37 @@ pub static CONTROLLERS: &[Controller] = &[
         owns: &["pods", "pods/status"],
         start: run::pod_gc::start,
     },
+    Controller {
+        name: "job-controller",
+        reads: &["jobs.batch", "pods"],
+        owns: &["jobs.batch/status", "pods", "events"],
+        start: run::job::start,
+    },
+    Controller {
+        name: "cronjob-controller",
+        reads: &["cronjobs.batch", "jobs.batch"],
+        owns: &["cronjobs.batch/status", "jobs.batch", "events"],
+        start: run::cronjob::start,
+    },
+    Controller {
+        name: "ttl-after-finished-controller",
+        reads: &["jobs.batch"],
+        owns: &["jobs.batch"],
+        start: run::ttl::start,
+    },
+    Controller {
+        name: "disruption-controller",
+        reads: &[
+            "poddisruptionbudgets.policy",
+            "pods",
+            "replicationcontrollers",
+            "replicasets.apps",
+            "deployments.apps",
+            "statefulsets.apps",
+        ],
+        owns: &["poddisruptionbudgets.policy/status", "pods/status", "events"],
+        start: run::disruption::start,
+    },
 ];
 
 /// Starts the workers of a controller, once all caches are filled.
@@ -157,6 +191,7 @@ pub(crate) struct Shared {
     pub(crate) events: Events,
     pub(crate) context: tasks::Context,
     pub(crate) cluster_ca_pem: String,
+    pub(crate) time_zone: Zone,
     clients: Arc<dyn Fn(&str) -> Client + Send + Sync>,
 }
 
@@ -186,7 +221,11 @@ pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
     run_some(CONTROLLERS, config, ctx).await
 }
 
-async fn run_some(controllers: &[Controller], config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
+async fn run_some(
+    controllers: impl IntoIterator<Item = &'static Controller> + Send,
+    config: Config,
+    ctx: tasks::Context,
+) -> anyhow::Result<()> {
     let informers = Informers::new((config.clients)(""), &ctx);
     let events = Events::new(Arc::clone(&config.clients), &ctx);
     let shared = Shared {
@@ -194,9 +233,10 @@ async fn run_some(controllers: &[Controller], config: Config, ctx: tasks::Contex
         events,
         context: ctx.clone(),
         cluster_ca_pem: config.cluster_ca_pem,
+        time_zone: config.time_zone,
         clients: config.clients,
     };
-    let launches: Vec<Launch> = controllers.iter().map(|controller| (controller.start)(&shared)).collect();
+    let launches: Vec<Launch> = controllers.into_iter().map(|controller| (controller.start)(&shared)).collect();
     ctx.ready.waiting_for("the controllers' caches");
     tokio::select! {
         () = ctx.stop.cancelled() => return Ok(()),

@@ -6,11 +6,14 @@
 //! Why not decide inside the reconcile loop: the hard half could then only be tested with a cluster.
 
 pub mod claim;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
+pub mod job;
 pub mod labels;
 pub mod namespace;
 pub mod node_lifecycle;
@@ -28,3 +31,4 @@ pub mod share;
 pub mod statefulset;
 pub mod taints;
 pub(crate) mod template;
+pub mod ttl;

@@ -3,12 +3,16 @@
 //! Invariant: a wake-up carries a key and nothing else; what is done is decided from the caches and our own writes that
 //! they do not show yet (`overlay`). Every write goes out under the identity of its controller.
 
+pub(crate) mod clock;
+pub(crate) mod cronjob;
 pub(crate) mod daemonset;
 pub(crate) mod deployment;
 pub(crate) mod discovery;
+pub(crate) mod disruption;
 pub(crate) mod endpoints;
 pub(crate) mod endpointslice;
 pub(crate) mod garbage;
+pub(crate) mod job;
 pub(crate) mod namespace;
 pub(crate) mod node_lifecycle;
 pub(crate) mod overlay;
@@ -22,5 +26,6 @@ pub(crate) mod service;
 pub(crate) mod service_account;
 pub(crate) mod service_cidr;
 pub(crate) mod statefulset;
+pub(crate) mod ttl;
 pub(crate) mod wake;
 pub(crate) mod write;

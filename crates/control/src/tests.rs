@@ -1,5 +1,7 @@
 //! The controllers and the scheduler together, against a server in memory and a kubelet of a few lines.
 
+mod batch;
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -64,7 +66,11 @@ fn cluster() -> (Fake, tasks::Context) {
     });
     let (ctx, _) = tasks::context_for_tests();
     let clients = fake.clone();
-    let config = Config { clients: Arc::new(move |_: &str| clients.client()), cluster_ca_pem: "PEM".into() };
+    let config = Config {
+        clients: Arc::new(move |_: &str| clients.client()),
+        cluster_ca_pem: "PEM".into(),
+        time_zone: Zone::UTC,
+    };
     let (controllers, scheduler) = (ctx.clone(), ctx.clone());
     ctx.children.try_spawn("controllers", run(config, controllers));
     ctx.children.try_spawn("scheduler", scheduler::run(fake.client(), scheduler));

@@ -5,12 +5,16 @@
 
 mod sets;
 
+mod batch;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -32,6 +36,9 @@ pub(crate) struct World {
     pub(crate) pods: Vec<Arc<Pod>>,
     pub(crate) services: Vec<Arc<Service>>,
     pub(crate) nodes: Vec<Arc<Node>>,
+    pub(crate) jobs: Vec<Arc<Job>>,
+    pub(crate) cron_jobs: Vec<Arc<CronJob>>,
+    pub(crate) budgets: Vec<Arc<PodDisruptionBudget>>,
     serial: usize,
 }
 
@@ -115,6 +122,9 @@ impl World {
                 "pod" => world.pods.push(pod(&line)),
                 "service" => world.services.push(service(&line)),
                 "node" => world.nodes.push(node(&line)),
+                "job" => world.jobs.push(batch::job(&line)),
+                "cronjob" => world.cron_jobs.push(batch::cron_job(&line)),
+                "budget" => world.budgets.push(batch::budget(&line)),
                 other => panic!("unknown kind {other}"),
             }
         }
@@ -271,7 +281,7 @@ fn pod(line: &Line<'_>) -> Arc<Pod> {
     }
     let ready =
         line.get("ready").map(|since| json!([{ "type": "Ready", "status": "True", "lastTransitionTime": at(since) }]));
-    object(json!({
+    let mut pod = json!({
         "metadata": metadata,
         "spec": {
             "nodeName": line.get("node"),
@@ -296,7 +306,9 @@ fn pod(line: &Line<'_>) -> Arc<Pod> {
             "podIPs": line.get("ip").map(|ip| json!([{ "ip": ip }])),
             "conditions": ready,
         },
-    }))
+    });
+    batch::dress(&mut pod, line);
+    object(pod)
 }
 
 /// What binds a pod to the node it was made for.

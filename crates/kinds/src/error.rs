@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+pub(crate) use base::error::quote;
 use serde_json::Value;
 
 /// The class of a field error.
@@ -163,25 +164,6 @@ pub(crate) fn go_json(value: &Value) -> String {
         }
     }
     escaped
-}
-
-/// A text in double quotes with Go's escapes.
-pub(crate) fn quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            control if control.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(control))),
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]

@@ -66,6 +66,19 @@ impl Objects {
         self.map.get(&key(target)).cloned().map_or_else(|| fail(404, "NotFound", target), Ok)
     }
 
+    /// How many objects of a kind have ever been created.
+    pub(crate) fn created(&self, plural: &str) -> usize {
+        self.log.iter().filter(|(_, kind, one, _)| *kind == "ADDED" && one == plural).count()
+    }
+
+    pub(super) fn scale(&self, target: &Target) -> Result {
+        let object = self.get(target)?;
+        let metadata = &object["metadata"];
+        Ok(json!({ "kind": "Scale", "apiVersion": "autoscaling/v1",
+            "metadata": { "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"] },
+            "spec": { "replicas": object["spec"]["replicas"] } }))
+    }
+
     /// The events after `from` that a watch of `target` shows, and how far that is.
     pub(super) fn events(&self, target: &Target, from: u64) -> (Vec<Value>, u64) {
         let start = self.log.partition_point(|(revision, ..)| *revision <= from);
@@ -291,6 +304,13 @@ fn merge(into: &mut Value, patch: &Value, strategic: bool) {
         *into = Value::Object(Map::new());
     }
     for (name, field) in fields {
+        if let Some(list) = name.strip_prefix("$deleteFromPrimitiveList/").filter(|_| strategic) {
+            let gone = field.as_array().cloned().unwrap_or_default();
+            if let Some(kept) = into[list].as_array_mut() {
+                kept.retain(|one| !gone.contains(one));
+            }
+            continue;
+        }
         match field {
             Value::Null => drop(into.as_object_mut().map(|map| map.remove(name))),
             Value::Array(items) if strategic && name == "conditions" => {

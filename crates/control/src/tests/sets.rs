@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 
 use super::*;
-use crate::fake::Death;
+use crate::fake::Life;
 use crate::plan::revision::Step;
 use crate::plan::statefulset;
 
@@ -33,14 +33,14 @@ async fn live_and_die(fake: &Fake, name: &str, what: &str, end: impl Fn(&Fake) -
     let index = CONTROLLERS.iter().position(|one| one.name == name).expect("a controller of that name");
     let ended = AtomicBool::new(false);
     for life in 1..500 {
-        let (mut services, death) = (tasks::Services::new(), Death::new());
+        let (mut services, death) = (tasks::Services::new(), Life::new(1));
         let (server, dies) = (fake.clone(), death.clone());
-        let clients = Arc::new(move |_: &str| server.dying_client(&dies));
-        let config = Config { clients, cluster_ca_pem: String::new() };
+        let clients = Arc::new(move |_: &str| server.mortal(&dies));
+        let config = Config { clients, cluster_ca_pem: String::new(), time_zone: Zone::UTC };
         services.start(name.to_owned(), |ctx| run_some(&CONTROLLERS[index..=index], config, ctx));
         let over = async {
             tokio::select! {
-                () = death.came() => {}
+                () = death.over() => {}
                 () = fake.until(what, &end) => ended.store(true, Ordering::Relaxed),
             }
         };
