@@ -253,11 +253,6 @@ impl Objects {
         Ok(self.store(key(target), value, if waits { "MODIFIED" } else { "DELETED" }))
     }
 
-    /// How many objects of a kind were ever created.
-    pub(crate) fn created(&self, plural: &str) -> usize {
-        self.log.iter().filter(|(_, kind, of, _)| *kind == "ADDED" && of == plural).count()
-    }
-
     /// Lets a test change an object as some other component would.
     pub(crate) fn change(&mut self, plural: &str, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) {
         let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());

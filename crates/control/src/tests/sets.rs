@@ -267,7 +267,11 @@ async fn a_revision_whose_name_is_taken_gets_another() {
             .create_object("controllerrevisions", json!({ "metadata": metadata, "revision": 1, "data": { "a": "b" } }));
     });
     let clients = fake.clone();
-    let config = Config { clients: Arc::new(move |_: &str| clients.client()), cluster_ca_pem: String::new() };
+    let config = Config {
+        clients: Arc::new(move |_: &str| clients.client()),
+        cluster_ca_pem: String::new(),
+        time_zone: Zone::UTC,
+    };
     ctx.children.try_spawn("controllers", run(config, ctx.clone()));
     fake.until("two pods", |fake| complete(fake, 2, "v1")).await;
     let status = &fake.list("statefulsets")[0]["status"];
