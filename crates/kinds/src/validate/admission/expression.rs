@@ -145,7 +145,7 @@ fn map_of(values: Arc<Shape>) -> Arc<Shape> {
     Arc::new(Shape::map(values, None))
 }
 
-fn texts<'n, const N: usize>(name: &str, fields: [&'n str; N]) -> Arc<Shape> {
+fn texts<const N: usize>(name: &str, fields: [&str; N]) -> Arc<Shape> {
     Arc::new(Shape::declared(name, fields.map(|field| (field, text()))))
 }
 

@@ -1,3 +1,5 @@
+//! Indexed jobs: which indexes run, fail and count.
+
 use super::*;
 
 #[test]
