@@ -111,13 +111,10 @@ pub(super) fn draining(cluster: &Cluster) -> anyhow::Result<()> {
     serving(cluster, "draining")?;
     let kubectl = |args: &[&str]| cluster.kubectl(["-n", "draining"].iter().chain(args));
     kubectl(&["create", "poddisruptionbudget", "web", "--selector=app=web", "--min-available=1"])?;
-    let numbers = |allowed: u32, healthy: u32| {
-        let patch = format!(
-            r#"{{"status":{{"observedGeneration":1,"disruptionsAllowed":{allowed},"currentHealthy":{healthy},"desiredHealthy":1,"expectedPods":1}}}}"#
-        );
-        kubectl(&["patch", "poddisruptionbudget", "web", "--subresource=status", "--type=merge", "-p", &patch])
+    let counted = |what: &str| {
+        kubectl(&["wait", &format!("--for=jsonpath={{.status.{what}"), "--timeout=30s", "poddisruptionbudget/web"])
     };
-    numbers(0, 1)?;
+    counted("currentHealthy}=1")?;
     let nodes = cluster.kubectl(["get", "nodes", "-o", "name"])?;
     let node = nodes.trim().trim_start_matches("node/");
     let attempt = |timeout: &str| {
@@ -136,11 +133,11 @@ pub(super) fn draining(cluster: &Cluster) -> anyhow::Result<()> {
         format!("{:#}", attempt("--timeout=7s").err().ok_or_else(|| anyhow::anyhow!("the budget was not asked"))?);
     ensure!(refused.contains("Cannot evict pod as it would violate the pod's disruption budget."), "{refused}");
     ensure!(kubectl(&["get", "pod", "web", "-o", "jsonpath={.metadata.deletionTimestamp}"])?.is_empty());
-    numbers(1, 2)?;
+    kubectl(&["patch", "poddisruptionbudget", "web", "--type=merge", "-p", r#"{"spec":{"minAvailable":0}}"#])?;
+    counted("disruptionsAllowed}=1")?;
     attempt("--timeout=60s")?;
     ensure!(kubectl(&["get", "pod", "web"]).is_err(), "the pod was evicted");
-    let spent = kubectl(&["get", "poddisruptionbudget", "web", "-o", "jsonpath={.status.disruptionsAllowed}"])?;
-    ensure!(spent == "0", "{spent}");
+    counted("disruptionsAllowed}=0")?;
     cluster.kubectl(["uncordon", node])?;
     Ok(())
 }
