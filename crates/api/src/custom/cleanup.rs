@@ -39,7 +39,7 @@ pub(super) fn start(core: &Arc<Core>, definition: &Definition) {
     if !definition.metadata.finalizers.iter().any(|held| held == strategy::CLEANUP) {
         return;
     }
-    let Some(children) = core.customs.children.get() else { return };
+    let Some(children) = core.customs.children() else { return };
     let uid = definition.metadata.uid.clone();
     if !core.customs.ending.lock().insert(uid.clone()) {
         return;

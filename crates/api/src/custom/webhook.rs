@@ -204,7 +204,7 @@ async fn exchange(
     let body = serde_json::to_vec(question).expect("invariant: a JSON value encodes into memory");
     let limit = ANSWER + 4 * body.len();
     let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.map_err(|error| error.to_string())?;
-    let children = core.customs.children.get().ok_or("the server is still starting")?;
+    let children = core.customs.children().ok_or("the server is still starting")?;
     let driver = children.spawn("connection to a conversion webhook", async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to a conversion webhook broke");

@@ -9,12 +9,13 @@ use futures::future::join_all;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::json;
 
 use super::overlay::Overlay;
+use super::pods::{Pods, confirm_alive, slow_start};
 use super::replicaset::key;
 use super::{clock, write};
 use crate::events::Recorder;
@@ -36,6 +37,7 @@ struct Shell {
     jobs: Overlay<Job>,
     pod_cache: Informer<Pod>,
     pods: Overlay<Pod>,
+    control: Pods,
     memory: Mutex<HashMap<String, Memory>>,
 }
 
@@ -64,11 +66,13 @@ pub(crate) fn start(shared: &Shared) -> Launch {
     let job_cache = shared.informers.of::<Job>();
     let pod_cache = shared.informers.of::<Pod>();
     let (queue, orphans): (Queue<Key>, Queue<Key>) = (Queue::new(), Queue::new());
+    let (client, events, pods) = (shared.client(NAME), shared.events.recorder(NAME), Overlay::new(pod_cache.clone()));
     let shell = Arc::new(Shell {
-        client: shared.client(NAME),
-        events: shared.events.recorder(NAME),
+        control: Pods::new(client.clone(), events.clone(), pods.clone()),
+        client,
+        events,
         jobs: Overlay::new(job_cache.clone()),
-        pods: Overlay::new(pod_cache.clone()),
+        pods,
         pod_cache: pod_cache.clone(),
         memory: Mutex::default(),
     });
@@ -190,7 +194,7 @@ impl Shell {
 
     async fn act(&self, job: &Arc<Job>, actions: Vec<Action>) -> anyhow::Result<()> {
         if actions.iter().any(|action| matches!(action, Action::Adopt(_))) {
-            self.confirm_alive(job).await?;
+            confirm_alive(&self.client, &**job).await?;
         }
         let (mut new, mut removals) = (Vec::new(), Vec::new());
         for action in actions {
@@ -214,22 +218,7 @@ impl Shell {
         }
         let removed = join_all(removals.iter().map(|(pod, uncounted)| self.remove(job, pod, *uncounted))).await;
         removed.into_iter().collect::<anyhow::Result<()>>()?;
-        self.create(job, &new).await
-    }
-
-    /// A cached Job may be gone; an orphan must not be adopted by a ghost.
-    async fn confirm_alive(&self, job: &Job) -> anyhow::Result<()> {
-        let api: Api<Job> = Api::namespaced(self.client.clone(), job.namespace().as_deref().unwrap_or(""));
-        let name = job.name_any();
-        let live = api
-            .get(&name)
-            .await
-            .map_err(|error| write::failed(&error, format_args!("cannot read job {name} before adopting pods")))?;
-        anyhow::ensure!(
-            live.uid() == job.uid() && live.metadata.deletion_timestamp.is_none(),
-            "job {name} was replaced or is being deleted; not adopting pods for it"
-        );
-        Ok(())
+        slow_start(&new, |pod| self.control.create(&**job, pod)).await
     }
 
     async fn own(&self, pod: &Arc<Pod>, patch: &serde_json::Value) -> anyhow::Result<()> {
@@ -256,55 +245,11 @@ impl Shell {
         }
     }
 
-    /// One pod first, then twice as many while that works: a broken template costs one failed request, not 500.
-    async fn create(&self, job: &Arc<Job>, new: &[Box<Pod>]) -> anyhow::Result<()> {
-        let (mut left, mut batch) = (new, 1);
-        while !left.is_empty() {
-            let (some, rest) = left.split_at(batch.min(left.len()));
-            // all answers are looked at before one is given up on: each pod that was made must be remembered
-            let mut failure = None;
-            for outcome in join_all(some.iter().map(|pod| write::create(&self.client, &**pod))).await {
-                match outcome {
-                    Ok(pod) => {
-                        let message = format!("Created pod: {}", pod.name_any());
-                        self.pods.wrote(pod);
-                        self.events.normal(&**job, "SuccessfulCreate", message);
-                    }
-                    Err(error) => failure = Some(error),
-                }
-            }
-            if let Some(error) = failure {
-                if write::namespace_is_leaving(&error) {
-                    return Ok(());
-                }
-                let message = write::message(&error);
-                self.events.warning(&**job, "FailedCreate", format!("Error creating: {message}"));
-                return Err(anyhow::anyhow!(message));
-            }
-            (left, batch) = (rest, batch * 2);
-        }
-        Ok(())
-    }
-
     async fn remove(&self, job: &Arc<Job>, pod: &Arc<Pod>, uncounted: bool) -> anyhow::Result<()> {
         if uncounted && is_tracked(pod) {
             self.let_go(pod).await?;
         }
-        match write::delete(&self.client, &**pod, DeleteParams::default()).await {
-            Ok(left) => {
-                match left {
-                    Some(left) => drop(self.pods.wrote(left)),
-                    None => self.pods.deleted(pod),
-                }
-                self.events.normal(&**job, "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any()));
-                Ok(())
-            }
-            Err(error) => {
-                let message = write::message(&error);
-                self.events.warning(&**job, "FailedDelete", format!("Error deleting: {message}"));
-                Err(anyhow::anyhow!(message))
-            }
-        }
+        self.control.delete(&**job, pod).await
     }
 
     /// Takes the finalizer off this very pod, whatever else changes about it meanwhile.

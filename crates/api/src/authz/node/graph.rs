@@ -29,10 +29,9 @@ impl References {
     /// Reads a stored pod; none if it is not bound to a node.
     pub(crate) fn parse(key: &str, pod: &[u8]) -> Option<Self> {
         // most writes of a pod without a node come before it has one, so that is looked for first
-        let node = crate::select::slim(pod, &[&["spec", "nodeName"]]).ok()?;
-        node["spec"]["nodeName"].as_str().filter(|node| !node.is_empty())?;
+        let bound = crate::select::slim(pod, &[&["spec", "nodeName"]]).ok()?;
+        let node = bound["spec"]["nodeName"].as_str().filter(|node| !node.is_empty())?.to_owned();
         let pod: Value = serde_json::from_slice(pod).ok()?;
-        let node = pod["spec"]["nodeName"].as_str().filter(|node| !node.is_empty())?.to_owned();
         let (namespace, name) = key.strip_prefix("/core/pods/")?.split_once('/')?;
         let mut objects = BTreeSet::new();
         collect(&pod["spec"], &mut objects);
