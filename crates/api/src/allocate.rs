@@ -144,6 +144,11 @@ impl Services {
         Ok(writes)
     }
 
+    /// Whether something may be written in the same commit as an object of this kind.
+    pub(crate) fn accompanies(&self, kind: &Kind) -> bool {
+        kind.is("", "Service")
+    }
+
     /// What is written in the same commit as a service: its addresses as objects.
     pub(crate) fn beside(&self, service: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<Write> {
         if service.starts_with(PREFIX) { objects::beside(self.store.as_ref(), service, old, new) } else { Vec::new() }

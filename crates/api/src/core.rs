@@ -138,6 +138,17 @@ impl Core {
         Some(Arc::new(self.decode(kind, &record)))
     }
 
+    /// As [`Self::get`], for what nearly every write looks at (its namespace, its service account): the tree is kept with
+    /// the version it was made of.
+    pub fn kept(&self, kind: &Kind, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        struct Kept(Arc<Value>);
+        if self.foreign_storage(kind).is_some() {
+            return self.get(kind, namespace, name);
+        }
+        let record = self.store.get(&key(kind, namespace, name))?;
+        Some(record.memo(|record| Kept(Arc::new(parse(record)))).0.clone())
+    }
+
     /// All objects of a kind, in one namespace or (empty) in all.
     pub fn list(&self, kind: &Kind, namespace: &str) -> Vec<Arc<Value>> {
         let prefix = prefix(kind, namespace);

@@ -5,14 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
-use crate::Informer;
+use crate::{Follow, Informer};
 
 /// What an informer can hold: any typed Kubernetes object.
 pub trait Object: Resource + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {}
@@ -72,12 +71,9 @@ impl Informers {
         let (filled, waited) = (informer.clone(), informer.clone());
         self.children.spawn(format!("watch {}", short_name::<K>()), async move {
             let mut listed = BTreeSet::new();
-            let mut events = std::pin::pin!(watcher(api, config).default_backoff());
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(event) => filled.apply(event, &mut listed),
-                    Err(error) => tracing::warn!(kind = short_name::<K>(), "watch interrupted, trying again: {error}"),
-                }
+            let mut events = Follow::of(api, config);
+            loop {
+                filled.apply(events.next().await, &mut listed);
             }
         });
         let wait = move || -> BoxFuture<'static, ()> {

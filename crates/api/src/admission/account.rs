@@ -66,7 +66,7 @@ impl Admission for ServiceAccount {
 async fn find(core: &Core, namespace: &str, name: &str) -> Option<std::sync::Arc<Value>> {
     let kind = core.kind("", "serviceaccounts")?;
     let from = core.store.revision();
-    let found = core.get(kind, namespace, name);
+    let found = core.kept(kind, namespace, name);
     if found.is_some() || name != "default" {
         return found;
     }

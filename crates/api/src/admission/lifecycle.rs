@@ -33,7 +33,7 @@ impl Admission for NamespaceLifecycle {
             return Ok(());
         }
         let kind = core.kind("", "namespaces").ok_or_else(ApiError::no_such_path)?;
-        let namespace = core.get(kind, "", admit.namespace);
+        let namespace = core.kept(kind, "", admit.namespace);
         let namespace = namespace.ok_or_else(|| ApiError::not_found(kind, admit.namespace))?;
         if admit.operation == Operation::Create && text(&namespace, "/status/phase") == "Terminating" {
             let name = admit.namespace;

@@ -55,9 +55,10 @@ pub(crate) async fn insert(
     let generate = text(&object, "/metadata/generateName").to_owned();
     let generated = text(&object, "/metadata/name").is_empty() && !generate.is_empty();
     let mut taken = String::new();
-    // a name that was given is tried again too: what is written beside the object may have been the conflict
-    for _ in 0..NAMES {
-        let mut candidate = object.clone();
+    // a name that was given is tried again too if something is written beside the object, which may have been the conflict
+    let tries = if generated || core.access.services.accompanies(kind) { NAMES } else { 1 };
+    for left in (0..tries).rev() {
+        let mut candidate = if left == 0 { std::mem::take(&mut object) } else { object.clone() };
         if generated {
             candidate["metadata"]["name"] = Value::String(base::names::generate(&generate));
         }

@@ -8,16 +8,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use informer::{Change, Informer, Next, Queue};
+use informer::{Change, Follow, Form, Informer, Next, Queue};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, Preconditions, PropagationPolicy};
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource as _};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -210,18 +208,19 @@ impl Collector {
     }
 
     async fn watch(self: Arc<Self>, kind: Arc<Kind>) {
-        let api: Api<Metadata> = Api::all_with(self.client.clone(), &discovery::api_resource(&kind));
-        let mut events = std::pin::pin!(kube::runtime::watcher(api, watcher::Config::default()).default_backoff());
+        let path = Metadata::url_path(&discovery::api_resource(&kind), None);
+        let mut events =
+            Follow::<Metadata>::new(self.client.clone(), &path, watcher::Config::default(), Form::Metadata);
         let mut listed: BTreeSet<Arc<str>> = BTreeSet::new();
         let mut first = true;
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Init) => listed.clear(),
-                Ok(Event::InitApply(object)) => {
+        loop {
+            match events.next().await {
+                Event::Init => listed.clear(),
+                Event::InitApply(object) => {
                     listed.extend(object.metadata.uid.as_deref().map(Arc::from));
                     self.put(&kind, &object.metadata);
                 }
-                Ok(Event::InitDone) => {
+                Event::InitDone => {
                     let wakes = self.graph.lock().retain(&kind, |uid| listed.contains(uid));
                     listed.clear();
                     self.wake(wakes);
@@ -229,9 +228,8 @@ impl Collector {
                         self.pending.send_modify(|pending| *pending -= 1);
                     }
                 }
-                Ok(Event::Apply(object)) => self.put(&kind, &object.metadata),
-                Ok(Event::Delete(object)) => self.gone(&object.metadata),
-                Err(error) => tracing::debug!(kind = kind.kind, "watch interrupted: {error}"),
+                Event::Apply(object) => self.put(&kind, &object.metadata),
+                Event::Delete(object) => self.gone(&object.metadata),
             }
         }
     }
