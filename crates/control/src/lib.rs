@@ -21,6 +21,7 @@ mod fake;
 pub mod plan;
 mod run;
 pub mod scheduler;
+mod slim;
 #[cfg(test)]
 mod world;
 
@@ -226,7 +227,7 @@ async fn run_some(
     config: Config,
     ctx: tasks::Context,
 ) -> anyhow::Result<()> {
-    let informers = Informers::new((config.clients)(""), &ctx);
+    let informers = Informers::new((config.clients)(""), &ctx).keeping(slim::pod);
     let events = Events::new(Arc::clone(&config.clients), &ctx);
     let shared = Shared {
         informers: informers.clone(),

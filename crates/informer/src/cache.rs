@@ -49,6 +49,8 @@ pub struct Informer<K> {
 struct Inner<K> {
     objects: RwLock<BTreeMap<Name, Arc<K>>>,
     handlers: Mutex<Vec<Handler<K>>>,
+    /// Takes away what nobody here reads.
+    slim: Option<fn(&mut K)>,
     synced: watch::Sender<bool>,
 }
 
@@ -65,8 +67,9 @@ impl<K> fmt::Debug for Informer<K> {
 }
 
 impl<K: Object> Informer<K> {
-    pub(crate) fn new() -> Self {
-        let inner = Inner { objects: RwLock::default(), handlers: Mutex::default(), synced: watch::Sender::new(false) };
+    pub(crate) fn new(slim: Option<fn(&mut K)>) -> Self {
+        let (objects, handlers, synced) = (RwLock::default(), Mutex::default(), watch::Sender::new(false));
+        let inner = Inner { objects, handlers, slim, synced };
         Self { inner: Arc::new(inner) }
     }
 
@@ -152,6 +155,9 @@ impl<K: Object> Informer<K> {
 
     fn put(&self, mut object: K) {
         object.managed_fields_mut().clear();
+        if let Some(slim) = self.inner.slim {
+            slim(&mut object);
+        }
         let handlers = self.inner.handlers.lock();
         let (name, new) = (name_of(&object), Arc::new(object));
         let old = self.inner.objects.write().insert(name, Arc::clone(&new));
@@ -191,7 +197,7 @@ mod tests {
     }
 
     fn check(events: Vec<Event<ConfigMap>>, expected: &[&str]) {
-        let informer = Informer::new();
+        let informer = Informer::new(None);
         let heard = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&heard);
         informer.on_change(move |change: Change<'_, ConfigMap>| {
@@ -230,8 +236,21 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_wanted_is_kept_and_told() {
+        let informer = Informer::new(Some(|map: &mut ConfigMap| map.data = None));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&told);
+        informer.on_change(move |change: Change<'_, ConfigMap>| heard.lock().push(change.latest().data.clone()));
+        let mut large = config_map("a", 1);
+        large.data = Some([("key".to_owned(), "value".to_owned())].into());
+        informer.apply(Event::Apply(large), &mut BTreeSet::new());
+        assert_eq!(*told.lock(), [None]);
+        assert_eq!(informer.get("default", "a").and_then(|map| map.data.clone()), None);
+    }
+
+    #[test]
     fn a_late_handler_hears_what_is_there() {
-        let informer = Informer::new();
+        let informer = Informer::new(None);
         informer.apply(Event::Apply(config_map("a", 1)), &mut BTreeSet::new());
         let heard = Arc::new(Mutex::new(0));
         let told = Arc::clone(&heard);

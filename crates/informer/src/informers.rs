@@ -28,6 +28,8 @@ pub struct Informers {
 #[derive(Default)]
 struct Shared {
     by_kind: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    /// By kind, a `fn(&mut K)`.
+    slims: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     waits: Vec<Wait>,
 }
 
@@ -45,6 +47,14 @@ impl Informers {
     #[must_use]
     pub fn new(client: Client, context: &tasks::Context) -> Self {
         Self { client, children: context.children.clone(), shared: Arc::default() }
+    }
+
+    /// Of objects of kind `K` only what `slim` leaves is kept, by informers that are asked for from now on; as client-go's
+    /// `SetTransform`. Handlers hear the slim object too, so nobody may write one back as a whole.
+    #[must_use]
+    pub fn keeping<K: Object>(self, slim: fn(&mut K)) -> Self {
+        self.shared.lock().slims.insert(TypeId::of::<K>(), Box::new(slim));
+        self
     }
 
     /// The informer of all objects of kind `K`, in every namespace.
@@ -67,7 +77,13 @@ impl Informers {
     where
         K::DynamicType: Default + Eq + std::hash::Hash + Clone + fmt::Debug + Send + Sync + Unpin,
     {
-        let informer = Informer::new();
+        let slim = self
+            .shared
+            .lock()
+            .slims
+            .get(&TypeId::of::<K>())
+            .and_then(|slim| slim.downcast_ref::<fn(&mut K)>().copied());
+        let informer = Informer::new(slim);
         let (filled, waited) = (informer.clone(), informer.clone());
         self.children.spawn(format!("watch {}", short_name::<K>()), async move {
             let mut listed = BTreeSet::new();

@@ -131,6 +131,20 @@ fn parallel_management_makes_and_deletes_all_at_once() {
 }
 
 #[test]
+fn pods_that_have_ended_wait_for_nobody_when_they_are_too_many() {
+    check(
+        "statefulset web replicas=1
+         revision v1 sts=web
+         pod web-0 sts=web rev=v1 ready
+         pod web-1 sts=web rev=v1 phase=Failed
+         pod web-2 sts=web rev=v1 phase=Failed",
+        expect![[r#"
+            delete web-2
+            status replicas=3 ready=1 available=1 current=3 updated=3 v1 -> v1"#]],
+    );
+}
+
+#[test]
 fn ordinals_may_begin_anywhere() {
     check(
         "statefulset web replicas=2 start=5

@@ -137,13 +137,16 @@ impl Work<'_> {
             return (self.condemned.iter().filter_map(|(_, pod)| self.delete(pod)).collect(), Flow::On);
         }
         let Some((highest, pod)) = self.condemned.first() else { return (Vec::new(), Flow::On) };
+        // One that has ended will never be well: nobody waits for it, and it waits for nobody. Upstream lets the highest
+        // of several wait for ever.
+        let ended = |pod: &Pod| pod::is_terminal(pod) && pod.metadata.deletion_timestamp.is_none();
         let unwell = self
             .condemned
             .iter()
             .rev()
-            .find(|(_, pod)| pod.metadata.deletion_timestamp.is_some() || !self.is_available(pod));
+            .find(|(_, pod)| !ended(pod) && (pod.metadata.deletion_timestamp.is_some() || !self.is_available(pod)));
         // One that is not well waits for those below it that are not well either.
-        let waits = !self.is_settled(pod) && unwell.is_none_or(|(lowest, _)| lowest != highest);
+        let waits = !self.is_settled(pod) && !ended(pod) && unwell.is_none_or(|(lowest, _)| lowest != highest);
         let units = if waits { Vec::new() } else { self.delete(pod).into_iter().collect() };
         (units, Flow::Stop)
     }
