@@ -11,7 +11,7 @@ use crate::failure::{self, Usage};
 use crate::meant::{Place, Settings};
 use crate::progress::Progress;
 use crate::settings::{Fault, ROWS, Row, Written};
-use crate::{detach, down, host, image, log, roles, status, up};
+use crate::{bench, detach, down, host, image, log, roles, status, up};
 
 /// The version people see.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -44,6 +44,7 @@ fn command() -> Command {
         )
         .subcommand(image_command())
         .subcommand(run_command())
+        .subcommand(bench::command())
         .subcommand(Command::new("config").about("Print the settings in force").args(setting_args(|_| true)).arg(config_file()).arg(output()))
         .subcommand(Command::new("version").about("Print the version").arg(output()))
         .subcommand(
@@ -174,6 +175,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         "kubeconfig" => kubeconfig(&place, args.get_flag("path")),
         "image" => runtime()?.block_on(image::run(&place, args)),
         "run" => run_role(args),
+        "bench" => bench::run(&place, args),
         "config" => {
             let settings = settings(place, args)?.1;
             print(&settings.effective(), format_of(args))
@@ -312,7 +314,7 @@ fn lines(prefix: &str, value: &serde_json::Value) {
     }
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")
 }
 

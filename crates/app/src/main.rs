@@ -3,6 +3,7 @@
 //! The shim must stay single-threaded (it clones namespaces and runs code in the child), so it is
 //! dispatched before any runtime, thread or allocation-heavy set-up exists.
 
+mod bench;
 mod cli;
 mod credentials;
 mod detach;

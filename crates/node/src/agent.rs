@@ -18,7 +18,7 @@ use kube::runtime::watcher;
 
 pub(crate) mod events;
 mod housekeeping;
-mod lease;
+pub(crate) mod lease;
 pub(crate) mod machine;
 pub(crate) mod objects;
 mod pods;

@@ -7,6 +7,7 @@
 
 mod agent;
 mod env;
+pub mod hollow;
 mod pod;
 mod probe;
 mod server;

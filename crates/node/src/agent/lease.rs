@@ -14,9 +14,14 @@ const PERIOD: Duration = Duration::from_secs(10);
 const SECONDS: i32 = 40;
 const NAMESPACE: &str = "kube-node-lease";
 
+/// Where leases of nodes are.
+pub(crate) fn api(client: kube::Client) -> Api<Lease> {
+    Api::namespaced(client, NAMESPACE)
+}
+
 /// Renews for ever.
 pub(super) async fn keep(client: kube::Client, name: String, uid: String) {
-    let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
+    let api = api(client);
     let mut beat = tokio::time::interval(PERIOD);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut exists = false;
@@ -33,7 +38,8 @@ pub(super) async fn keep(client: kube::Client, name: String, uid: String) {
     }
 }
 
-async fn renew(api: &Api<Lease>, name: &str, uid: &str, exists: bool) -> Result<(), kube::Error> {
+/// Renews once, or makes the lease if it is not known to exist.
+pub(crate) async fn renew(api: &Api<Lease>, name: &str, uid: &str, exists: bool) -> Result<(), kube::Error> {
     let now = MicroTime(base::time::now());
     if exists {
         let body = json!({"spec": {"renewTime": now}});
