@@ -145,7 +145,7 @@ impl Services {
     }
 
     /// Whether something may be written in the same commit as an object of this kind.
-    pub(crate) fn accompanies(&self, kind: &Kind) -> bool {
+    pub(crate) fn accompanies(&self, kind: &kinds::Kind) -> bool {
         kind.is("", "Service")
     }
 
