@@ -22,11 +22,6 @@ mod settings;
 mod status;
 mod up;
 
-/// Objects are trees of small pieces, made on one thread and let go on another: what glibc's allocator is slowest at, and
-/// after which it returns least to the system. Figures: docs/decisions/0007-allocator.md.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> std::process::ExitCode {
     let mut arguments = std::env::args_os();
     if arguments.nth(1).is_some_and(|verb| verb == "shim") {
