@@ -126,7 +126,7 @@ async fn try_insert(
         return Ok(Some(Written::Dry(object)));
     }
     let beside = core.access.services.beside(&key, None, Some(attempt.object()));
-    let value = core.stored(kind, attempt.object()).await?;
+    let value = core.fitted(kind, attempt.object(), manager.is_none()).await?;
     let mut writes = vec![Write::Put { key, value, expect: Expect::Absent }];
     writes.extend(beside);
     match core.commit(writes).await {

@@ -126,6 +126,10 @@ pub(crate) fn single_owners(call: &Call, object: &mut Value, when: &str) {
     }
 }
 
+fn now() -> String {
+    base::time::rfc3339(base::time::now())
+}
+
 /// What a write is aimed at.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
@@ -154,7 +158,7 @@ impl Target<'_> {
         let (Some(manager), Some(given)) = (self.manager, given) else { return };
         let (catalog, version) = (core.catalog(), self.kind.api_version());
         let scope = managed::Scope::new(&catalog, self.kind, &version, self.subresource);
-        managed::update(&scope, old, new, given, manager, &base::time::rfc3339(base::time::now()));
+        managed::update(&scope, old, new, given, manager, &now());
     }
 }
 
@@ -240,7 +244,7 @@ async fn try_change(
         attempt.settle(true); // nothing to write is a success: what the object holds it keeps
         return Ok(Some(Written::Record(record.clone())));
     }
-    let value = core.stored(kind, attempt.object()).await?;
+    let value = core.fitted(kind, attempt.object(), target.manager.is_none()).await?;
     let expect = Expect::Revision(record.revision);
     let key = target.key();
     let gone = delete::is_over(kind, attempt.object());

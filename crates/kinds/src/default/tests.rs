@@ -326,6 +326,14 @@ fn the_claims_of_a_set_say_what_they_are() {
     assert_eq!((&claim["apiVersion"], &claim["kind"]), (&json!("v1"), &json!("PersistentVolumeClaim")));
 }
 
+#[test]
+fn an_exempt_level_has_no_shares_but_says_so() {
+    let kinds = Catalog::builtin().resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations");
+    let mut level = json!({"spec": {"type": "Exempt", "exempt": {}}});
+    default(kinds.unwrap(), &mut level);
+    assert_eq!(level["spec"]["exempt"], json!({"lendablePercent": 0, "nominalConcurrencyShares": 0}));
+}
+
 /// Whether a value has all members of another one.
 fn holds(value: &Value, wanted: &Value) -> bool {
     match (value, wanted) {
