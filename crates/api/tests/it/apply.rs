@@ -358,6 +358,23 @@ async fn the_scale_of_a_custom_resource_has_owners_where_its_replicas_are() {
 }
 
 #[tokio::test]
+async fn an_apply_warns_as_any_write_does() {
+    let server = server().await;
+    let mut config = deployment(1);
+    config["spec"]["template"]["spec"]["nodeSelector"] = json!({"beta.kubernetes.io/os": "linux"});
+    let told = "299 - \"spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \
+                \\\"kubernetes.io/os\\\" instead\"";
+    assert_eq!(server.apply(WEB, "app", config.clone()).await.expect(201).warnings(), [told]);
+    assert!(server.apply(WEB, "app", config.clone()).await.expect(200).warnings().is_empty(), "nothing changed");
+    config["spec"]["replicas"] = json!(2);
+    assert_eq!(server.apply(WEB, "app", config).await.expect(200).warnings(), [told]);
+    let pair = json!({"tls.crt": "", "tls.key": ""});
+    let secret = json!({"metadata": {"name": "s"}, "type": "kubernetes.io/tls", "data": pair});
+    let made = server.post("/api/v1/namespaces/default/secrets", secret).await.expect(201);
+    assert_eq!(made.warnings(), [r#"299 - "tls: failed to find any PEM data in certificate input""#]);
+}
+
+#[tokio::test]
 async fn what_is_too_large_gives_up_the_record_of_its_owners_first() {
     let server = server().await;
     let path = format!("{MAPS}/large");
