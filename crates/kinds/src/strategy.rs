@@ -9,6 +9,7 @@ mod pod;
 mod qos;
 mod scale;
 mod service;
+mod taints;
 
 use serde_json::{Value, json};
 
@@ -19,6 +20,7 @@ use crate::json::{Members, at, dig, fill, int, list, object, object_mut, same, t
 pub(crate) use claim::{create_claim, normalize, update_claim};
 pub(crate) use pod::create_pod;
 pub(crate) use service::keep_allocations;
+pub use taints::stamp_taints;
 
 /// Kinds whose `metadata.generation` counts changes of the spec.
 const COUNTED: &[(&str, &str)] = &[
@@ -42,6 +44,7 @@ const COUNTED: &[(&str, &str)] = &[
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"),
     ("discovery.k8s.io", "EndpointSlice"),
     ("resource.k8s.io", "DeviceClass"),
+    ("resource.k8s.io", "DeviceTaintRule"),
     ("resource.k8s.io", "ResourceSlice"),
     ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"),
     ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"),

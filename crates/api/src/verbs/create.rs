@@ -102,12 +102,12 @@ async fn try_insert(
     let mut attempt = Attempt::new(core, &target, Operation::Create);
     attempt.object = Some(object);
     let given = target.detach(attempt.object());
-    kinds::default(kind, attempt.object());
+    write::complete(kind, attempt.object());
     target.own(core, &Value::Null, attempt.object(), given);
     names::birth(attempt.object());
     attempt.mutate().await?;
     let object = attempt.object();
-    kinds::default(kind, object);
+    write::complete(kind, object);
     kinds::strategy::prepare_create(kind, object);
     let errors = kinds::validate_create(kind, object);
     if !errors.is_empty() {

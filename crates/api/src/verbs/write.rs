@@ -126,6 +126,12 @@ pub(crate) fn single_owners(call: &Call, object: &mut Value, when: &str) {
     }
 }
 
+/// Fills in what a client leaves out, the time included.
+pub(crate) fn complete(kind: &Kind, object: &mut Value) {
+    kinds::default(kind, object);
+    kinds::strategy::stamp_taints(kind, object, &Value::Null, now);
+}
+
 fn now() -> String {
     base::time::rfc3339(base::time::now())
 }
@@ -219,7 +225,7 @@ async fn try_change(
     carry(target, &mut new, old)?;
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
     let given = target.detach(&mut new);
-    kinds::default(kind, &mut new);
+    complete(kind, &mut new);
     target.own(core, old, &mut new, given);
 
     let mut attempt = Attempt::new(core, &target, Operation::Update);
@@ -227,8 +233,9 @@ async fn try_change(
     attempt.old = Some(old);
     attempt.mutate().await?;
     let object = attempt.object();
-    kinds::default(kind, object);
+    complete(kind, object);
     (rules.prepare)(kind, object, old);
+    kinds::strategy::stamp_taints(kind, object, old, now);
     let errors = (rules.validate)(kind, object, old);
     if !errors.is_empty() {
         return Err(ApiError::invalid(kind, target.name, &errors));
