@@ -11,6 +11,7 @@ mod lifecycle;
 pub(crate) mod node;
 mod priority;
 mod rbac;
+mod resize;
 pub(crate) mod service;
 mod taints;
 mod topology;
@@ -76,6 +77,7 @@ pub(crate) fn chain() -> Vec<Arc<dyn Admission>> {
         Arc::new(taints::DefaultTolerationSeconds),
         Arc::new(certificates::Certificates),
         Arc::new(topology::PodTopologyLabels),
+        Arc::new(resize::PodResizeValidator),
         Arc::new(defaults::DefaultStorageClass),
         Arc::new(defaults::DefaultIngressClass),
         Arc::new(rbac::RbacEscalation),

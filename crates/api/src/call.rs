@@ -86,12 +86,12 @@ pub(crate) enum Answer {
         kind: Arc<Kind>,
         record: Arc<Record>,
     },
-    /// An object that is not stored in this form: a dry run, a Scale, a review, a Status.
+    /// A Status, which has one shape.
     Object {
         code: u16,
         value: serde_json::Value,
     },
-    /// As [`Answer::Object`], for an object of a kind that has a table.
+    /// An object that is not stored in this form, read through `kind`: a dry run, a Scale, a review.
     Unstored {
         code: u16,
         kind: Arc<Kind>,

@@ -13,11 +13,20 @@ const FIELD: &str = "resourceVersion";
 
 /// The bytes to hand to `store.commit`. Any resourceVersion in `object` is left out.
 pub(crate) fn stored(object: &Value) -> Bytes {
+    framed(object, true)
+}
+
+/// As [`stored`], for a custom resource, whose managedFields have no order but that of their texts.
+pub(crate) fn stored_custom(object: &Value) -> Bytes {
+    framed(object, false)
+}
+
+fn framed(object: &Value, by_size: bool) -> Bytes {
     let mut out = Vec::with_capacity(1024);
     out.put_u32_le(0);
     let mut splice = 0;
     match object {
-        Value::Object(fields) => splice = write_object(&mut out, fields),
+        Value::Object(fields) => splice = write_object(&mut out, fields, by_size),
         other => write(&mut out, other),
     }
     let splice = u32::try_from(splice).expect("invariant: objects stay far below 4 GiB by the body limit");
@@ -26,7 +35,7 @@ pub(crate) fn stored(object: &Value) -> Bytes {
 }
 
 /// Writes the top level; returns the offset behind the header where resourceVersion belongs, 0 if there is no metadata.
-fn write_object(out: &mut Vec<u8>, fields: &Map<String, Value>) -> usize {
+fn write_object(out: &mut Vec<u8>, fields: &Map<String, Value>, by_size: bool) -> usize {
     let mut splice = 0;
     out.push(b'{');
     for (index, (name, value)) in fields.iter().enumerate() {
@@ -35,7 +44,7 @@ fn write_object(out: &mut Vec<u8>, fields: &Map<String, Value>) -> usize {
         }
         write_key(out, name);
         match value {
-            Value::Object(metadata) if name == "metadata" => splice = write_metadata(out, metadata),
+            Value::Object(metadata) if name == "metadata" => splice = write_metadata(out, metadata, by_size),
             other => write(out, other),
         }
     }
@@ -43,7 +52,7 @@ fn write_object(out: &mut Vec<u8>, fields: &Map<String, Value>) -> usize {
     splice
 }
 
-fn write_metadata(out: &mut Vec<u8>, metadata: &Map<String, Value>) -> usize {
+fn write_metadata(out: &mut Vec<u8>, metadata: &Map<String, Value>, by_size: bool) -> usize {
     out.push(b'{');
     let start = out.len() - HEADER;
     let mut splice = start;
@@ -58,7 +67,11 @@ fn write_metadata(out: &mut Vec<u8>, metadata: &Map<String, Value>) -> usize {
             splice = out.len() - HEADER;
         }
         write_key(out, name);
-        write(out, value);
+        if by_size && name == "managedFields" {
+            kinds::managed::print(value, out);
+        } else {
+            write(out, value);
+        }
     }
     out.push(b'}');
     splice

@@ -211,12 +211,10 @@ impl ApiError {
         Self::new(503, "ServiceUnavailable", message)
     }
 
-    /// A list from a resourceVersion that is ahead of the store.
+    /// A read at a resourceVersion that is ahead of the store.
     pub fn too_large_resource_version(asked: u64, newest: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {asked}, current: {newest}");
-        Self::new(504, "Timeout", message)
-            .because("ResourceVersionTooLarge", "Too large resource version", "")
-            .with_retry_after(1)
+        Self::new(504, "Timeout", message).because("ResourceVersionTooLarge", "Too large resource version", "")
     }
 
     pub fn is(&self, reason: &str) -> bool {

@@ -80,6 +80,8 @@ pub(crate) enum Endpoint {
     Kind,
     /// Objects of a custom resource: without a schema in protobuf, but their metadata has one.
     Custom,
+    /// What is only created, to be answered: a review, a token. It has no table.
+    Question,
     /// One fixed type: discovery, a Status.
     Fixed,
 }
@@ -88,6 +90,7 @@ impl Endpoint {
     fn serves(self, format: Format, shape: Shape) -> bool {
         match (self, shape) {
             (Self::Fixed, shape) => shape == Shape::Object,
+            (Self::Question, Shape::Table) => false,
             (_, Shape::Table) => matches!(format, Format::Json | Format::Yaml),
             (Self::Custom, Shape::Object) => format != Format::Protobuf,
             _ => true,
@@ -305,6 +308,9 @@ mod tests {
         assert_eq!(seen("application/vnd.kubernetes.protobuf", Endpoint::Custom), None);
         assert_eq!(seen(PARTIAL, Endpoint::Custom), Some((Format::Protobuf, Shape::MetadataList)));
         assert_eq!(seen(PARTIAL, Endpoint::Fixed), Some((Format::Json, Shape::Object)));
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/yaml";
+        assert_eq!(seen(table, Endpoint::Question), Some((Format::Yaml, Shape::Object)));
+        assert_eq!(seen(PARTIAL, Endpoint::Question), Some((Format::Protobuf, Shape::MetadataList)));
     }
 
     #[test]

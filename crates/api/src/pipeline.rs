@@ -173,7 +173,13 @@ where
 
 /// What can be served at a path; a Scale is a Scale also below a custom resource.
 fn endpoint(kind: &Kind, info: &Info) -> Endpoint {
-    if kind.custom.is_some() && info.subresource != "scale" { Endpoint::Custom } else { Endpoint::Kind }
+    let asked = !kind.persisted && info.verb == "create";
+    match info.subresource.as_str() {
+        "token" | "eviction" | "binding" => Endpoint::Question,
+        _ if asked => Endpoint::Question,
+        subresource if kind.custom.is_some() && subresource != "scale" => Endpoint::Custom,
+        _ => Endpoint::Kind,
+    }
 }
 
 /// An answer in the version that was asked for.
@@ -225,7 +231,7 @@ async fn dispatch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Ans
     match info.verb.as_str() {
         "list" => list::list(core, call, kind).await,
         "watch" => watch::watch(core, call, kind).await,
-        "get" => read::get(core, call, kind),
+        "get" => read::get(core, call, kind).await,
         "create" if !named => create::create(core, call, kind).await,
         "update" if named => update::update(core, call, kind, Rules::OBJECT).await,
         "patch" if named => patch::patch(core, call, kind, Rules::OBJECT).await,
@@ -245,11 +251,11 @@ async fn unpersisted(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<
         ("create", _) => {
             let body = crate::decode::object(call, kind)?;
             let value = review::create(core, &call.user, kind, &call.info.namespace, body)?;
-            Ok(Answer::Object { code: 201, value })
+            Ok(Answer::Unstored { code: 201, kind: kind.clone(), value })
         }
         // component statuses: nothing is probed any more, the list is empty
         ("list", _) => list::list(core, call, kind).await,
-        ("get", _) => read::get(core, call, kind),
+        ("get", _) => read::get(core, call, kind).await,
         _ => Err(ApiError::wrong_method()),
     }
 }
@@ -266,7 +272,7 @@ async fn below(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer
         ("serviceaccounts", "token", "create") => {
             let body = crate::decode::typed(call, "authentication.k8s.io/v1", "TokenRequest")?;
             let value = tokens::create(core, &call.user, &info.namespace, &info.name, body)?;
-            Ok(Answer::Object { code: 201, value })
+            Ok(Answer::Unstored { code: 201, kind: kind.clone(), value })
         }
         (_, "scale", _) => scale::scale(core, call, kind).await,
         (_, part, _) => match subresource::rules(kind, part) {

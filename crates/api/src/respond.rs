@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use crate::{
     body::{self, Body},
     call::{Answer, Call, List},
-    core::Core,
+    core::{Core, text},
     error::ApiError,
     negotiate::{Accepts, Format, Shape},
+    shape,
     view::{self, View, meta_version},
 };
 
@@ -26,16 +27,19 @@ mod listing;
 use listing::Listing;
 
 pub(crate) fn answer(core: &Arc<Core>, call: &Call, answer: Answer) -> Result<Response<Body>, ApiError> {
+    if !matches!(answer, Answer::Response(_)) {
+        shape::check(call)?;
+    }
     let view = |kind: &Arc<Kind>| View::new(core, kind, call.accepts, &call.options.include_object);
     let mut response = match answer {
         Answer::Response(response) => response,
         Answer::Object { code, value } => written(code, &value, call)?,
         Answer::Unstored { code, kind, value } => {
-            one(&kind, call.accepts.shape)?;
+            one(&kind, text(&value, "/kind"), call.accepts.shape)?;
             written(code, &view(&kind).shaped(value), call)?
         }
         Answer::Record { code, kind, record } => {
-            one(&kind, call.accepts.shape)?;
+            one(&kind, &kind.kind, call.accepts.shape)?;
             let mut view = view(&kind);
             if view.is_verbatim() {
                 finish(code, Format::Json, record.value.clone(), call)
@@ -59,12 +63,17 @@ pub(crate) fn answer(core: &Arc<Core>, call: &Call, answer: Answer) -> Result<Re
     Ok(response)
 }
 
-/// A single object has no list of metadata.
-fn one(kind: &Kind, shape: Shape) -> Result<(), ApiError> {
+/// A single object has no list of metadata. `name` is the kind of the object, which may be a part of `kind`.
+fn one(kind: &Kind, name: &str, shape: Shape) -> Result<(), ApiError> {
     if shape != Shape::MetadataList {
         return Ok(());
     }
-    let ty = go_type(kind, "");
+    let ty = match name {
+        "Scale" if kind.custom.is_some() => "*v1.Scale".to_owned(),
+        "Scale" => "*autoscaling.Scale".to_owned(),
+        "TokenRequest" => "*authentication.TokenRequest".to_owned(),
+        _ => go_type(kind, ""),
+    };
     let message = format!("you requested PartialObjectMetadataList, but the requested object is not a list ({ty})");
     Err(ApiError::new(406, "NotAcceptable", message))
 }

@@ -8,6 +8,7 @@ pub(crate) mod binding;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod eviction;
+pub(crate) mod fresh;
 pub(crate) mod list;
 pub(crate) mod patch;
 pub(crate) mod read;

@@ -18,7 +18,7 @@ use crate::json::Members;
 use crate::schema::{Definition, Field, Schema, Type, TypeId, schema};
 
 pub(crate) use kinds::{
-    custom_resource_definition, job, namespace, node, pod, replication_controller, secret, service_status,
+    custom_resource_definition, job, namespace, node, pod, replication_controller, secret, service_status, stateful_set,
 };
 
 /// A conditional rule of a struct or kind.

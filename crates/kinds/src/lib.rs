@@ -43,7 +43,7 @@ pub use validate::{
     validate_approval, validate_create, validate_ephemeral_containers, validate_finalize, validate_resize,
     validate_status, validate_update,
 };
-pub use warn::{deprecation, warnings, warns};
+pub use warn::{deprecation, warnings, warnings_of_change, warns};
 
 #[cfg(test)]
 mod cost;

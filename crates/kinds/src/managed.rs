@@ -285,6 +285,36 @@ fn check_config(scope: &Scope<'_>, config: &Value) -> Result<(), ApplyError> {
     Ok(())
 }
 
+/// Appends the text of managedFields as upstream writes it for kinds of its own.
+pub fn print(entries: &Value, out: &mut Vec<u8>) {
+    let Value::Array(items) = entries else { return fields::plain(entries, out) };
+    out.push(b'[');
+    for (index, entry) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let Value::Object(members) = entry else {
+            fields::plain(entry, out);
+            continue;
+        };
+        out.push(b'{');
+        for (index, (name, value)) in members.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            fields::plain(name, out);
+            out.push(b':');
+            if name == "fieldsV1" {
+                fields::print(value, out);
+            } else {
+                fields::plain(value, out);
+            }
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
 /// Takes back new times in `new` if nothing else differs from `old`: a write that changes nothing is none.
 pub fn forget_times(new: &mut Value, old: &Value) {
     let (Some(written), Some(stored)) = (held(new).as_array(), held(old).as_array()) else { return };

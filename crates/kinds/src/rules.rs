@@ -135,13 +135,18 @@ static TABLE: &[Rules] = &[
         .status(apps::controller_status),
     Rules::row("", "PersistentVolume").create(strategy::create_volume).check(persistent::volume),
     Rules::row("", "PersistentVolumeClaim")
-        .create(strategy::create_volume)
+        .create(strategy::create_claim)
+        .update(strategy::update_claim)
         .check(persistent::claim)
         .status(persistent::claim_status),
     Rules::row("apps", "Deployment").check(apps::deployment).status(apps::deployment_status),
     Rules::row("apps", "ReplicaSet").check(apps::replica_set).status(apps::replica_set_status),
     Rules::row("apps", "DaemonSet").check(apps::daemon_set).status(apps::daemon_set_status),
-    Rules::row("apps", "StatefulSet").name(name::dns_label).check(apps::stateful_set).status(apps::stateful_set_status),
+    Rules::row("apps", "StatefulSet")
+        .name(name::dns_label)
+        .default(default::stateful_set)
+        .check(apps::stateful_set)
+        .status(apps::stateful_set_status),
     Rules::row("apps", "ControllerRevision").check(apps::controller_revision),
     Rules::row("batch", "Job")
         .default(default::job)
@@ -169,10 +174,7 @@ static TABLE: &[Rules] = &[
     Rules::row("scheduling.k8s.io", "PriorityClass").check(runtime::priority_class),
     Rules::row("scheduling.k8s.io", "PodGroup").check(runtime::pod_group).status(runtime::pod_group_status),
     Rules::row("scheduling.k8s.io", "Workload").check(runtime::workload),
-    Rules::plain("coordination.k8s.io", "Lease")
-        .create(strategy::create_lease)
-        .update(strategy::update_lease)
-        .check(coordination::lease),
+    Rules::plain("coordination.k8s.io", "Lease").check(coordination::lease),
     Rules::plain("coordination.k8s.io", "LeaseCandidate").name(name::config_key).check(coordination::candidate),
     Rules::row("node.k8s.io", "RuntimeClass").check(runtime::runtime_class),
     Rules::row("storage.k8s.io", "StorageClass").check(storage::storage_class),

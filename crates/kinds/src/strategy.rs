@@ -3,9 +3,13 @@
 //! Invariant: pure functions of the object and its predecessor; the pipeline calls them in the same order for every kind.
 //! What differs per kind is a hook in `rules` or a line in a table here.
 
+mod claim;
+mod gates;
+mod pod;
 mod qos;
 mod scale;
 mod service;
+mod taints;
 
 use serde_json::{Value, json};
 
@@ -13,7 +17,10 @@ use crate::catalog::Kind;
 use crate::default::complete_status;
 use crate::json::{Members, at, dig, fill, int, list, object, object_mut, same, text};
 
+pub(crate) use claim::{create_claim, normalize, update_claim};
+pub(crate) use pod::create_pod;
 pub(crate) use service::keep_allocations;
+pub use taints::stamp_taints;
 
 /// Kinds whose `metadata.generation` counts changes of the spec.
 const COUNTED: &[(&str, &str)] = &[
@@ -37,6 +44,7 @@ const COUNTED: &[(&str, &str)] = &[
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"),
     ("discovery.k8s.io", "EndpointSlice"),
     ("resource.k8s.io", "DeviceClass"),
+    ("resource.k8s.io", "DeviceTaintRule"),
     ("resource.k8s.io", "ResourceSlice"),
     ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"),
     ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"),
@@ -55,6 +63,7 @@ fn listed(list: &[(&str, &str)], kind: &Kind) -> bool {
 
 /// Drops what a client may not set on a new object and sets what the server sets.
 pub fn prepare_create(kind: &Kind, value: &mut Value) {
+    gates::drop_spec(kind, value, &Value::Null);
     let Some(members) = value.as_object_mut() else { return };
     if kind.has_subresource("status") && !listed(STATUS_ON_CREATE, kind) {
         members.remove("status");
@@ -74,6 +83,7 @@ pub fn prepare_create(kind: &Kind, value: &mut Value) {
 
 /// Keeps what an ordinary update may not touch (status, system metadata) and counts changes of the spec.
 pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value) {
+    gates::drop_spec(kind, new, old);
     keep_system_metadata(new, old);
     let Some(members) = new.as_object_mut() else { return };
     if kind.has_subresource("status") {
@@ -87,9 +97,13 @@ pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value) {
 
 /// Keeps everything but the status.
 pub fn prepare_status_update(kind: &Kind, new: &mut Value, old: &Value) {
+    gates::drop_status(kind, new, old);
     keep_system_metadata(new, old);
     let Some(members) = new.as_object_mut() else { return };
     keep_all_but(members, old, &["status", "metadata"]);
+    if kind.is("", "Pod") {
+        pod::keep_status(object(members, "status"), at(old, "status"));
+    }
     if kind.custom.is_some() {
         // a status brings its field managers along, and nothing else of metadata
         let meta = object(members, "metadata");
@@ -131,6 +145,7 @@ pub fn prepare_approval(_: &Kind, new: &mut Value, old: &Value) {
 
 /// Keeps everything but the ephemeral containers of a pod.
 pub fn prepare_ephemeral_containers(kind: &Kind, new: &mut Value, old: &Value) {
+    gates::drop_spec(kind, new, old);
     let containers = dig(new, &["spec", "ephemeralContainers"]).clone();
     keep_metadata(new, old);
     let Some(members) = new.as_object_mut() else { return };
@@ -322,18 +337,6 @@ pub(crate) fn qos_class(spec: &Value) -> &'static str {
     qos::class(spec)
 }
 
-/// A new pod waits to be scheduled; what gates hold back is told so from the beginning.
-pub(crate) fn create_pod(pod: &mut Members) {
-    let spec = pod.get("spec").unwrap_or(&Value::Null);
-    let mut status = json!({"phase": "Pending", "qosClass": qos::class(spec)});
-    if !list(spec, "schedulingGates").is_empty() {
-        let message = "Scheduling is blocked due to non-empty scheduling gates";
-        let held = json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message});
-        status["conditions"] = json!([held]);
-    }
-    pod.insert("status".to_owned(), status);
-}
-
 /// A new namespace is active and held by the namespace controller.
 pub(crate) fn create_namespace(namespace: &mut Members) {
     let finalizers = object(namespace, "spec").entry("finalizers").or_insert_with(|| json!([]));
@@ -432,23 +435,6 @@ pub(crate) fn create_slice(slice: &mut Members) {
     let endpoints = slice.get_mut("endpoints").and_then(Value::as_array_mut);
     for endpoint in endpoints.into_iter().flatten().filter_map(Value::as_object_mut) {
         endpoint.remove("deprecatedTopology");
-    }
-}
-
-/// Leaders are not coordinated unless a feature is switched on that is off in a stable server.
-pub(crate) fn create_lease(lease: &mut Members) {
-    if let Some(spec) = object_mut(lease, "spec") {
-        spec.remove("strategy");
-        spec.remove("preferredHolder");
-    }
-}
-
-/// As for a new lease, unless the old one has it.
-pub(crate) fn update_lease(lease: &mut Members, old: &Value) {
-    if let Some(spec) = object_mut(lease, "spec") {
-        for name in ["strategy", "preferredHolder"].iter().filter(|name| at(at(old, "spec"), name).is_null()) {
-            spec.remove(*name);
-        }
     }
 }
 

@@ -205,6 +205,14 @@ impl Custom {
     }
 
     /// The rules of the definition's author, if what was found so far lets them mean anything.
+    /// What is wrong with an object by its rules, as it was with `old`; told and excused.
+    pub(crate) fn excused(&self, value: &Value, old: &Value) -> Vec<FieldError> {
+        let compiled = self.compiled();
+        let watched = compiled.rules.get_or_init(|| rules::watch(&compiled.schema, true).map(Box::new));
+        let found = watched.as_deref().map(|watched| rules::excused(watched, &compiled.schema, value, old));
+        found.unwrap_or_default()
+    }
+
     fn check_rules(&self, value: &Value, old: Option<&Value>, faults: &mut Faults) {
         let compiled = self.compiled();
         let watched = compiled.rules.get_or_init(|| rules::watch(&compiled.schema, true).map(Box::new));

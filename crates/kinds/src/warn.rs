@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::catalog::Kind;
 use crate::error::quote;
-use crate::json::{at, has, int, list, members, text};
+use crate::json::{at, dig, has, int, is_empty, list, members, same, text};
 use crate::path::Path;
 use crate::validate::{Case, ip, node};
 
@@ -18,18 +18,75 @@ pub use version::deprecation;
 
 type Warn = fn(&Case<'_>, &mut Vec<String>);
 
-/// Whether there is anything to tell of objects of a kind.
-pub fn warns(kind: &Kind) -> bool {
-    let known = |(group, name): (&str, &str)| group == kind.group && name == kind.kind;
-    let listed = TABLE.iter().any(|(group, name, _)| known((group, name)));
-    kind.custom.is_none() && (listed || kind.group == "admissionregistration.k8s.io")
+/// Whether there may be anything to tell of a change of an object, or of the part of it that a subresource is.
+pub fn warns(kind: &Kind, part: &str) -> bool {
+    if kind.custom.is_some() {
+        return matches!(part, "" | "status");
+    }
+    let here = |(group, name): (&str, &str)| kind.is(group, name);
+    match part {
+        "" => {
+            TABLE.iter().any(|(group, name, _)| here((group, name)))
+                || kind.group == "admissionregistration.k8s.io"
+                || kind.is("apiextensions.k8s.io", "CustomResourceDefinition")
+        }
+        "status" => ADDRESSES.iter().any(|(group, name, ..)| here((group, name))),
+        _ => false,
+    }
+}
+
+/// What is told to the client that changes an object, or a part of it.
+pub fn warnings_of_change(kind: &Kind, part: &str, new: &Value, old: &Value) -> Vec<String> {
+    let excused = kind.custom.as_ref().map(|custom| custom.excused(new, old)).unwrap_or_default();
+    let mut told: Vec<String> = excused.iter().map(ToString::to_string).collect();
+    match part {
+        "" => {
+            told.extend(crate::structural::warnings(kind, new, Some(old)));
+            told.extend(warnings(kind, new, Some(old)));
+        }
+        "status" => addresses(kind, new, &mut told),
+        _ => {}
+    }
+    told
+}
+
+/// Group, kind, the list of a status that holds addresses, and where in its items they are told to be.
+static ADDRESSES: &[(&str, &str, &[&str], &str)] = &[
+    ("", "Pod", &["podIPs"], "ip"),
+    ("", "Pod", &["hostIPs"], "ip"),
+    ("", "Service", &["loadBalancer", "ingress"], ""),
+    ("networking.k8s.io", "Ingress", &["loadBalancer", "ingress"], ""),
+];
+
+fn addresses(kind: &Kind, new: &Value, warnings: &mut Vec<String>) {
+    for (_, _, place, shown) in ADDRESSES.iter().filter(|(group, name, ..)| kind.is(group, name)) {
+        let above = format!("status.{}", place.join("."));
+        for (index, item) in dig(at(new, "status"), place).as_array().into_iter().flatten().enumerate() {
+            let (root, address) = (Path::Root, text(item, "ip"));
+            let above = root.field(&above);
+            let item = above.index(index);
+            if address.is_empty() {
+                continue;
+            }
+            if shown.is_empty() {
+                ip::warn(address, &item, warnings);
+            } else {
+                ip::warn(address, &item.field(shown), warnings);
+            }
+        }
+    }
 }
 
 /// Group, kind and what to look for.
 static TABLE: &[(&str, &str, Warn)] = &[
-    ("", "Pod", |case, warnings| pod::all(case.new, true, &Path::Root, warnings)),
-    ("", "PodTemplate", |case, warnings| template(case.new, &["template"], warnings)),
-    ("", "ReplicationController", controller),
+    ("", "Pod", new_pod),
+    ("", "PodTemplate", |case, warnings| {
+        if is_changed(case) {
+            template(case.new, &["template"], warnings);
+        }
+    }),
+    ("", "ReplicationController", replication_controller),
+    ("", "Secret", secret),
     ("", "Service", service),
     ("", "Node", node::warn),
     ("", "Endpoints", endpoints),
@@ -39,9 +96,13 @@ static TABLE: &[(&str, &str, Warn)] = &[
     ("", "ServiceAccount", service_account),
     ("apps", "Deployment", controller),
     ("apps", "ReplicaSet", controller),
-    ("apps", "DaemonSet", controller),
+    ("apps", "DaemonSet", daemon_set),
     ("apps", "StatefulSet", stateful_set),
-    ("batch", "Job", |case, warnings| job(case.spec(), &["spec"], case, warnings)),
+    ("batch", "Job", |case, warnings| {
+        if is_changed(case) {
+            job(case.spec(), &["spec"], case, warnings);
+        }
+    }),
     ("batch", "CronJob", cron_job),
     ("discovery.k8s.io", "EndpointSlice", slice),
     ("networking.k8s.io", "Ingress", ingress),
@@ -105,18 +166,67 @@ fn template(object: &Value, place: &[&str], warnings: &mut Vec<String>) {
     below(at(object, first), &Path::Root.field(first), rest, warnings);
 }
 
+/// A new object, or one with a new generation.
+fn is_changed(case: &Case<'_>) -> bool {
+    let generation = |object| at(at(object, "metadata"), "generation");
+    case.old.is_none_or(|old| generation(old) != generation(case.new))
+}
+
+/// People do not change pods.
+fn new_pod(case: &Case<'_>, warnings: &mut Vec<String>) {
+    if case.old.is_none() {
+        pod::all(case.new, true, &Path::Root, warnings);
+    }
+}
+
+const TEMPLATE: &[&str] = &["spec", "template"];
+
 /// What makes pods is told of them when it is new and when it changes.
 fn controller(case: &Case<'_>, warnings: &mut Vec<String>) {
-    template(case.new, &["spec", "template"], warnings);
+    if is_changed(case) {
+        template(case.new, TEMPLATE, warnings);
+    }
+}
+
+/// Upstream tells of what was there before the change.
+fn replication_controller(case: &Case<'_>, warnings: &mut Vec<String>) {
+    if is_changed(case) {
+        template(case.old.unwrap_or(case.new), TEMPLATE, warnings);
+    }
+}
+
+/// The template has a generation of its own.
+fn daemon_set(case: &Case<'_>, warnings: &mut Vec<String>) {
+    if case.old.is_none_or(|old| !same(at(at(old, "spec"), "template"), at(case.spec(), "template"))) {
+        template(case.new, TEMPLATE, warnings);
+    }
+}
+
+/// A pair that is none.
+fn secret(case: &Case<'_>, warnings: &mut Vec<String>) {
+    if text(case.new, "type") == "kubernetes.io/tls" {
+        let data = at(case.new, "data");
+        warnings.extend(pki::pair::mismatch(&bytes(data, "tls.crt"), &bytes(data, "tls.key")));
+    }
+}
+
+/// What base64 stands for.
+fn bytes(of: &Value, name: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    crate::base64::decode_into(text(of, name).as_bytes(), &mut out);
+    out
 }
 
 fn stateful_set(case: &Case<'_>, warnings: &mut Vec<String>) {
     let root = Path::Root;
-    template(case.new, &["spec", "template"], warnings);
+    controller(case, warnings);
     let spec = root.field("spec");
     let above = spec.field("volumeClaimTemplates");
     for (index, template) in list(case.spec(), "volumeClaimTemplates").iter().enumerate() {
-        claim(at(template, "spec"), &above.index(index), warnings);
+        let path = above.index(index);
+        // upstream names the place so, and only when it changes
+        let place = if case.old.is_some() { path.field("Spec") } else { above.index(index) };
+        claim(at(template, "spec"), &place, warnings);
     }
     if int(case.spec(), "revisionHistoryLimit").is_some_and(|limit| limit < 0) {
         let what = "a negative value retains all historical revisions; a value >= 0 is recommended";
@@ -143,7 +253,9 @@ fn job(spec: &Value, place: &[&str], case: &Case<'_>, warnings: &mut Vec<String>
 fn cron_job(case: &Case<'_>, warnings: &mut Vec<String>) {
     let spec = at(at(case.spec(), "jobTemplate"), "spec");
     let schedule = text(case.spec(), "schedule");
-    job(spec, &["spec", "jobTemplate", "spec"], case, warnings);
+    if is_changed(case) {
+        job(spec, &["spec", "jobTemplate", "spec"], case, warnings);
+    }
     if schedule.contains("TZ") && case.old.is_some() {
         warnings.push(
             "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
@@ -222,7 +334,7 @@ fn endpoints(case: &Case<'_>, warnings: &mut Vec<String>) {
 
 fn slice(case: &Case<'_>, warnings: &mut Vec<String>) {
     let root = Path::Root;
-    if text(case.new, "addressType") == "FQDN" {
+    if text(case.new, "addressType") == "FQDN" && case.old.is_none() {
         warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
     }
     let manager = text(at(at(case.new, "metadata"), "labels"), "endpointslice.kubernetes.io/managed-by");
@@ -334,7 +446,9 @@ fn device_slice(case: &Case<'_>, warnings: &mut Vec<String>) {
 
 fn driver(case: &Case<'_>, warnings: &mut Vec<String>) {
     let spec = case.spec();
-    if !list(spec, "tokenRequests").is_empty() && !has(spec, "serviceAccountTokenInSecrets") {
+    let requests = at(spec, "tokenRequests");
+    let changed = case.old.is_none_or(|old| !same(at(at(old, "spec"), "tokenRequests"), requests));
+    if changed && !is_empty(requests) && !has(spec, "serviceAccountTokenInSecrets") {
         warnings.push(
             "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"
                 .to_owned(),

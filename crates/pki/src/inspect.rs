@@ -11,6 +11,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use crate::verify;
+
 /// A block of a PEM text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Block {
@@ -99,20 +101,33 @@ pub fn certificate(der: &[u8]) -> Option<Certificate> {
 pub fn signing_request(der: &[u8]) -> Option<SigningRequest> {
     let (rest, request) = X509CertificationRequest::from_der(der).ok()?;
     let info = &request.certification_request_info;
-    rest.is_empty().then(|| SigningRequest {
-        kind: kind(&info.subject_pki),
+    let kind = kind(&info.subject_pki);
+    (rest.is_empty() && kind != Key::Ecdsa("")).then(|| SigningRequest {
+        kind,
         key: info.subject_pki.raw.to_vec(),
-        signed: request.verify_signature().is_ok(),
+        signed: request.verify_signature().is_ok() || is_signed_on_p521(&request),
     })
+}
+
+fn is_signed_on_p521(request: &X509CertificationRequest<'_>) -> bool {
+    let hash = match request.signature_algorithm.algorithm.to_id_string().as_str() {
+        "1.2.840.10045.4.3.2" => &ring::digest::SHA256,
+        "1.2.840.10045.4.3.3" => &ring::digest::SHA384,
+        "1.2.840.10045.4.3.4" => &ring::digest::SHA512,
+        _ => return false,
+    };
+    let info = &request.certification_request_info;
+    let (point, signature) = (&info.subject_pki.subject_public_key.data, &request.signature_value.data);
+    kind(&info.subject_pki) == Key::Ecdsa("P-521") && verify::p521(point, hash, info.raw, signature)
 }
 
 /// The kind of an encoded public key; none if it is not one.
 pub fn public_key(der: &[u8]) -> Option<Key> {
     let (rest, key) = SubjectPublicKeyInfo::from_der(der).ok()?;
-    rest.is_empty().then(|| kind(&key))
+    rest.is_empty().then(|| kind(&key)).filter(|kind| *kind != Key::Ecdsa(""))
 }
 
-fn kind(key: &SubjectPublicKeyInfo<'_>) -> Key {
+pub(crate) fn kind(key: &SubjectPublicKeyInfo<'_>) -> Key {
     let curve = || {
         let id = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
         match id.map(|id| id.to_id_string()).as_deref() {

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::log::Log;
 use crate::memory::Memory;
@@ -84,6 +84,10 @@ impl Drop for Embedded {
 impl Store for Embedded {
     fn revision(&self) -> Revision {
         self.memory.revision()
+    }
+
+    fn progress(&self) -> watch::Receiver<Revision> {
+        self.memory.progress()
     }
 
     fn get(&self, key: &str) -> Option<Arc<Record>> {

@@ -20,6 +20,8 @@ const BATCH: usize = 1000;
 
 pub(crate) struct Memory {
     state: RwLock<State>,
+    /// The newest revision, for those who wait for one.
+    progress: watch::Sender<Revision>,
 }
 
 pub(crate) struct State {
@@ -209,7 +211,11 @@ impl State {
 
 impl Memory {
     pub(crate) fn new(state: State) -> Self {
-        Self { state: RwLock::new(state) }
+        Self { progress: watch::Sender::new(state.revision), state: RwLock::new(state) }
+    }
+
+    pub(crate) fn progress(&self) -> watch::Receiver<Revision> {
+        self.progress.subscribe()
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -314,6 +320,7 @@ impl Memory {
                 last = Some(name);
             }
         }
+        self.progress.send_replace(state.revision);
     }
 
     /// Drops the events up to and including `floor`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::record::{Record, Revision};
 use crate::watch::Watch;
@@ -146,6 +147,9 @@ pub enum SnapshotError {
 pub trait Store: Send + Sync + 'static {
     /// The newest published revision. An empty store stands at 1.
     fn revision(&self) -> Revision;
+
+    /// Follows the newest published revision, for those who wait until there is one.
+    fn progress(&self) -> watch::Receiver<Revision>;
 
     /// The newest version of an object, from memory.
     fn get(&self, key: &str) -> Option<Arc<Record>>;

@@ -11,7 +11,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use kinds::{Kind, structural::Conversion};
+use kinds::{Kind, managed, structural::Conversion};
 use serde_json::Value;
 use store::{Event, Record};
 
@@ -120,14 +120,31 @@ impl Core {
     pub(crate) async fn stored(&self, kind: &Kind, object: &Value) -> Result<Bytes, ApiError> {
         let Some(custom) = &kind.custom else { return Ok(encode::stored(&self.to_storage(kind, object))) };
         if custom.storage_version == kind.version {
-            return Ok(encode::stored(object));
+            return Ok(encode::stored_custom(object));
         }
         let storage = kinds::catalog::api_version(&kind.group, &custom.storage_version);
         let converted = self.convert(kind, vec![object.clone()], &storage).await?;
         match converted.first() {
-            Some(object) => Ok(encode::stored(object)),
+            Some(object) => Ok(encode::stored_custom(object)),
             None => Err(ApiError::internal("a conversion of one object is empty")),
         }
+    }
+
+    /// As [`Self::stored`], if the store takes it. What is too large loses the record of who owns its fields first, which
+    /// may be large itself, unless it is to be kept.
+    pub(crate) async fn fitted(&self, kind: &Kind, object: &mut Value, keep: bool) -> Result<Bytes, ApiError> {
+        let bytes = self.stored(kind, object).await?;
+        if fits(kind, object, &bytes) {
+            return Ok(bytes);
+        }
+        if !keep {
+            drop(managed::detach(object));
+            let bytes = self.stored(kind, object).await?;
+            if fits(kind, object, &bytes) {
+                return Ok(bytes);
+            }
+        }
+        Err(ApiError::new(500, "", "etcdserver: request is too large"))
     }
 
     /// Whether a record is stored in the form that a write would give it.
@@ -167,4 +184,12 @@ impl Core {
 fn rewritten(record: &Record, object: &Value) -> Arc<Record> {
     let value = serde_json::to_vec(object).expect("invariant: a JSON value encodes into memory");
     Arc::new(Record::new(record.key.clone(), value.into(), record.created, record.revision))
+}
+
+/// Upstream's storage takes this many bytes at once: of protobuf, or of JSON if the kind has no other form.
+const LARGEST: usize = 1536 * 1024;
+
+fn fits(kind: &Kind, object: &Value, stored: &Bytes) -> bool {
+    let measured = || kinds::protobuf::encode(object).filter(|_| kind.custom.is_none()).map(|message| message.len());
+    stored.len() <= LARGEST || measured().is_some_and(|length| length <= LARGEST)
 }

@@ -39,6 +39,7 @@ pub(crate) async fn apply(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rul
         update::check_name(call, &new)?;
         Ok(new)
     };
+    let mut before = update::Before::of(call, kind);
     for _ in 0..TRIES {
         let missing = core.store.get(&target.key()).is_none();
         let tried = if missing && call.info.subresource.is_empty() {
@@ -46,10 +47,17 @@ pub(crate) async fn apply(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rul
             core.permits(&call.user, "create", kind, &call.info.namespace, &call.info.name)?;
             create::insert(core, call, kind, object, None).await.map(|written| (201, written))
         } else {
-            write::change(core, target, rules, make).await.map(|written| (200, written))
+            let change = write::change(core, target, rules, |live| {
+                before.see(live);
+                make(live)
+            });
+            change.await.map(|written| (200, written))
         };
         match tried {
-            Ok((code, written)) => return Ok(create::answer(kind, code, written)),
+            Ok((code, written)) => {
+                before.tell(core, call, kind, &written);
+                return Ok(create::answer(kind, code, written));
+            }
             // made or deleted in between
             Err(error) if missing && error.is("AlreadyExists") => {}
             Err(error) if !missing && error.is("NotFound") && call.info.subresource.is_empty() => {}

@@ -103,12 +103,12 @@ async fn try_insert(
     let mut attempt = Attempt::new(core, &target, Operation::Create);
     attempt.object = Some(object);
     let given = target.detach(attempt.object());
-    kinds::default(kind, attempt.object());
+    write::complete(kind, attempt.object());
     target.own(core, &Value::Null, attempt.object(), given);
     names::birth(attempt.object());
     attempt.mutate().await?;
     let object = attempt.object();
-    kinds::default(kind, object);
+    write::complete(kind, object);
     kinds::strategy::prepare_create(kind, object);
     let errors = kinds::validate_create(kind, object);
     if !errors.is_empty() {
@@ -127,7 +127,7 @@ async fn try_insert(
         return Ok(Some(Written::Dry(object)));
     }
     let beside = core.access.services.beside(&key, None, Some(attempt.object()));
-    let value = core.stored(kind, attempt.object()).await?;
+    let value = core.fitted(kind, attempt.object(), manager.is_none()).await?;
     let mut writes = vec![Write::Put { key, value, expect: Expect::Absent }];
     writes.extend(beside);
     match core.commit(writes).await {

@@ -10,7 +10,7 @@ use kinds::Kind;
 use serde::{Deserialize, Serialize};
 use store::{Page, Range, RangeError, Record};
 
-use super::read::revision;
+use super::{fresh, read::revision};
 use crate::{
     call::{Answer, Call, List},
     core::{self, Core},
@@ -64,7 +64,7 @@ pub(crate) async fn select(
         (namespace, _) => namespace,
     };
     let prefix = core::prefix(kind, namespace);
-    let place = place(core, call, &prefix)?;
+    let place = place(core, call, kind, &prefix).await?;
     let list = |records, revision| List {
         kind: kind.clone(),
         records,
@@ -160,7 +160,7 @@ async fn range(
     Ok(Page { records: core.read_all(kind, page.records).await?, ..page })
 }
 
-fn place(core: &Core, call: &Call, prefix: &str) -> Result<Place, ApiError> {
+async fn place(core: &Core, call: &Call, kind: &Kind, prefix: &str) -> Result<Place, ApiError> {
     let options = &call.options;
     let version = options.resource_version.as_str();
     if !options.continue_token.is_empty() {
@@ -171,6 +171,9 @@ fn place(core: &Core, call: &Call, prefix: &str) -> Result<Place, ApiError> {
             return Err(ApiError::bad_request(message));
         }
         let at = u64::try_from(token.rv).ok();
+        if let Some(at) = at {
+            fresh::reach(core, kind, at).await?;
+        }
         return Ok(Place { after: Some(after), at, continued: true, left: token.left.filter(|_| at.is_some()) });
     }
     let newest = Place { after: None, at: None, continued: false, left: None };
@@ -183,10 +186,7 @@ fn place(core: &Core, call: &Call, prefix: &str) -> Result<Place, ApiError> {
         "" => options.limit > 0 && asked > 0,
         _ => false,
     };
-    let current = core.store.revision();
-    if asked > current {
-        return Err(ApiError::too_large_resource_version(asked, current));
-    }
+    fresh::reach(core, kind, asked).await?;
     Ok(if exact { Place { at: Some(asked), ..newest } } else { newest })
 }
 

@@ -4,20 +4,17 @@ use std::sync::Arc;
 
 use kinds::Kind;
 
+use super::fresh;
 use crate::{
     call::{Answer, Call},
     core::{self, Core},
     error::ApiError,
 };
 
-pub(crate) fn get(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
+pub(crate) async fn get(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let version = &call.options.resource_version;
     if !version.is_empty() {
-        let asked = parse_revision(version)?;
-        let newest = core.store.revision();
-        if asked > newest {
-            return Err(ApiError::too_large_resource_version(asked, newest));
-        }
+        fresh::reach(core, kind, parse_revision(version)?).await?;
     }
     let record = core
         .store

@@ -69,10 +69,10 @@ pub(crate) async fn scale(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<
     }
 }
 
-fn answer(kind: &Kind, object: &Value) -> Result<Answer, ApiError> {
+fn answer(kind: &Arc<Kind>, object: &Value) -> Result<Answer, ApiError> {
     let value = kinds::strategy::scale_get(kind, object)
         .ok_or_else(|| ApiError::internal(format!("{} has no replica count", kind.kind)))?;
-    Ok(Answer::Object { code: 200, value })
+    Ok(Answer::Unstored { code: 200, kind: kind.clone(), value })
 }
 
 /// The Scale with its owners after a write.

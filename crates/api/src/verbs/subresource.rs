@@ -29,7 +29,7 @@ pub(crate) fn rules(kind: &Kind, subresource: &str) -> Option<Rules> {
 
 pub(crate) async fn part(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rules) -> Result<Answer, ApiError> {
     match call.info.verb.as_str() {
-        "get" => read::get(core, call, kind),
+        "get" => read::get(core, call, kind).await,
         "update" => update::update(core, call, kind, rules).await,
         "patch" => patch::patch(core, call, kind, rules).await,
         _ => Err(ApiError::wrong_method()),

@@ -85,7 +85,7 @@ pub(crate) enum Before {
 
 impl Before {
     pub(crate) fn of(call: &Call, kind: &Kind) -> Self {
-        if call.info.subresource.is_empty() && kinds::warns(kind) { Self::Unseen } else { Self::Silent }
+        if kinds::warns(kind, &call.info.subresource) { Self::Unseen } else { Self::Silent }
     }
 
     pub(crate) fn see(&mut self, old: &Value) {
@@ -97,7 +97,10 @@ impl Before {
     /// Tells of the change that was made.
     pub(crate) fn tell(self, core: &Core, call: &Call, kind: &Kind, written: &Written) {
         let Self::Old(old) = self else { return };
-        let warn = |new: &Value| kinds::warnings(kind, new, Some(&old)).into_iter().for_each(|text| call.warn(text));
+        let part = call.info.subresource.as_str();
+        let warn = |new: &Value| {
+            kinds::warnings_of_change(kind, part, new, &old).into_iter().for_each(|text| call.warn(text));
+        };
         match written {
             Written::Dry(new) => warn(new),
             Written::Record(record) => warn(&core.decode(kind, record)),

@@ -13,7 +13,7 @@ use store::{Event, Range, Record, Watch, WatchError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::read::parse_revision;
+use super::{fresh, read::parse_revision};
 use crate::{
     body::{self, BoxError},
     call::{Answer, Call},
@@ -22,7 +22,8 @@ use crate::{
     frames,
     negotiate::{self, Accepts, Format, Shape},
     select::Selection,
-    view::{View, meta_version},
+    shape,
+    view::View,
 };
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -43,6 +44,8 @@ struct Feed {
     pending: std::vec::IntoIter<Arc<Event>>,
     /// The revision to tell once the initial events are through.
     initial_end: Option<u64>,
+    /// Nothing up to this revision is told as a change. It may lie ahead: then the watch is silent until it comes.
+    from: u64,
     source: Result<Watch, ApiError>,
     bookmarks: bool,
     next_bookmark: Instant,
@@ -54,9 +57,10 @@ struct Feed {
 
 pub(crate) async fn watch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     call.options.check_list(true)?;
-    let content_type = call.accepts.format.stream_type().ok_or_else(negotiate::no_stream)?;
     let selection = Selection::parse(kind, &call.options, &call.info.name)?;
-    let mut feed = Feed::start(core, call, kind, selection)?;
+    let mut feed = Feed::start(core, call, kind, selection).await?;
+    shape::check(call)?;
+    let content_type = call.accepts.format.stream_type().ok_or_else(negotiate::no_stream)?;
     let initial = core.read_all(kind, std::mem::take(&mut feed.initial).collect()).await?;
     feed.initial = initial.into_iter();
     let chunks = futures::stream::unfold(feed, |mut feed| async move {
@@ -72,7 +76,7 @@ pub(crate) async fn watch(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Re
 }
 
 impl Feed {
-    fn start(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>, selection: Selection) -> Result<Self, ApiError> {
+    async fn start(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>, selection: Selection) -> Result<Self, ApiError> {
         let options = &call.options;
         let namespace = match (call.info.namespace.as_str(), selection.namespace()) {
             ("", Some(namespace)) => namespace,
@@ -86,13 +90,13 @@ impl Feed {
         let newest = core.store.revision();
         let replay = options.initial_events();
         let (mut initial, mut after, mut failed) = (Vec::new(), asked, None);
-        if replay && asked > newest {
-            failed = Some(ApiError::too_large_resource_version(asked, newest));
+        if let Err(error) = fresh::reach(core, kind, if replay { asked } else { 0 }).await {
+            failed = Some(error);
         } else if replay {
             let range = Range { prefix: &prefix, after: None, limit: 0, at: None };
             let page = core.store.range(range).map_err(ApiError::internal)?;
             (initial, after) = (page.records, page.revision);
-        } else if asked == 0 {
+        } else if asked == 0 || asked > newest {
             after = newest;
         }
         let source = match failed {
@@ -113,6 +117,7 @@ impl Feed {
             initial: initial.into_iter(),
             pending: Vec::new().into_iter(),
             initial_end: tells_end.then_some(after),
+            from: asked,
             source,
             bookmarks: options.allow_watch_bookmarks,
             next_bookmark: now + BOOKMARK_EVERY,
@@ -134,6 +139,9 @@ impl Feed {
                 && let Some(event) = self.pending.next()
             {
                 self.tell(&mut out, &event);
+            }
+            if self.lines.misshapen {
+                return None; // upstream cannot write the event either and hangs up
             }
             if !out.is_empty() {
                 return Some(Bytes::from(out));
@@ -161,12 +169,14 @@ impl Feed {
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
                     let revision = source.revision();
-                    self.lines.bookmark(&mut out, revision, false);
+                    if revision >= self.from {
+                        self.lines.bookmark(&mut out, revision, false);
+                    }
                 }
                 () = tokio::time::sleep_until(self.deadline) => {
                     self.ended = true;
                     let revision = source.revision();
-                    if !self.bookmarks {
+                    if !self.bookmarks || revision < self.from {
                         return None;
                     }
                     self.lines.bookmark(&mut out, revision, false);
@@ -199,6 +209,9 @@ impl Feed {
 
     /// A change as this selection sees it: an object may enter or leave it.
     fn tell(&mut self, out: &mut Vec<u8>, event: &Event) {
+        if event.revision() <= self.from {
+            return;
+        }
         let (core, kind) = (&self.core, &self.kind);
         let shown = |record: &Arc<Record>| self.selection.matches(core, kind, record);
         match event {
@@ -230,16 +243,22 @@ struct Lines {
     view: View,
     /// Columns are told with the first row only.
     headers_told: bool,
+    /// There was an event, and the shape that was asked for has no place for one object.
+    misshapen: bool,
 }
 
 impl Lines {
     fn new(core: &Arc<Core>, kind: &Arc<Kind>, accepts: Accepts, include_object: &str) -> Self {
         let view = View::new(core, kind, Accepts { pretty: false, ..accepts }, include_object);
-        Self { view, headers_told: false }
+        Self { view, headers_told: false, misshapen: false }
     }
 
     /// `shared` events are told to others too, so what is made of them is kept for a while.
     fn event(&mut self, out: &mut Vec<u8>, change: &str, record: &Arc<Record>, shared: bool) {
+        if self.view.accepts.shape == Shape::MetadataList {
+            self.misshapen = true;
+            return;
+        }
         let view = &mut self.view;
         let format = view.accepts.format;
         if view.is_verbatim() {
@@ -269,45 +288,41 @@ impl Lines {
     }
 
     fn object(&mut self, out: &mut Vec<u8>, change: &str, object: Value) {
-        let shaped = if self.view.accepts.shape == Shape::Table {
-            let version = object["metadata"]["resourceVersion"].clone();
-            self.table(&[object], json!({ "resourceVersion": version }))
-        } else {
-            self.view.shaped(object)
+        let shaped = match self.view.accepts.shape {
+            Shape::Table => self.table(object),
+            Shape::MetadataList => {
+                self.misshapen = true;
+                return;
+            }
+            Shape::Object | Shape::Metadata => self.view.shaped(object),
         };
         self.write(out, change, &shaped);
     }
 
-    fn table(&mut self, objects: &[Value], metadata: Value) -> Value {
+    /// A table of one row, for a bookmark too. What tells the end of the initial events is shown whatever was asked.
+    fn table(&mut self, object: Value) -> Value {
         let told = std::mem::replace(&mut self.headers_told, true);
-        let mut table = self.view.table(objects, metadata, !told);
+        let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
+        let objects = [object];
+        let mut table = self.view.table(&objects, metadata, !told);
         if told {
             table["columnDefinitions"] = Value::Null;
+        }
+        let [object] = objects;
+        if object["metadata"]["annotations"][INITIAL_EVENTS_END] == "true" && table["rows"][0]["object"].is_null() {
+            table["rows"][0]["object"] = self.view.partial(&object);
         }
         table
     }
 
     fn bookmark(&mut self, out: &mut Vec<u8>, revision: u64, initial_end: bool) {
-        let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        let mut metadata = json!({ "resourceVersion": revision.to_string() });
         if initial_end {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
         let kind = &self.view.kind;
-        let object = match self.view.accepts.shape {
-            Shape::Object => json!({ "kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata }),
-            Shape::Metadata | Shape::MetadataList => {
-                let api_version = meta_version(self.view.accepts.meta_version);
-                json!({ "kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": metadata })
-            }
-            Shape::Table => {
-                let mut table = self.table(&[], metadata);
-                if table["columnDefinitions"].is_null() {
-                    table["columnDefinitions"] = json!([]);
-                }
-                table
-            }
-        };
-        self.write(out, "BOOKMARK", &object);
+        let object = json!({ "kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata });
+        self.object(out, "BOOKMARK", object);
     }
 
     fn error(&self, out: &mut Vec<u8>, error: &ApiError) {

@@ -126,6 +126,16 @@ pub(crate) fn single_owners(call: &Call, object: &mut Value, when: &str) {
     }
 }
 
+/// Fills in what a client leaves out, the time included.
+pub(crate) fn complete(kind: &Kind, object: &mut Value) {
+    kinds::default(kind, object);
+    kinds::strategy::stamp_taints(kind, object, &Value::Null, now);
+}
+
+fn now() -> String {
+    base::time::rfc3339(base::time::now())
+}
+
 /// What a write is aimed at.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
@@ -154,7 +164,7 @@ impl Target<'_> {
         let (Some(manager), Some(given)) = (self.manager, given) else { return };
         let (catalog, version) = (core.catalog(), self.kind.api_version());
         let scope = managed::Scope::new(&catalog, self.kind, &version, self.subresource);
-        managed::update(&scope, old, new, given, manager, &base::time::rfc3339(base::time::now()));
+        managed::update(&scope, old, new, given, manager, &now());
     }
 }
 
@@ -215,7 +225,7 @@ async fn try_change(
     carry(target, &mut new, old)?;
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
     let given = target.detach(&mut new);
-    kinds::default(kind, &mut new);
+    complete(kind, &mut new);
     target.own(core, old, &mut new, given);
 
     let mut attempt = Attempt::new(core, &target, Operation::Update);
@@ -223,8 +233,9 @@ async fn try_change(
     attempt.old = Some(old);
     attempt.mutate().await?;
     let object = attempt.object();
-    kinds::default(kind, object);
+    complete(kind, object);
     (rules.prepare)(kind, object, old);
+    kinds::strategy::stamp_taints(kind, object, old, now);
     let errors = (rules.validate)(kind, object, old);
     if !errors.is_empty() {
         return Err(ApiError::invalid(kind, target.name, &errors));
@@ -240,7 +251,7 @@ async fn try_change(
         attempt.settle(true); // nothing to write is a success: what the object holds it keeps
         return Ok(Some(Written::Record(record.clone())));
     }
-    let value = core.stored(kind, attempt.object()).await?;
+    let value = core.fitted(kind, attempt.object(), target.manager.is_none()).await?;
     let expect = Expect::Revision(record.revision);
     let key = target.key();
     let gone = delete::is_over(kind, attempt.object());

@@ -356,3 +356,54 @@ async fn the_scale_of_a_custom_resource_has_owners_where_its_replicas_are() {
     let message = "Apply failed with 1 conflict: conflict with \"hpa\" with subresource \"scale\" using stable.example.com/v1: .spec.size.wanted";
     assert_eq!(told.at("/message"), message);
 }
+
+#[tokio::test]
+async fn an_apply_warns_as_any_write_does() {
+    let server = server().await;
+    let mut config = deployment(1);
+    config["spec"]["template"]["spec"]["nodeSelector"] = json!({"beta.kubernetes.io/os": "linux"});
+    let told = "299 - \"spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \
+                \\\"kubernetes.io/os\\\" instead\"";
+    assert_eq!(server.apply(WEB, "app", config.clone()).await.expect(201).warnings(), [told]);
+    assert!(server.apply(WEB, "app", config.clone()).await.expect(200).warnings().is_empty(), "nothing changed");
+    config["spec"]["replicas"] = json!(2);
+    assert_eq!(server.apply(WEB, "app", config).await.expect(200).warnings(), [told]);
+    let pair = json!({"tls.crt": "", "tls.key": ""});
+    let secret = json!({"metadata": {"name": "s"}, "type": "kubernetes.io/tls", "data": pair});
+    let made = server.post("/api/v1/namespaces/default/secrets", secret).await.expect(201);
+    assert_eq!(made.warnings(), [r#"299 - "tls: failed to find any PEM data in certificate input""#]);
+}
+
+#[tokio::test]
+async fn what_is_too_large_gives_up_the_record_of_its_owners_first() {
+    let server = server().await;
+    let path = format!("{MAPS}/large");
+    let named = |count: u32| {
+        let data = (0..count).map(|number| (format!("{number:a>99}"), json!("")));
+        let mut config = map(data.collect::<serde_json::Map<_, _>>().into());
+        config["metadata"]["name"] = json!("large");
+        config
+    };
+    let made = server.post(MAPS, named(8_000)).await.expect(201);
+    assert_eq!(made.body["data"].as_object().map(serde_json::Map::len), Some(8_000));
+    assert_eq!(made.body["metadata"].get("managedFields"), None);
+    server.delete(&path, Value::Null).await.expect(200);
+    let refused = server.apply(&path, "app", named(8_000)).await.expect(500);
+    assert_eq!((refused.at("/reason"), refused.at("/message")), ("", "etcdserver: request is too large"));
+    let refused = server.post(MAPS, named(20_000)).await.expect(500);
+    assert_eq!(refused.at("/message"), "etcdserver: request is too large");
+    let small = server.apply(&path, "app", named(80)).await.expect(201);
+    assert_eq!(managers(&small.body), ["app Apply"]);
+}
+
+#[tokio::test]
+async fn keys_of_owned_items_go_by_the_size_of_their_numbers() {
+    let server = server().await;
+    let ports = json!([{"name": "a", "port": 443}, {"name": "b", "port": 80}, {"name": "c", "port": 8080}]);
+    let config = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": ports}});
+    let path = "/api/v1/namespaces/default/services/s";
+    server.apply(path, "app", config).await.expect(201);
+    let text = server.get(path).await.expect(200).text;
+    let place = |port: u32| text.find(&format!(r#""k:{{\"port\":{port},"#)).expect("an owned port");
+    assert!(place(80) < place(443) && place(443) < place(8080), "{text}");
+}

@@ -142,7 +142,8 @@ async fn a_rule_that_came_later_spares_what_does_not_change() {
         }
     }
     let a = format!("{TABS}/a");
-    server.merge(&a, json!({"metadata": {"labels": {"x": "y"}}})).await.expect(200);
+    let spared = server.merge(&a, json!({"metadata": {"labels": {"x": "y"}}})).await.expect(200);
+    assert_eq!(spared.warnings(), [r#"299 - "spec: Invalid value: failed rule: self.replicas > 5""#]);
     let refused = server.merge(&a, json!({"spec": {"replicas": 3}})).await.expect(422);
     assert_eq!(causes(&refused), [r#"spec: "Invalid value: failed rule: self.replicas > 5""#]);
     server.merge(&a, json!({"spec": {"replicas": 6}})).await.expect(200);

@@ -109,14 +109,43 @@ async fn a_list_may_ask_for_a_revision() {
     check(format!("resourceVersion={then}"), &["one", "two"]).await;
     check(format!("resourceVersion={then}&limit=5"), &["one"]).await;
     check("resourceVersion=0".to_owned(), &["one", "two"]).await;
-    let future =
-        server.get(&format!("{MAPS}?resourceVersion=999999&resourceVersionMatch=NotOlderThan")).await.expect(504);
-    assert_eq!(future.at("/details/causes/0/reason"), "ResourceVersionTooLarge");
     let none = server.get(&format!("{MAPS}?resourceVersion=abc")).await.expect(400);
     let why = "resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax";
     assert_eq!(none.at("/message"), format!("invalid resource version: {why}"));
     assert_eq!(server.get(&format!("{MAPS}/one?resourceVersion=abc")).await.expect(500).at("/message"), why);
     server.get(&format!("{MAPS}?resourceVersionMatch=Exact")).await.expect(422);
+}
+
+#[tokio::test]
+async fn a_read_waits_for_a_revision_that_is_not_there_yet() {
+    let server = server().await;
+    server.post(MAPS, config_map("m0")).await.expect(201);
+    let queries = ["/m0?resourceVersion=", "?resourceVersion=", "?limit=9&resourceVersion="];
+    for (index, query) in queries.into_iter().enumerate() {
+        let next = server.api.core().store.revision() + 1;
+        let path = format!("{MAPS}{query}{next}");
+        let written = server.post(MAPS, config_map(&format!("n{index}")));
+        let (read, written) = tokio::join!(server.get(&path), written);
+        written.expect(201);
+        read.expect(200);
+    }
+    tokio::time::pause();
+    let refused = async |path: &str, seconds: u64| {
+        let (asked, newest) = (tokio::time::Instant::now(), server.api.core().store.revision());
+        let reply = server.get(&path.replace("AHEAD", &(newest + 9).to_string())).await.expect(504);
+        assert_eq!(asked.elapsed().as_secs(), seconds, "{path}");
+        let message = format!("Timeout: Too large resource version: {}, current: {newest}", newest + 9);
+        assert_eq!((reply.at("/reason"), reply.at("/message")), ("Timeout", message.as_str()));
+        let cause = json!({ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" });
+        assert_eq!(reply.body.pointer("/details/causes"), Some(&json!([cause])));
+        let again = (seconds > 0).then(|| json!(1));
+        assert_eq!(reply.body.pointer("/details/retryAfterSeconds"), again.as_ref(), "{path}");
+    };
+    refused(&format!("{MAPS}/m0?resourceVersion=AHEAD"), 3).await;
+    refused(&format!("{MAPS}?resourceVersion=AHEAD&resourceVersionMatch=NotOlderThan"), 3).await;
+    refused(&format!("{MAPS}?resourceVersion=AHEAD&resourceVersionMatch=Exact"), 3).await;
+    // there is no cache of events that could lag behind
+    refused("/api/v1/events?resourceVersion=AHEAD", 0).await;
 }
 
 #[tokio::test]
@@ -140,6 +169,22 @@ async fn answers_come_in_the_form_and_shape_that_was_asked() {
     assert!(list.body.pointer("/items/0/data").is_none());
     let yaml = accept(&format!("{MAPS}/m0"), "application/yaml").await.expect(200);
     assert!(yaml.text.contains("kind: ConfigMap\n"), "{}", yaml.text);
+    let rows = async |include: &str| accept(&format!("{MAPS}?includeObject={include}"), table).await;
+    assert_eq!(rows("None").await.expect(200).body.pointer("/rows/0/object"), Some(&Value::Null));
+    assert_eq!(rows("Metadata").await.expect(200).at("/rows/0/object/kind"), "PartialObjectMetadata");
+    assert_eq!(rows("Object").await.expect(200).at("/rows/0/object/kind"), "ConfigMap");
+    let wrong = "Unable to convert to Table as requested: includeObject: Invalid value: \"All\": must be 'Metadata', \
+                 'Object', 'None', or empty";
+    assert_eq!(rows("All").await.expect(400).at("/message"), wrong);
+    let watch = accept(&format!("{MAPS}?watch=true&includeObject=All"), table).await.expect(400);
+    assert_eq!(watch.at("/message"), wrong);
+    server.get(&format!("{MAPS}?includeObject=All")).await.expect(200);
+    let of_one = accept(&format!("{MAPS}/m0"), metadata).await.expect(406);
+    let why = "you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)";
+    assert_eq!((of_one.at("/reason"), of_one.at("/message")), ("NotAcceptable", why));
+    let of_list = accept(MAPS, "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").await.expect(406);
+    let why = "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)";
+    assert_eq!(of_list.at("/message"), why);
     let html = accept(MAPS, "text/html").await.expect(406);
     assert_eq!(html.at("/reason"), "NotAcceptable");
     accept(MAPS, "text/html,application/json").await.expect(200);

@@ -28,6 +28,10 @@ impl Store for Filling {
         self.inner.revision()
     }
 
+    fn progress(&self) -> tokio::sync::watch::Receiver<Revision> {
+        self.inner.progress()
+    }
+
     fn get(&self, key: &str) -> Option<Arc<Record>> {
         self.inner.get(key)
     }

@@ -112,9 +112,28 @@ async fn a_revision_that_is_forgotten_or_not_yet_there_is_an_error_event() {
             .is_some_and(|text| text.starts_with("too old resource version: "))
     );
     assert!(events.next().await.is_none());
-    let mut events = server.watch(&format!("{MAPS}?watch=true&resourceVersion=99999")).await;
+    tokio::time::pause();
+    let query = "watch=true&resourceVersion=99999&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let mut events = server.watch(&format!("{MAPS}?{query}")).await;
     let event = events.next().await.expect("an event");
     assert_eq!(event.pointer("/object/details/causes/0/reason"), Some(&json!("ResourceVersionTooLarge")));
+    assert!(events.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_watch_from_ahead_is_silent_until_then() {
+    let server = server().await;
+    let ahead = server.api.core().store.revision() + 2;
+    let mut events = server.watch(&format!("{MAPS}?watch=true&resourceVersion={ahead}")).await;
+    let mut told = Vec::new();
+    for name in ["a", "b", "c"] {
+        let made = server.post(MAPS, config_map(name)).await.expect(201);
+        if made.version().parse::<u64>().expect("a number") > ahead {
+            told.push(format!("ADDED {name}"));
+        }
+    }
+    assert!((1..3).contains(&told.len()), "{told:?}");
+    assert_eq!(events.names(told.len()).await, told);
 }
 
 #[tokio::test]
@@ -129,6 +148,20 @@ async fn a_watch_speaks_tables_and_metadata_too() {
     assert_eq!(first.pointer("/object/columnDefinitions/0/name"), Some(&json!("Name")));
     let second = tables.next().await.expect("an event");
     assert_eq!(second.pointer("/object/columnDefinitions"), Some(&Value::Null), "columns are told once");
+    let bookmarks = format!("{path}&allowWatchBookmarks=true&includeObject=None");
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let mut tables = server.watch_as(&bookmarks, &[("accept", accept)]).await;
+    tables.next().await.expect("an event");
+    let second = tables.next().await.expect("an event");
+    assert_eq!(second.pointer("/object/rows/0/object"), Some(&Value::Null));
+    let end = tables.next().await.expect("a bookmark");
+    assert_eq!(end.pointer("/object/columnDefinitions"), Some(&Value::Null));
+    let told = end.pointer("/object/rows/0/object").expect("what tells of the end is shown");
+    assert_eq!(told["kind"], "PartialObjectMetadata");
+    assert_eq!(told.pointer("/metadata/annotations/k8s.io~1initial-events-end"), Some(&json!("true")));
+    // one object is no list: upstream cannot write the event and hangs up
+    let accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    assert!(server.watch_as(&path, &[("accept", accept)]).await.next().await.is_none());
     let accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
     let mut metadata = server.watch_as(&path, &[("accept", accept)]).await;
     let event = metadata.next().await.expect("an event");

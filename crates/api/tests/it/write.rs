@@ -1,8 +1,10 @@
 //! create, update, patch: what is accepted, what is refused and in which words.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use crate::support::{MAPS, config_map, server};
+use crate::support::{MAPS, config_map, server, server_with};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -257,4 +259,26 @@ async fn a_pod_is_bound_once() {
     assert_eq!(pod.at("/status/conditions/0/type"), "PodScheduled");
     let again = server.post("/api/v1/namespaces/default/bindings", binding("n2")).await.expect(409);
     assert!(again.at("/message").contains("pod p is already assigned to node \"n1\""), "{}", again.text);
+}
+
+#[tokio::test]
+async fn a_device_taint_is_stamped_when_it_comes_and_when_it_turns() {
+    let store = store::in_memory(store::Options::new(api::stamp)).expect("a store in memory");
+    let server = server_with(Arc::new(store), vec!["resource.k8s.io/v1beta2=true".to_owned()]).await;
+    let rules = "/apis/resource.k8s.io/v1beta2/devicetaintrules";
+    let rule = |taint: Value| json!({ "metadata": { "name": "r" }, "spec": { "taint": taint } });
+    let dry = format!("{rules}?dryRun=All");
+    let made = server.post(&dry, rule(json!({ "key": "a/b", "effect": "NoExecute" }))).await.expect(201);
+    assert!(made.at("/spec/taint/timeAdded").ends_with('Z'), "{}", made.text);
+    let old = "2020-01-01T00:00:00Z";
+    let taint = json!({ "key": "a/b", "effect": "NoSchedule", "timeAdded": old });
+    let made = server.post(rules, rule(taint)).await.expect(201);
+    assert_eq!((made.at("/spec/taint/timeAdded"), &made.body["metadata"]["generation"]), (old, &json!(1)));
+    let path = format!("{rules}/r");
+    let same = server.merge(&path, json!({ "spec": { "taint": { "value": "v" } } })).await.expect(200);
+    assert_eq!((same.at("/spec/taint/timeAdded"), &same.body["metadata"]["generation"]), (old, &json!(2)));
+    let turned = server.merge(&path, json!({ "spec": { "taint": { "effect": "NoExecute" } } })).await.expect(200);
+    assert!(turned.at("/spec/taint/timeAdded") > old, "{}", turned.text);
+    let given = json!({ "spec": { "taint": { "effect": "NoSchedule", "timeAdded": old } } });
+    assert_eq!(server.merge(&path, given).await.expect(200).at("/spec/taint/timeAdded"), old);
 }

@@ -96,6 +96,15 @@ pub(crate) fn job(job: &mut Members) {
     labels_from(job, labels);
 }
 
+/// The claims that a set makes say what they are, as upstream's conversion writes it.
+pub(crate) fn stateful_set(set: &mut Members) {
+    let claims = object_mut(set, "spec").and_then(|spec| spec.get_mut("volumeClaimTemplates")?.as_array_mut());
+    for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+        claim.insert("apiVersion".to_owned(), json!("v1"));
+        claim.insert("kind".to_owned(), json!("PersistentVolumeClaim"));
+    }
+}
+
 pub(crate) fn replication_controller(controller: &mut Members) {
     let labels = controller.get("spec").and_then(|s| s.get("template")?.get("metadata")?.get("labels")).cloned();
     if let (Some(spec), Some(labels)) = (object_mut(controller, "spec"), &labels) {

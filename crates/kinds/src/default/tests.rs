@@ -317,6 +317,23 @@ fn an_empty_text_in_an_inner_struct_counts_as_unset() {
     assert_eq!(deployment["spec"]["strategy"], json!({"type": "RollingUpdate", "rollingUpdate": rolling}));
 }
 
+#[test]
+fn the_claims_of_a_set_say_what_they_are() {
+    let kind = Catalog::builtin().resource("apps", "v1", "statefulsets").unwrap();
+    let mut set = json!({"spec": {"volumeClaimTemplates": [{"metadata": {"name": "v"}, "kind": "Other"}]}});
+    default(kind, &mut set);
+    let claim = &set["spec"]["volumeClaimTemplates"][0];
+    assert_eq!((&claim["apiVersion"], &claim["kind"]), (&json!("v1"), &json!("PersistentVolumeClaim")));
+}
+
+#[test]
+fn an_exempt_level_has_no_shares_but_says_so() {
+    let kinds = Catalog::builtin().resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations");
+    let mut level = json!({"spec": {"type": "Exempt", "exempt": {}}});
+    default(kinds.unwrap(), &mut level);
+    assert_eq!(level["spec"]["exempt"], json!({"lendablePercent": 0, "nominalConcurrencyShares": 0}));
+}
+
 /// Whether a value has all members of another one.
 fn holds(value: &Value, wanted: &Value) -> bool {
     match (value, wanted) {
@@ -330,12 +347,16 @@ fn holds(value: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Without what upstream adds beside defaulting: the old name of the service account comes with the conversion to v1, and
-/// a taint of a device is stamped with a clock, which there is none of here.
+/// Without what upstream adds beside defaulting: the old name of the service account and what the claims of a set are come
+/// with the conversion to v1, and a taint of a device is stamped with a clock, which there is none of here.
 fn settled(mut value: Value) -> Value {
     match &mut value {
         Value::Object(members) => {
             ["serviceAccount", "timeAdded"].iter().for_each(|name| drop(members.remove(*name)));
+            let claims = members.get_mut("volumeClaimTemplates").and_then(Value::as_array_mut);
+            for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+                ["apiVersion", "kind"].iter().for_each(|name| drop(claim.remove(*name)));
+            }
             members.values_mut().for_each(|value| *value = settled(value.take()));
         }
         Value::Array(items) => items.iter_mut().for_each(|value| *value = settled(value.take())),

@@ -2,8 +2,7 @@
 //!
 //! Invariant: what is written here is read back as the same set; what upstream writes is read as it means it: `.` marks a
 //! member that has members below, an empty object is a member, elements of unknown types are skipped.
-//! One difference in form: object members are in the order of their texts here, as everywhere in stored JSON, where
-//! upstream sorts numbers in keys by size.
+//! A JSON value has its members in the order of their texts; upstream sorts numbers in keys by size, which [`print`] does.
 
 use serde_json::{Map, Value};
 
@@ -59,4 +58,44 @@ fn write(set: &Set<'_>, member: bool) -> Map<String, Value> {
         members.insert(name, Value::Object(write(&node.below, node.member)));
     }
     members
+}
+
+/// Appends the text of a `fieldsV1`, with members in the order of their elements.
+pub(super) fn print(fields: &Value, out: &mut Vec<u8>) {
+    let Value::Object(members) = fields else { return plain(fields, out) };
+    let mut members: Vec<(Option<Element<'_>>, &String, &Value)> = {
+        // names are in the order of their texts already
+        let odd = |name: &&String| !name.starts_with("f:") && *name != SELF;
+        let ordered = members.keys().filter(odd).nth(1).is_none();
+        let element = |name| if ordered { None } else { Element::parse(name).ok().flatten() };
+        members.iter().map(|(name, below)| (element(name), name, below)).collect()
+    };
+    members.sort_by(|a, b| a.0.cmp(&b.0));
+    out.push(b'{');
+    for (index, (_, name, below)) in members.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        plain(name, out);
+        out.push(b':');
+        print(below, out);
+    }
+    out.push(b'}');
+}
+
+pub(super) fn plain(value: &(impl serde::Serialize + ?Sized), out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("invariant: a JSON value encodes into memory");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_keys_go_by_size() {
+        let text = r#"{"f:a":{".":{},"k:{\"port\":80}":{},"k:{\"port\":443}":{".":{},"f:port":{}},"k:{\"port\":8080}":{}},"f:b":{"v:\"10\"":{},"v:\"9\"":{},"i:2":{},"i:10":{}}}"#;
+        let mut out = Vec::new();
+        print(&serde_json::from_str(text).unwrap(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), text);
+    }
 }

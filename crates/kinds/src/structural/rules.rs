@@ -87,8 +87,15 @@ pub(crate) fn child(shape: Option<&Shape>, name: &str, property: &Node) -> Optio
 
 /// What is wrong with an object by its rules. `old` is what it replaces.
 pub(crate) fn check(watched: &Watched, node: &Node, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut walk = Walk { budget: Budget::default(), faults: Vec::new(), known: Known::default(), spent: false };
+    let mut walk = Walk::default();
     walk.value(watched, node, value, old, Ratchet::root(node, value, old), &Path::Root);
+    walk.faults
+}
+
+/// What is wrong with an object by its rules and excused, for it was so in `old` and did not change.
+pub(crate) fn excused(watched: &Watched, node: &Node, value: &Value, old: &Value) -> Vec<FieldError> {
+    let mut walk = Walk { excused: true, ..Walk::default() };
+    walk.value(watched, node, value, Some(old), Ratchet::root(node, value, Some(old)), &Path::Root);
     walk.faults
 }
 
@@ -102,9 +109,12 @@ pub(crate) fn check_default(node: &Node, value: &Value, base: &str) -> Vec<Field
     faults
 }
 
+#[derive(Default)]
 struct Walk {
     budget: Budget,
     faults: Vec<FieldError>,
+    /// Whether faults are what is excused, and not what is not.
+    excused: bool,
     known: Known,
     /// No further rule is looked at.
     spent: bool,
@@ -177,6 +187,9 @@ impl Walk {
             if self.spent {
                 return;
             }
+            if self.excused && (rule.looks_back() || !ratchet.excuses(&mut self.known)) {
+                continue;
+            }
             if self.budget.remaining() == 0 {
                 self.spent = true;
                 invalid(rule::OUT_OF_BUDGET.to_owned(), &mut self.faults);
@@ -190,7 +203,7 @@ impl Walk {
                 }
                 rule::Verdict::Broken { detail, last } => {
                     self.spent = last;
-                    if !rule.looks_back() && ratchet.excuses(&mut self.known) {
+                    if !self.excused && !rule.looks_back() && ratchet.excuses(&mut self.known) {
                         continue;
                     }
                     self.faults.push(broken(rule, node, value, detail, last, path));

@@ -334,7 +334,10 @@ fn data_source(source: &Value, any_group: bool, path: &Path<'_>, faults: &mut Fa
 fn claim_change(case: &Case<'_>, old: &Value, faults: &mut Faults) {
     let root = Path::Root;
     let path = root.field("spec");
-    let (new, before) = (case.spec(), at(old, "spec"));
+    // claims from before both fields were filled
+    let mut before = at(old, "spec").clone();
+    before.as_object_mut().into_iter().for_each(crate::strategy::normalize);
+    let (new, before) = (case.spec(), &before);
     let (now, then) = (case.annotations(), at(at(old, "metadata"), "annotations"));
     let class = at(new, "storageClassName");
     // The class may come over from the old annotation, and be named once where there was none.

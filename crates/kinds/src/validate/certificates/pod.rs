@@ -59,23 +59,39 @@ fn key(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
     let stub = "stubPKCS10Request";
     match (there(stub), there("pkixPublicKey"), there("proofOfPossession")) {
         (true, false, false) => stub_request(&bytes(spec, stub), &path.field(stub), faults),
-        (false, true, true) => {
-            let der = bytes(spec, "pkixPublicKey");
-            let path = path.field("pkixPublicKey");
-            match inspect::public_key(&der) {
-                _ if der.len() > LARGEST_KEY => faults.too_long(&path, LARGEST_KEY),
-                None => {
-                    faults.invalid(&path, text(spec, "pkixPublicKey"), "must be a valid PKIX-serialized public key");
-                }
-                Some(kind) => strength(&kind, "P256 or P384", &path, faults),
-            }
-        }
+        (false, true, true) => own_key(spec, path, faults),
         _ => {
             let detail = "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set";
             omitted(path, detail, faults);
         }
     }
 }
+
+/// A bare key, and a signature over the uid of the pod as proof that the node has its private half.
+fn own_key(spec: &Value, above: &Path<'_>, faults: &mut Faults) {
+    let (der, proof) = (bytes(spec, "pkixPublicKey"), bytes(spec, "proofOfPossession"));
+    let (on_key, on_proof) = (above.field("pkixPublicKey"), above.field("proofOfPossession"));
+    for (bytes, path) in [(&der, &on_key), (&proof, &on_proof)] {
+        if bytes.len() > LARGEST_KEY {
+            faults.too_long(path, LARGEST_KEY);
+            return;
+        }
+    }
+    let shown = text(spec, "pkixPublicKey");
+    match inspect::public_key(&der) {
+        None => faults.invalid(&on_key, shown, "must be a valid PKIX-serialized public key"),
+        Some(Key::Other) => faults.invalid(&on_key, shown, UNKNOWN_KEY),
+        Some(kind) => {
+            let before = faults.list.len();
+            strength(&kind, "P256 or P384", &on_key, faults);
+            if faults.list.len() == before && !pki::proves(&der, text(spec, "podUID").as_bytes(), &proof) {
+                omitted(&on_proof, "could not verify proof-of-possession signature", faults);
+            }
+        }
+    }
+}
+
+const UNKNOWN_KEY: &str = "unknown public key type; supported types are Ed25519, ECDSA, and RSA";
 
 fn stub_request(der: &[u8], path: &Path<'_>, faults: &mut Faults) {
     if der.len() > LARGEST_KEY {
@@ -104,10 +120,7 @@ fn strength(kind: &Key, curves: &str, path: &Path<'_>, faults: &mut Faults) {
             let detail = "RSA keys must have modulus size 3072 or 4096";
             faults.invalid(path, format!("{bits}-bit modulus"), detail);
         }
-        Key::Other => {
-            let detail = "unknown public key type; supported types are Ed25519, ECDSA, and RSA";
-            omitted(path, detail, faults);
-        }
+        Key::Other => omitted(path, UNKNOWN_KEY, faults),
     }
 }
 

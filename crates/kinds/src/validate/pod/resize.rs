@@ -25,8 +25,9 @@ pub(crate) fn resize(case: &Case<'_>, faults: &mut Faults) {
         faults.forbidden(&root, refused);
         return;
     }
-    let class = crate::strategy::qos_class(new);
-    if text(at(old_pod, "status"), "qosClass") != class && crate::strategy::qos_class(old) != class {
+    let told = text(at(old_pod, "status"), "qosClass");
+    let before = if told.is_empty() { crate::strategy::qos_class(old) } else { told };
+    if before != crate::strategy::qos_class(new) {
         let told = text(at(case.new, "status"), "qosClass");
         faults.invalid(&path, told, "Pod QOS Class may not change as a result of resizing");
     }
@@ -118,7 +119,7 @@ fn pod_level(new: &Value, old: &Value, allowed: &mut Value, path: &Path<'_>, fau
     }
     if let Some(members) = allowed.as_object_mut() {
         put_back(members, before);
-        if !same(members.get("resources").unwrap_or(&Value::Null), before) && before.is_object() {
+        if !same(members.get("resources").unwrap_or(&Value::Null), before) {
             faults.forbidden(path, "only cpu and memory resources are mutable at pod-level");
         }
         if !before.is_object() && members.get("resources").is_some_and(crate::json::is_empty) {
@@ -166,5 +167,80 @@ fn ended(container: &Value, path: &Path<'_>, faults: &mut Faults) {
             let detail = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
             faults.forbidden(path, detail);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Catalog, default, strategy, validate_resize};
+    use serde_json::json;
+
+    /// What is told of a change of a pod with two containers of which the first has CPU and memory.
+    #[track_caller]
+    fn check(change: impl Fn(&mut Value), prior: impl Fn(&mut Value), told: &[&str]) {
+        let kind = Catalog::builtin().resource("", "v1", "pods").unwrap();
+        let mut old = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "u"},
+            "spec": {"containers": [
+                {"name": "a", "image": "i", "resources": {
+                    "requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"},
+                }},
+                {"name": "b", "image": "i"},
+            ]},
+        });
+        prior(&mut old);
+        default(kind, &mut old);
+        strategy::prepare_create(kind, &mut old);
+        old["metadata"]["resourceVersion"] = json!("1");
+        let mut new = old.clone();
+        change(&mut new);
+        default(kind, &mut new);
+        strategy::prepare_resize(kind, &mut new, &old);
+        let faults: Vec<String> = validate_resize(kind, &new, &old).iter().map(ToString::to_string).collect();
+        assert_eq!(faults, told);
+    }
+
+    fn plain(_: &mut Value) {}
+
+    #[test]
+    fn cpu_and_memory_may_change_and_stay_set() {
+        check(|pod| pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("2"), plain, &[]);
+        check(|pod| pod["spec"]["containers"][1]["resources"] = json!({"requests": {"cpu": "1"}}), plain, &[]);
+        let removed = "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed";
+        check(|pod| pod["spec"]["containers"][0]["resources"]["limits"] = json!({}), plain, &[removed]);
+        let more =
+            json!({"requests": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}, "limits": {"memory": "2Gi"}});
+        let only = "spec: Forbidden: only cpu and memory resources are mutable";
+        check(move |pod| pod["spec"]["containers"][0]["resources"] = more.clone(), plain, &[only]);
+    }
+
+    #[test]
+    fn the_class_that_was_told_stays() {
+        let both = || json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        let class = "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing";
+        let guaranteed = |pod: &mut Value| {
+            pod["spec"]["containers"][0]["resources"] = json!({
+                "requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"cpu": "1", "memory": "2Gi"},
+            });
+            let same = json!({"cpu": "1", "memory": "1Gi"});
+            pod["spec"]["containers"][1]["resources"] = json!({"requests": same, "limits": same});
+        };
+        check(guaranteed, plain, &[class]);
+        check(guaranteed, |pod| pod["spec"]["containers"][1]["resources"] = both(), &[class]);
+    }
+
+    #[test]
+    fn the_resources_of_the_pod_itself_follow_the_same_rules() {
+        let whole = |requests: Value| json!({"requests": requests});
+        let set = |pod: &mut Value| pod["spec"]["resources"] = json!({"requests": {"cpu": "2", "memory": "2Gi"}});
+        check(move |pod| pod["spec"]["resources"] = whole(json!({"cpu": "3", "memory": "2Gi"})), set, &[]);
+        check(set, plain, &[]);
+        let gone = "spec.resources: Forbidden: pod-level resources cannot be removed";
+        check(|pod| drop(pod["spec"].as_object_mut().unwrap().remove("resources")), set, &[gone]);
+        let fewer = "spec.resources.requests: Forbidden: pod-level resource requests cannot be removed";
+        check(move |pod| pod["spec"]["resources"] = whole(json!({"cpu": "2"})), set, &[fewer]);
+        let pages = json!({"requests": {"cpu": "2", "hugepages-2Mi": "2Mi"}, "limits": {"hugepages-2Mi": "2Mi"}});
+        let only = "spec: Forbidden: only cpu and memory resources are mutable at pod-level";
+        check(move |pod| pod["spec"]["resources"] = pages.clone(), plain, &[only]);
     }
 }
