@@ -17,6 +17,7 @@ mod network;
 mod platform;
 mod progress;
 mod roles;
+mod scheduler;
 mod settings;
 mod status;
 mod up;

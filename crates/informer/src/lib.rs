@@ -8,10 +8,12 @@
 
 mod cache;
 mod informers;
+mod part;
 mod queue;
 mod work;
 
 pub use cache::{Change, Informer};
 pub use informers::{Informers, Object};
+pub use part::{Kept, Part, identity};
 pub use queue::Queue;
 pub use work::{Next, work};
