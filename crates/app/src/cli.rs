@@ -121,10 +121,21 @@ fn run_command() -> Command {
                         .value_parser(value_parser!(PathBuf))
                         .help("the cluster, and who to be there"),
                 )
-                .args(setting_args(|row| row.roles.contains(&role.name))),
+                .args(
+                    setting_args(|row| row.roles.contains(&role.name)).into_iter().map(|arg| shortened(arg, role.name)),
+                ),
         );
     }
     command
+}
+
+/// `--scheduler-config` may be called `--config` where only the scheduler is meant.
+fn shortened(arg: Arg, role: &str) -> Arg {
+    let row = ROWS.iter().find(|row| arg.get_id() == row.flag);
+    match row.and_then(|row| row.flag.strip_prefix(role)?.strip_prefix('-')) {
+        Some(short) => arg.visible_alias(short),
+        None => arg,
+    }
 }
 
 fn setting_args(wanted: impl Fn(&Row) -> bool) -> Vec<Arg> {

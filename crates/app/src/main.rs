@@ -18,6 +18,7 @@ mod network;
 mod platform;
 mod progress;
 mod roles;
+mod scheduler;
 mod settings;
 mod status;
 mod up;

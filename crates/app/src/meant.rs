@@ -127,6 +127,9 @@ pub(crate) struct Settings {
     pub(crate) https: SocketAddr,
     pub(crate) ingress_class: String,
     pub(crate) insecure_registries: Vec<String>,
+    /// The file of the scheduler's own configuration, and what it says.
+    pub(crate) scheduler_file: String,
+    pub(crate) scheduler: control::scheduler::Config,
 }
 
 impl Settings {
@@ -155,6 +158,8 @@ impl Settings {
             https: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpsPort")),
             ingress_class: read.text("gateway.class"),
             insecure_registries: read.list("images.insecureRegistries"),
+            scheduler_file: read.text("scheduler.config"),
+            scheduler: read.scheduler(),
             pods,
             services,
             place,
@@ -202,6 +207,7 @@ impl Settings {
             "dns": { "domain": self.domain, "upstreams": self.upstreams, "listen": self.dns },
             "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class },
             "images": { "insecureRegistries": self.insecure_registries },
+            "scheduler": { "config": self.scheduler_file },
         })
     }
 }
@@ -222,6 +228,14 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn fault(&mut self, key: &str, problem: String) {
         self.faults.push(Fault { place: self.written.get(key).1.to_owned(), problem });
+    }
+
+    fn scheduler(&mut self) -> control::scheduler::Config {
+        let (path, place) = self.written.get("scheduler.config");
+        crate::scheduler::config(path, place).unwrap_or_else(|mut faults| {
+            self.faults.append(&mut faults);
+            control::scheduler::Config::default()
+        })
     }
 
     fn text(&self, key: &str) -> String {

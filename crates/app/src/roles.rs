@@ -90,8 +90,11 @@ fn certs_role(client: Client, _: &Written) -> anyhow::Result<Start> {
     Ok(Box::new(move |ctx| certs::run(client, certs(), ctx).boxed()))
 }
 
-fn scheduler_role(client: Client, _: &Written) -> anyhow::Result<Start> {
-    Ok(Box::new(move |ctx| control::scheduler::run(client, ctx).boxed()))
+fn scheduler_role(client: Client, written: &Written) -> anyhow::Result<Start> {
+    let (path, place) = written.get("scheduler.config");
+    let config = crate::scheduler::config(path, place)
+        .map_err(|faults| anyhow!(failure::Usage(faults.iter().map(ToString::to_string).collect())))?;
+    Ok(Box::new(move |ctx| control::scheduler::run(client, config, ctx).boxed()))
 }
 
 fn read<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<T> {

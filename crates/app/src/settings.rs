@@ -90,6 +90,14 @@ pub(crate) static ROWS: &[Row] = &[
         "registries reached over plain HTTP besides those on this machine",
     ),
     shared(
+        "scheduler.config",
+        "scheduler-config",
+        "FILE",
+        "",
+        "a KubeSchedulerConfiguration: profiles, plugins and their arguments",
+        &["scheduler"],
+    ),
+    shared(
         "log.filter",
         "log",
         "FILTER",

@@ -70,7 +70,8 @@ async fn start(
     let mut pending = Vec::new();
     pending.push(services.start("control", move |ctx| control::run(control, ctx)));
     let scheduler = user("system:kube-scheduler", &[]);
-    pending.push(services.start("scheduler", move |ctx| control::scheduler::run(scheduler, ctx)));
+    let profiles = settings.scheduler.clone();
+    pending.push(services.start("scheduler", move |ctx| control::scheduler::run(scheduler, profiles, ctx)));
 
     let pods = net::Pods::open(net::Config {
         cluster_name: settings.place.name.clone(),

@@ -44,6 +44,12 @@ pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("networking.k8s.io", "v1", "IPAddress", "ipaddresses", false),
     ("batch", "v1", "Job", "jobs", true),
     ("batch", "v1", "CronJob", "cronjobs", true),
+    ("", "v1", "PersistentVolume", "persistentvolumes", false),
+    ("storage.k8s.io", "v1", "StorageClass", "storageclasses", false),
+    ("storage.k8s.io", "v1", "CSINode", "csinodes", false),
+    ("storage.k8s.io", "v1", "CSIDriver", "csidrivers", false),
+    ("storage.k8s.io", "v1", "CSIStorageCapacity", "csistoragecapacities", true),
+    ("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", false),
     ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
     ("example.com", "v1", "Gadget", "gadgets", true),
 ];

@@ -1,6 +1,7 @@
 //! The controllers and the scheduler together, against a server in memory and a kubelet of a few lines.
 
 mod batch;
+mod scheduling;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -71,9 +72,9 @@ fn cluster() -> (Fake, tasks::Context) {
         cluster_ca_pem: "PEM".into(),
         time_zone: Zone::UTC,
     };
-    let (controllers, scheduler) = (ctx.clone(), ctx.clone());
+    let (controllers, scheduling) = (ctx.clone(), ctx.clone());
     ctx.children.try_spawn("controllers", run(config, controllers));
-    ctx.children.try_spawn("scheduler", scheduler::run(fake.client(), scheduler));
+    ctx.children.try_spawn("scheduler", scheduler::run(fake.client(), scheduler::Config::default(), scheduling));
     ctx.children.spawn("kubelet", kubelet(fake.clone()));
     (fake, ctx)
 }

@@ -3,9 +3,10 @@
 //! Invariant: only tests use this. Defaults are chosen so that a line says what its test is about and nothing else:
 //! pods are labelled `app=<owner>` (or `app=web`), sets select `app=<name>`, everything lives in `default`.
 
-mod sets;
-
 mod batch;
+mod place;
+mod sets;
+mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
@@ -39,6 +40,9 @@ pub(crate) struct World {
     pub(crate) jobs: Vec<Arc<Job>>,
     pub(crate) cron_jobs: Vec<Arc<CronJob>>,
     pub(crate) budgets: Vec<Arc<PodDisruptionBudget>>,
+    pub(crate) namespaces: Vec<Arc<Namespace>>,
+    /// Plural and object of everything about volumes.
+    pub(crate) storage: Vec<(&'static str, Value)>,
     serial: usize,
 }
 
@@ -125,7 +129,11 @@ impl World {
                 "job" => world.jobs.push(batch::job(&line)),
                 "cronjob" => world.cron_jobs.push(batch::cron_job(&line)),
                 "budget" => world.budgets.push(batch::budget(&line)),
-                other => panic!("unknown kind {other}"),
+                "namespace" => world.namespaces.push(namespace(&line)),
+                other => match volumes::object(other, &line) {
+                    Some(one) => world.storage.push(one),
+                    None => panic!("unknown kind {other}"),
+                },
             }
         }
         world
@@ -308,6 +316,7 @@ fn pod(line: &Line<'_>) -> Arc<Pod> {
         },
     });
     batch::dress(&mut pod, line);
+    place::dress(&mut pod, line);
     object(pod)
 }
 
@@ -348,6 +357,10 @@ fn service_port(text: &str) -> Value {
     let (port, target) = ports.split_once(':').expect("port:target");
     let target = target.parse::<u16>().map_or_else(|_| json!(target), |number| json!(number));
     json!({ "name": name, "port": port.parse::<u16>().expect("a port"), "protocol": "TCP", "targetPort": target })
+}
+
+fn namespace(line: &Line<'_>) -> Arc<Namespace> {
+    object(json!({ "metadata": { "name": line.name, "labels": line.get("labels").map(pairs) } }))
 }
 
 fn node(line: &Line<'_>) -> Arc<Node> {

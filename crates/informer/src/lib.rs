@@ -9,11 +9,13 @@
 mod cache;
 mod follow;
 mod informers;
+mod part;
 mod queue;
 mod work;
 
 pub use cache::{Change, Informer};
 pub use follow::{Follow, Form};
 pub use informers::{Informers, Object};
+pub use part::{Kept, Part, identity};
 pub use queue::Queue;
 pub use work::{Next, work};

@@ -3,31 +3,38 @@
 //! Invariant: an unknown operator or a term that asks for nothing matches no node. Terms know more operators than label
 //! selectors do.
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+use k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 use kube::ResourceExt;
 
-use super::labels;
+use super::labels::{self, Labels};
 
 /// Whether nodeSelector and the required node affinity of the pod allow the node.
 pub fn allows(spec: &PodSpec, node: &Node) -> bool {
-    if spec.node_selector.as_ref().is_some_and(|wanted| !labels::contains(node.labels(), wanted)) {
-        return false;
-    }
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    required.is_none_or(|selector| selector.node_selector_terms.iter().any(|term| term_matches(term, node)))
+    matches(spec.node_selector.as_ref(), required, &node.name_any(), node.labels())
+}
+
+/// Whether a node of that name with these labels has all of `wanted` and matches `required`.
+pub fn matches(wanted: Option<&Labels>, required: Option<&NodeSelector>, name: &str, labels: &Labels) -> bool {
+    wanted.is_none_or(|wanted| labels::contains(labels, wanted))
+        && required.is_none_or(|selector| any_term_matches(selector, name, labels))
+}
+
+/// Whether one of the terms matches.
+pub fn any_term_matches(selector: &NodeSelector, name: &str, labels: &Labels) -> bool {
+    selector.node_selector_terms.iter().any(|term| term_matches(term, name, labels))
 }
 
 /// Whether all requirements of a term hold. A term without requirements matches nothing.
-pub fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
+pub fn term_matches(term: &NodeSelectorTerm, name: &str, labels: &Labels) -> bool {
     let expressions = term.match_expressions.as_deref().unwrap_or(&[]);
     let fields = term.match_fields.as_deref().unwrap_or(&[]);
     if expressions.is_empty() && fields.is_empty() {
         return false;
     }
-    let name = node.name_any();
-    expressions.iter().all(|one| holds(one, node.labels().get(&one.key).map(String::as_str)))
-        && fields.iter().all(|one| holds(one, (one.key == "metadata.name").then_some(name.as_str())))
+    expressions.iter().all(|one| holds(one, labels.get(&one.key).map(String::as_str)))
+        && fields.iter().all(|one| holds(one, (one.key == "metadata.name").then_some(name)))
 }
 
 fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
@@ -56,11 +63,9 @@ mod tests {
     use super::*;
 
     fn check(requirement: serde_json::Value, expected: bool) {
-        let mut node = Node::default();
-        node.metadata.name = Some("n1".into());
-        node.metadata.labels = Some([("size".to_owned(), "8".to_owned())].into());
+        let labels = Labels::from([("size".to_owned(), "8".to_owned())]);
         let term: NodeSelectorTerm = serde_json::from_value(requirement).expect("a term");
-        assert_eq!(term_matches(&term, &node), expected, "{term:?}");
+        assert_eq!(term_matches(&term, "n1", &labels), expected, "{term:?}");
     }
 
     #[test]

@@ -6,7 +6,12 @@ use k8s_openapi::api::core::v1::{Pod, Taint, Toleration};
 
 /// Whether one of the pod's tolerations covers the taint.
 pub fn tolerates(pod: &Pod, taint: &Taint) -> bool {
-    tolerations(pod).any(|toleration| covers(toleration, taint))
+    any_covers(tolerations(pod), taint)
+}
+
+/// Whether one of the tolerations covers the taint.
+pub fn any_covers<'a>(tolerations: impl IntoIterator<Item = &'a Toleration>, taint: &Taint) -> bool {
+    tolerations.into_iter().any(|toleration| covers(toleration, taint))
 }
 
 fn tolerations(pod: &Pod) -> impl Iterator<Item = &Toleration> {

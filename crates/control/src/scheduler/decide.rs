@@ -1,125 +1,257 @@
 //! One decision: which node, or why none.
 //!
-//! Invariant: pure. Ties between equally good nodes are broken by a hash of pod and node, which spreads pods like a
-//! random choice would but gives the same answer twice.
+//! Invariant: pure. The same pod, world and [`Turn`] give the same answer; randomness and where the search starts are in
+//! the turn. What is wrong is said in upstream's words (`FitError`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
-
-use super::plugins::{Ask, Normal, Plugin, Refusal, TABLE};
-use super::resources;
-use super::snapshot::{self, NodeInfo, Snapshot};
+use super::cycle::{self, Cycle, Start, View};
+use super::names::{Plugin, Plugins};
+use super::node::NodeId;
+use super::nominated::Nominate;
+use super::plugins::Refusal;
+use super::pod::PodInfo;
+use super::preempt;
+use super::storage::Plan;
+use super::world::World;
 
 /// What to do with a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    Bind { node: String },
-    Unschedulable(Diagnosis),
+    /// Bind it to this node, when its volumes are ready.
+    Bind { node: Arc<str>, volumes: Plan },
+    /// No node is good; perhaps room is to be made.
+    Refused(Diagnosis),
+    /// Something went wrong that has nothing to do with the nodes.
+    Failed(String),
 }
 
-/// Why no node was good.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why no node was good, and what to do about it.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Diagnosis {
-    /// For people, in upstream's words.
+    /// For people.
     pub message: String,
     /// The plugins that refused a node; a change they care about is worth another try.
-    pub plugins: Vec<&'static str>,
+    pub plugins: Plugins,
+    pub(super) nominate: Nominate,
+    /// Pods to evict.
+    pub(super) victims: Vec<Arc<PodInfo>>,
+}
+
+/// Where the next search starts, and the source of chance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    seed: u64,
+    start: usize,
+}
+
+impl Turn {
+    /// A first turn.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, start: 0 }
+    }
+
+    /// The next number by chance (splitmix64).
+    pub(super) fn chance(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// What every node said.
+#[derive(Debug, Default)]
+pub(super) struct Statuses {
+    refused: BTreeMap<NodeId, Refusal>,
+    /// The reason of those that were not looked at.
+    absent: Option<Cow<'static, str>>,
+    plugins: Plugins,
+}
+
+impl Statuses {
+    fn put(&mut self, node: NodeId, refusal: Refusal) {
+        self.plugins.insert(refusal.plugin);
+        self.refused.insert(node, refusal);
+    }
+
+    pub(super) fn of(&self, node: NodeId) -> Option<&Refusal> {
+        self.refused.get(&node)
+    }
+
+    /// The nodes where evicting pods could help.
+    pub(super) fn curable(&self) -> Vec<NodeId> {
+        self.refused.iter().filter(|(_, refusal)| refusal.curable).map(|(node, _)| *node).collect()
+    }
+
+    fn reasons(&self, total: usize) -> BTreeMap<&str, usize> {
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        for reason in self.refused.values().flat_map(|refusal| &refusal.reasons) {
+            *reasons.entry(reason).or_insert(0) += 1;
+        }
+        let unseen = total.saturating_sub(self.refused.len());
+        if let Some(reason) = self.absent.as_ref().filter(|_| unseen > 0) {
+            *reasons.entry(reason).or_insert(0) += unseen;
+        }
+        reasons
+    }
+}
+
+/// Counts and reasons as upstream prints them: sorted as text, numbers included.
+pub(super) fn unavailable(total: usize, reasons: &BTreeMap<&str, usize>) -> String {
+    let mut parts: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    parts.sort();
+    let mut message = format!("0/{total} nodes are available:");
+    if !parts.is_empty() {
+        write!(message, " {}.", parts.join(", ")).expect("invariant: writing to a string cannot fail");
+    }
+    message
 }
 
 /// Finds the best node for the pod.
-pub fn schedule(pod: &Pod, snapshot: &Snapshot) -> Decision {
-    let total_nodes = snapshot.nodes().count();
-    if total_nodes == 0 {
-        let message = "no nodes available to schedule pods".to_owned();
-        return Decision::Unschedulable(Diagnosis {
-            message,
-            plugins: TABLE.iter().map(|plugin| plugin.name).collect(),
+pub fn decide(world: &mut World, pod: &PodInfo, turn: &mut Turn) -> Decision {
+    let Some(profile) = world.profiles.get(&pod.ask().scheduler).cloned() else {
+        let name = &pod.ask().scheduler;
+        return Decision::Failed(format!("profile not found for scheduler name {name:?}"));
+    };
+    world.cache.prepare(cycle::topology_keys(&pod.shape, &profile));
+    if world.cache.is_empty() {
+        return Decision::Refused(Diagnosis {
+            message: "no nodes available to schedule pods".to_owned(),
+            plugins: Plugins::default(),
+            nominate: Nominate::Set(None),
+            victims: Vec::new(),
         });
     }
-    let ask = Ask {
-        pod,
-        requests: resources::requests(pod),
-        usual: resources::usual_requests(pod),
-        ports: snapshot::host_ports(pod),
-        snapshot,
-        total_nodes,
+    let view = View {
+        cache: &world.cache,
+        facts: &world.facts,
+        storage: &world.storage,
+        nominated: &world.nominated,
+        profile: &profile,
     };
-    let mut feasible = Vec::new();
-    let mut refused: Vec<(&'static Plugin, Refusal, &NodeInfo)> = Vec::new();
-    for (name, info, node) in snapshot.nodes() {
-        let refusal = TABLE.iter().find_map(|plugin| Some((plugin, plugin.filter?(&ask, info, node).err()?)));
-        match refusal {
-            None => feasible.push((name, info, node)),
-            Some((plugin, refusal)) => refused.push((plugin, refusal, info)),
+    let mut cycle = Cycle::new(view, pod);
+    let (chosen, choosers) = match cycle.start() {
+        Start::Nodes(chosen, choosers) => (chosen, choosers),
+        Start::Refused(refusal) => return Decision::Refused(refused_early(&mut cycle, refusal, turn)),
+        Start::Failed(message) => return Decision::Failed(message),
+    };
+    let mut statuses = Statuses { plugins: choosers, ..Statuses::default() };
+    let feasible = find(&mut cycle, chosen, choosers, &mut statuses, turn);
+    match feasible.as_slice() {
+        [] => Decision::Refused(diagnose(&mut cycle, &statuses, turn)),
+        [node] => bind(&cycle, *node),
+        nodes => {
+            let scores = cycle.scores(nodes);
+            let best = nodes.iter().zip(scores).max_by_key(|(_, score)| (*score, turn.chance()));
+            let (node, _) = best.expect("invariant: there are two nodes at least");
+            bind(&cycle, *node)
         }
     }
-    let nodes: Vec<_> = feasible.iter().map(|(_, info, node)| (*info, &***node)).collect();
-    let mut scores = vec![0_i64; nodes.len()];
-    if nodes.len() > 1 {
-        for score in TABLE.iter().filter_map(|plugin| plugin.score.as_ref()) {
-            let raw: Vec<i64> = nodes.iter().map(|(info, node)| (score.rate)(&ask, info, node)).collect();
-            for (total, part) in scores.iter_mut().zip(normalise(raw, score.normal)) {
-                *total += part * score.weight;
+}
+
+fn bind(cycle: &Cycle<'_>, node: NodeId) -> Decision {
+    Decision::Bind { node: cycle.view.cache.node(node).name().clone(), volumes: cycle.plan(node) }
+}
+
+/// The nodes that will do, not more than are enough.
+fn find(
+    cycle: &mut Cycle<'_>,
+    chosen: Option<Vec<NodeId>>,
+    choosers: Plugins,
+    statuses: &mut Statuses,
+    turn: &mut Turn,
+) -> Vec<NodeId> {
+    let cache = cycle.view.cache;
+    if let Some(node) = cycle.pod.nominated.as_ref().and_then(|name| cache.named(name)) {
+        match cycle.check(node) {
+            Ok(()) => return vec![node.id],
+            Err(refusal) => statuses.put(node.id, refusal),
+        }
+    }
+    if chosen.is_some() {
+        statuses.absent = Some(format!("node(s) didn't satisfy plugin(s) [{}]", choosers.names().join(" ")).into());
+    }
+    let nodes: &[NodeId] = chosen.as_deref().unwrap_or_else(|| cache.order());
+    let enough = cycle.view.profile.enough(nodes.len());
+    let mut feasible = Vec::with_capacity(enough.min(nodes.len()));
+    for step in 0..nodes.len() {
+        let id = nodes[(turn.start + step) % nodes.len()];
+        match cycle.check(cache.node(id)) {
+            Ok(()) => feasible.push(id),
+            Err(refusal) => statuses.put(id, refusal),
+        }
+        if feasible.len() >= enough {
+            break;
+        }
+    }
+    turn.start = (turn.start + feasible.len() + statuses.refused.len()) % cache.len();
+    feasible
+}
+
+/// A plugin refused before any node was looked at.
+fn refused_early(cycle: &mut Cycle<'_>, refusal: Refusal, turn: &mut Turn) -> Diagnosis {
+    let reasons = refusal.reasons.join(", ");
+    let mut diagnosis = Diagnosis {
+        message: format!("0/{} nodes are available: {reasons}.", cycle.view.cache.len()),
+        plugins: Plugins::only(refusal.plugin),
+        nominate: Nominate::Keep,
+        victims: Vec::new(),
+    };
+    if cycle.view.profile.post_filters.contains(&Plugin::DynamicResources) {
+        // The claims of the pod were never looked up, and this is how upstream says it.
+        diagnosis.message.push_str(" not found");
+    } else {
+        post_filter(cycle, &Statuses::default(), turn, &mut diagnosis);
+    }
+    diagnosis
+}
+
+fn diagnose(cycle: &mut Cycle<'_>, statuses: &Statuses, turn: &mut Turn) -> Diagnosis {
+    let total = cycle.view.cache.len();
+    let mut diagnosis = Diagnosis {
+        message: unavailable(total, &statuses.reasons(total)),
+        plugins: statuses.plugins,
+        nominate: Nominate::Keep,
+        victims: Vec::new(),
+    };
+    post_filter(cycle, statuses, turn, &mut diagnosis);
+    diagnosis
+}
+
+/// What can be done about it, by the plugins whose business that is.
+fn post_filter(cycle: &mut Cycle<'_>, statuses: &Statuses, turn: &mut Turn, diagnosis: &mut Diagnosis) {
+    let profile = cycle.view.profile;
+    if profile.post_filters.is_empty() {
+        diagnosis.nominate = Nominate::Set(None);
+    }
+    let mut said: Vec<String> = Vec::new();
+    for plugin in &profile.post_filters {
+        match plugin {
+            Plugin::DynamicResources => {
+                let claims = cycle.pod.ask().claims_devices;
+                said.push(if claims { "still not schedulable" } else { "no new claims to deallocate" }.to_owned());
             }
+            Plugin::DefaultPreemption => match preempt::preempt(cycle, statuses, turn) {
+                preempt::Outcome::Evict { node, victims } => {
+                    diagnosis.nominate = Nominate::Set(Some(node));
+                    diagnosis.victims = victims;
+                    return;
+                }
+                preempt::Outcome::Hopeless { message, clear } => {
+                    if clear {
+                        diagnosis.nominate = Nominate::Set(None);
+                    }
+                    said.push(format!("preemption: {message}"));
+                }
+            },
+            _ => {}
         }
     }
-    let uid = pod.metadata.uid.as_deref().unwrap_or("");
-    let best = feasible.iter().zip(&scores).max_by_key(|((name, _, _), score)| (**score, mix(uid, name)));
-    match best {
-        Some(((name, _, _), _)) => Decision::Bind { node: (*name).clone() },
-        None => Decision::Unschedulable(diagnose(&ask, &refused)),
+    if !said.is_empty() {
+        write!(diagnosis.message, " {}", said.join(", ")).expect("invariant: writing to a string cannot fail");
     }
-}
-
-fn normalise(raw: Vec<i64>, how: Normal) -> Vec<i64> {
-    let most = raw.iter().copied().max().unwrap_or(0);
-    let scale = |value: i64| if most == 0 { 0 } else { value * 100 / most };
-    match how {
-        Normal::AsIs => raw,
-        Normal::Scaled => raw.into_iter().map(scale).collect(),
-        Normal::Reversed => raw.into_iter().map(|value| 100 - scale(value)).collect(),
-    }
-}
-
-/// FNV-1a over both names.
-fn mix(pod: &str, node: &str) -> u64 {
-    let bytes = pod.bytes().chain([0]).chain(node.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-fn diagnose(ask: &Ask<'_>, refused: &[(&'static Plugin, Refusal, &NodeInfo)]) -> Diagnosis {
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for reason in refused.iter().flat_map(|(_, refusal, _)| &refusal.reasons) {
-        *reasons.entry(reason).or_insert(0) += 1;
-    }
-    let total = ask.total_nodes;
-    let mut message = format!("0/{total} nodes are available: {}.", listed(&reasons));
-    let mut outlook: BTreeMap<&str, usize> = BTreeMap::new();
-    let priority = ask.pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
-    for (_, refusal, info) in refused {
-        let word = if !refusal.curable {
-            "Preemption is not helpful for scheduling"
-        } else if info.pods.values().all(|load| load.priority >= priority) {
-            "No preemption victims found for incoming pod"
-        } else {
-            continue; // there are victims, but nothing here evicts them
-        };
-        *outlook.entry(word).or_insert(0) += 1;
-    }
-    if outlook.values().sum::<usize>() == total {
-        write!(message, " preemption: 0/{total} nodes are available: {}.", listed(&outlook))
-            .expect("invariant: writing to a string cannot fail");
-    }
-    let mut plugins: Vec<&'static str> = refused.iter().map(|(plugin, _, _)| plugin.name).collect();
-    plugins.sort_unstable();
-    plugins.dedup();
-    Diagnosis { message, plugins }
-}
-
-fn listed(counts: &BTreeMap<&str, usize>) -> String {
-    let mut parts: Vec<String> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    parts.sort();
-    parts.join(", ")
 }

@@ -1,329 +1,370 @@
 //! The pods that wait for a node.
 //!
-//! Invariant: a pod is in one state; while it is being scheduled or bound nobody else gets it. A pod that failed waits
-//! for a change that its refusing plugins care about, not for time to pass; back-off only decides who goes first, and
-//! when nothing fresh waits a resting pod goes at once, so the path from "room appeared" to "bound" has no delay in it.
-//! Pure: the time is an argument.
+//! Invariant: a pod is in one state; while it is being scheduled or bound nobody else gets it. A pod that was refused
+//! waits for a change that one of its refusing plugins hopes for, not for time to pass. Back-off only decides who goes
+//! first, and when nothing fresh waits a pod that backs off goes at once (KEP-5142); only errors need time.
+//! Pure: the time is an argument. No change can come between a decision and its result, for both happen under one lock.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Key;
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use tokio::time::Instant;
 
-use super::plugins::{TABLE, Wake};
+use super::hints::{Change, Context};
+use super::names::{Plugin, Plugins};
+use super::pod::PodInfo;
 
-const FIRST_REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(10);
-/// A pod that no event woke is tried again after this long anyway.
+/// A pod that no change woke is tried again after this long anyway.
 const FLUSH: Duration = Duration::from_secs(300);
+/// Pods whose back-off ends in the same window go by priority.
+const WINDOW: Duration = Duration::from_secs(1);
 
-type Place = (Reverse<i32>, u64);
+/// How long failed pods wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackOff {
+    pub first: Duration,
+    pub longest: Duration,
+}
+
+impl Default for BackOff {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(10) }
+    }
+}
+
+impl BackOff {
+    fn after(self, failures: u32) -> Duration {
+        let doubled = self.first.checked_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+        doubled.unwrap_or(self.longest).min(self.longest)
+    }
+}
+
+/// By priority, then by when the pod came or failed last.
+type Place = (Reverse<i32>, Duration, u64);
 
 #[derive(Debug)]
 enum State {
     Active(Place),
-    /// Woken before its rest is over.
-    Resting(Instant, u64),
-    /// An error happened; time must pass.
-    Recovering(Instant),
-    /// Being scheduled; wakes seen meanwhile.
-    InFlight(Vec<Wake>),
-    Waiting {
-        plugins: Vec<&'static str>,
-        since: Instant,
+    /// Wanted, but it failed recently; whether that was an error.
+    BackingOff {
+        until: Duration,
+        place: Place,
+        error: bool,
     },
-    Gated,
-    /// Bound; waiting for the watch to show it.
-    Bound,
+    /// Refused by these plugins.
+    Waiting(Plugins),
+    /// Not to be tried as long as this plugin says so; whether something happened meanwhile that may help.
+    Gated {
+        by: Plugin,
+        refused: Plugins,
+        missed: bool,
+    },
+    /// Being scheduled, or bound and the API has not shown it yet.
+    InFlight,
 }
 
 #[derive(Debug)]
 struct Entry {
-    pod: Arc<Pod>,
+    pod: Arc<PodInfo>,
     state: State,
-    attempts: u32,
-    failed: Option<Instant>,
+    /// When it came or failed last.
+    since: Duration,
+    refusals: u32,
+    errors: u32,
     serial: u64,
 }
 
 /// All pods without a node that are ours.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
+#[derive(Debug)]
+pub(super) struct Queue {
+    back_off: BackOff,
+    epoch: Instant,
     entries: HashMap<Key, Entry>,
     active: BTreeMap<Place, Key>,
-    resting: BTreeMap<(Instant, u64), Key>,
-    /// When waiting and recovering pods are tried again even if nothing happens.
-    timers: BTreeMap<(Instant, u64), Key>,
+    resting: BTreeMap<(Duration, Place), Key>,
+    recovering: BTreeMap<(Duration, Place), Key>,
+    /// Waiting pods by when they began to wait.
+    waiting: BTreeMap<(Duration, u64), Key>,
+    /// Pods for which others are being evicted.
+    preempting: BTreeSet<Key>,
+    /// How many waiting pods each plugin refused.
+    refused: HashMap<Plugin, usize>,
     serial: u64,
 }
 
-/// How long a pod rests after so many attempts.
-fn rest(attempts: u32) -> Duration {
-    FIRST_REST.saturating_mul(1 << attempts.saturating_sub(1).min(8)).min(LONGEST_REST)
-}
-
-fn priority(pod: &Pod) -> i32 {
-    pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0)
-}
-
-/// The gates that keep a pod from being scheduled.
-pub(super) fn gates(pod: &Pod) -> Vec<&str> {
-    let gates = pod.spec.iter().flat_map(|spec| spec.scheduling_gates.iter().flatten());
-    gates.map(|gate| gate.name.as_str()).collect()
-}
-
-pub(super) fn key(pod: &Pod) -> Key {
-    Key::new(pod.namespace().unwrap_or_default(), pod.name_any())
-}
-
-impl Pending {
-    /// A pod without a node appeared or changed.
-    pub(super) fn put(&mut self, pod: Arc<Pod>, now: Instant) {
-        let name = key(&pod);
-        if self.entries.get(&name).is_some_and(|entry| entry.pod.metadata.uid != pod.metadata.uid) {
-            self.remove(&name);
+impl Queue {
+    /// An empty queue; times are counted from `epoch`.
+    pub(super) fn new(back_off: BackOff, epoch: Instant) -> Self {
+        Self {
+            back_off,
+            epoch,
+            entries: HashMap::new(),
+            active: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            recovering: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            preempting: BTreeSet::new(),
+            refused: HashMap::new(),
+            serial: 0,
         }
-        let gated = !gates(&pod).is_empty();
-        if let Some(entry) = self.entries.get_mut(&name) {
-            let edited = entry.pod.spec != pod.spec || entry.pod.labels() != pod.labels();
-            entry.pod = pod;
-            let idle = matches!(entry.state, State::Waiting { .. } | State::Gated);
-            if idle && edited && !gated {
-                self.activate(&name, now);
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch)
+    }
+
+    /// A pod without a node appeared or changed. Gives what was known of it.
+    pub(super) fn put(&mut self, pod: Arc<PodInfo>, context: Context<'_>, now: Instant) -> Option<Arc<PodInfo>> {
+        let key = pod.key.clone();
+        if self.entries.get(&key).is_some_and(|entry| entry.pod.uid != pod.uid) {
+            self.remove(&key);
+        }
+        let Some(entry) = self.entries.get_mut(&key) else {
+            self.serial += 1;
+            let (serial, since) = (self.serial, self.age(now));
+            let state = State::InFlight;
+            self.entries.insert(key.clone(), Entry { pod, state, since, refusals: 0, errors: 0, serial });
+            self.enqueue(&key, context, now, false);
+            return None;
+        };
+        let old = std::mem::replace(&mut entry.pod, pod.clone());
+        let refused = match &entry.state {
+            State::Waiting(plugins) => *plugins,
+            State::Gated { by, refused, .. } => {
+                let mut all = *refused;
+                all.insert(*by);
+                all
             }
+            _ => return Some(old),
+        };
+        let change = Change::Own { old: &old, new: &pod };
+        if is_worth(change, refused, &pod, context) {
+            self.enqueue(&key, context, now, true);
+        }
+        Some(old)
+    }
+
+    /// The pod is gone, finished or bound. Gives it if it was here.
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<PodInfo>> {
+        self.leave(key);
+        self.preempting.remove(key);
+        self.entries.remove(key).map(|entry| entry.pod)
+    }
+
+    /// Takes the entry out of whatever order it is in.
+    fn leave(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        match std::mem::replace(&mut entry.state, State::InFlight) {
+            State::Active(place) => drop(self.active.remove(&place)),
+            State::BackingOff { until, place, error } => {
+                let queue = if error { &mut self.recovering } else { &mut self.resting };
+                queue.remove(&(until, place));
+            }
+            State::Waiting(plugins) => {
+                self.waiting.remove(&(entry.since, entry.serial));
+                for plugin in plugins.iter() {
+                    if let Some(count) = self.refused.get_mut(&plugin) {
+                        *count -= 1;
+                    }
+                }
+            }
+            State::Gated { .. } | State::InFlight => {}
+        }
+    }
+
+    /// The pod of that name, if it waits here.
+    pub(super) fn get(&self, key: &Key) -> Option<&Arc<PodInfo>> {
+        self.entries.get(key).map(|entry| &entry.pod)
+    }
+
+    /// All pods here.
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Arc<PodInfo>> {
+        self.entries.values().map(|entry| &entry.pod)
+    }
+
+    /// Wants the pod tried: at once, or when its back-off ends, or when its gate opens.
+    fn enqueue(&mut self, key: &Key, context: Context<'_>, now: Instant, rest: bool) {
+        self.leave(key);
+        let now = self.age(now);
+        let preempting = self.preempting.contains(key);
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let gates = &context.profile.pre_enqueue;
+        let gate = if gates.has(Plugin::SchedulingGates) && !entry.pod.ask().gates.is_empty() {
+            Some(Plugin::SchedulingGates)
+        } else if gates.has(Plugin::DefaultPreemption) && preempting {
+            Some(Plugin::DefaultPreemption)
+        } else {
+            None
+        };
+        if let Some(by) = gate {
+            entry.state = State::Gated { by, refused: Plugins::default(), missed: true };
             return;
         }
-        self.serial += 1;
-        let entry = Entry { pod, state: State::Gated, attempts: 0, failed: None, serial: self.serial };
-        self.entries.insert(name.clone(), entry);
-        if !gated {
-            self.activate(&name, now);
+        let place = (Reverse(entry.pod.priority()), entry.since, entry.serial);
+        let until = rests_until(self.back_off, entry);
+        if rest && until >= floor(now) && entry.refusals + entry.errors > 0 {
+            let error = entry.errors > 0;
+            entry.state = State::BackingOff { until, place, error };
+            let queue = if error { &mut self.recovering } else { &mut self.resting };
+            queue.insert((until, place), key.clone());
+        } else {
+            entry.state = State::Active(place);
+            self.active.insert(place, key.clone());
         }
     }
 
-    /// The pod is gone, finished or bound.
-    pub(super) fn remove(&mut self, key: &Key) {
-        let Some(entry) = self.entries.remove(key) else { return };
-        match entry.state {
-            State::Active(place) => drop(self.active.remove(&place)),
-            State::Resting(until, serial) => drop(self.resting.remove(&(until, serial))),
-            State::Recovering(until) => drop(self.timers.remove(&(until, entry.serial))),
-            State::Waiting { since, .. } => drop(self.timers.remove(&(since + FLUSH, entry.serial))),
-            State::InFlight(_) | State::Gated | State::Bound => {}
-        }
-    }
-
-    /// Whether the entry is about this very pod.
-    pub(super) fn has(&self, key: &Key, uid: Option<&str>) -> bool {
-        self.entries.get(key).is_some_and(|entry| entry.pod.metadata.uid.as_deref() == uid)
-    }
-
-    /// The keys of all pods here, to compare with a complete list.
-    pub(super) fn keys(&self) -> Vec<Key> {
-        self.entries.keys().cloned().collect()
-    }
-
-    fn activate(&mut self, key: &Key, now: Instant) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        match entry.state {
-            State::Recovering(until) => drop(self.timers.remove(&(until, entry.serial))),
-            State::Waiting { since, .. } => drop(self.timers.remove(&(since + FLUSH, entry.serial))),
-            _ => {}
-        }
-        let rest = rest(entry.attempts);
-        match entry.failed.map(|failed| failed + rest).filter(|until| *until > now) {
-            Some(until) => {
-                entry.state = State::Resting(until, entry.serial);
-                self.resting.insert((until, entry.serial), key.clone());
-            }
-            None => {
-                let place = (Reverse(priority(&entry.pod)), entry.serial);
-                entry.state = State::Active(place);
-                self.active.insert(place, key.clone());
-            }
-        }
-    }
-
-    /// The next pod to schedule: by priority, then by age; resting pods when nothing else waits.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Arc<Pod>> {
-        self.end_rests(now);
+    /// The next pod to schedule: by priority, then by age; pods that back off when nothing else waits.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Arc<PodInfo>> {
+        self.pass(now);
         let key = match self.active.pop_first() {
             Some((_, key)) => key,
             None => self.resting.pop_first()?.1,
         };
         let entry = self.entries.get_mut(&key)?;
-        entry.state = State::InFlight(Vec::new());
-        entry.attempts += 1;
-        Some(Arc::clone(&entry.pod))
+        entry.state = State::InFlight;
+        Some(entry.pod.clone())
     }
 
-    fn end_rests(&mut self, now: Instant) {
-        while let Some(((until, _), _)) = self.resting.first_key_value()
-            && *until <= now
-            && let Some((_, key)) = self.resting.pop_first()
-        {
-            self.activate(&key, now);
+    /// Time passed.
+    fn pass(&mut self, now: Instant) {
+        let now = self.age(now);
+        for error in [false, true] {
+            loop {
+                let queue = if error { &mut self.recovering } else { &mut self.resting };
+                if queue.first_key_value().is_none_or(|((until, _), _)| *until >= floor(now)) {
+                    break;
+                }
+                let Some(((_, place), key)) = queue.pop_first() else { break };
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    entry.state = State::Active(place);
+                    self.active.insert(place, key);
+                }
+            }
         }
-        while let Some(((until, _), _)) = self.timers.first_key_value()
-            && *until <= now
-            && let Some((_, key)) = self.timers.pop_first()
+        while let Some(((since, _), key)) = self.waiting.first_key_value()
+            && *since + FLUSH <= now
         {
-            self.activate(&key, now);
+            let key = key.clone();
+            self.leave(&key);
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            let place = (Reverse(entry.pod.priority()), entry.since, entry.serial);
+            entry.state = State::Active(place);
+            self.active.insert(place, key);
         }
     }
 
     /// When time alone makes a pod ready to be tried.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.timers.first_key_value().map(|((at, _), _)| *at)
+        let flushed = self.waiting.first_key_value().map(|((since, _), _)| *since + FLUSH);
+        let recovered = self.recovering.first_key_value().map(|((until, _), _)| *until + WINDOW);
+        flushed.into_iter().chain(recovered).min().map(|age| self.epoch + age)
     }
 
-    /// No node was good for the pod.
-    pub(super) fn refused(&mut self, key: &Key, plugins: Vec<&'static str>, now: Instant) {
+    /// Scheduling the pod failed: these plugins refused it, or, when there are none, something went wrong.
+    pub(super) fn failed(&mut self, key: &Key, plugins: Plugins, context: Context<'_>, now: Instant) {
+        let age = self.age(now);
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let State::InFlight(wakes) = &entry.state else { return };
-        let again = wakes.iter().any(|wake| cares(&plugins, *wake));
-        entry.failed = Some(now);
-        entry.state = State::Waiting { plugins, since: now };
-        self.timers.insert((now + FLUSH, entry.serial), key.clone());
+        if !matches!(entry.state, State::InFlight) {
+            return;
+        }
+        entry.since = age;
+        if plugins.is_empty() {
+            entry.errors += 1;
+            return self.enqueue(key, context, now, true);
+        }
+        entry.refusals += 1;
+        entry.errors = 0;
+        if self.preempting.contains(key) {
+            entry.state = State::Gated { by: Plugin::DefaultPreemption, refused: plugins, missed: false };
+            return;
+        }
+        self.wait(key, plugins);
+    }
+
+    fn wait(&mut self, key: &Key, plugins: Plugins) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.state = State::Waiting(plugins);
+        self.waiting.insert((entry.since, entry.serial), key.clone());
+        for plugin in plugins.iter() {
+            *self.refused.entry(plugin).or_insert(0) += 1;
+        }
+    }
+
+    /// Others are being evicted for the pod; until that is over it is not tried.
+    pub(super) fn preempts(&mut self, key: &Key) {
+        self.preempting.insert(key.clone());
+    }
+
+    /// All victims were told to go, or that failed. True when the pod can be tried.
+    pub(super) fn preempted(&mut self, key: &Key, failed: bool, context: Context<'_>, now: Instant) -> bool {
+        self.preempting.remove(key);
+        let Some(entry) = self.entries.get(key) else { return false };
+        let State::Gated { by: Plugin::DefaultPreemption, refused, missed } = &entry.state else { return false };
+        let (refused, again) = (*refused, failed || *missed);
         if again {
-            self.activate(key, now);
+            self.enqueue(key, context, now, !failed);
+        } else {
+            self.wait(key, refused);
         }
+        again
     }
 
-    /// Binding or talking to the API failed.
-    pub(super) fn errored(&mut self, key: &Key, now: Instant) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let until = now + rest(entry.attempts);
-        entry.failed = Some(now);
-        entry.state = State::Recovering(until);
-        self.timers.insert((until, entry.serial), key.clone());
-    }
-
-    /// The pod has a node; its update is on the way.
-    pub(super) fn bound(&mut self, key: &Key) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.state = State::Bound;
-        }
-    }
-
-    /// Something changed that may make room. True when a pod can be tried again.
-    pub(super) fn wake(&mut self, wake: Wake, now: Instant) -> bool {
-        let mut woken = Vec::new();
-        for (key, entry) in &mut self.entries {
-            match &mut entry.state {
-                State::Waiting { plugins, .. } if cares(plugins, wake) => woken.push((entry.serial, key.clone())),
-                State::InFlight(wakes) if !wakes.contains(&wake) => wakes.push(wake),
-                _ => {}
+    /// Something happened that may help pods that `may` be helped. True when one can be tried.
+    pub(super) fn wake<'a>(
+        &mut self,
+        change: Change<'_>,
+        may: impl Fn(&PodInfo) -> bool,
+        context: impl Fn(&PodInfo) -> Option<Context<'a>>,
+        now: Instant,
+    ) -> bool {
+        for key in &self.preempting {
+            if let Some(entry) = self.entries.get_mut(key)
+                && let State::Gated { refused, missed, .. } = &mut entry.state
+                && let Some(context) = context(&entry.pod)
+            {
+                *missed |= may(&entry.pod) && is_worth(change, *refused, &entry.pod, context);
             }
         }
-        woken.sort();
-        woken.iter().for_each(|(_, key)| self.activate(key, now));
+        let cures = change.cures();
+        if !cures.iter().any(|plugin| self.refused.get(&plugin).is_some_and(|count| *count > 0)) {
+            return false;
+        }
+        let mut woken = Vec::new();
+        for key in self.waiting.values() {
+            let Some(entry) = self.entries.get(key) else { continue };
+            let State::Waiting(plugins) = &entry.state else { continue };
+            if let Some(context) = context(&entry.pod)
+                && may(&entry.pod)
+                && is_worth(change, *plugins, &entry.pod, context)
+            {
+                woken.push((key.clone(), context));
+            }
+        }
+        for (key, context) in &woken {
+            self.enqueue(key, *context, now, true);
+        }
         !woken.is_empty()
     }
 }
 
-fn cares(plugins: &[&str], wake: Wake) -> bool {
-    TABLE.iter().any(|plugin| plugins.contains(&plugin.name) && plugin.wakes.contains(&wake))
+/// Whether the change may cure one of the refusals.
+fn is_worth(change: Change<'_>, refused: Plugins, pod: &PodInfo, context: Context<'_>) -> bool {
+    let cures = change.cures();
+    refused.iter().any(|plugin| cures.has(plugin) && change.helps(plugin, pod, context))
+}
+
+/// The start of the window that `age` is in.
+fn floor(age: Duration) -> Duration {
+    Duration::from_secs(age.as_secs())
+}
+
+fn rests_until(back_off: BackOff, entry: &Entry) -> Duration {
+    let failures = if entry.errors > 0 { entry.errors } else { entry.refusals };
+    floor(entry.since + back_off.after(failures))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world::World;
-
-    struct Test {
-        pending: Pending,
-        now: Instant,
-    }
-
-    fn queue(text: &str) -> Test {
-        let mut test = Test { pending: Pending::default(), now: Instant::now() };
-        World::parse(text).pods.into_iter().for_each(|pod| test.pending.put(pod, test.now));
-        test
-    }
-
-    impl Test {
-        fn pop(&mut self) -> String {
-            self.pending.pop(self.now).map_or_else(|| "-".to_owned(), |pod| pod.name_any())
-        }
-
-        fn refuse(&mut self, name: &str, plugin: &'static str) {
-            self.pending.refused(&Key::new("default", name), vec![plugin], self.now);
-        }
-    }
-
-    #[test]
-    fn higher_priority_goes_first_then_the_older_request() {
-        let mut test = queue("pod a\npod b priority=10\npod c\npod d gate=quota");
-        assert_eq!([test.pop(), test.pop(), test.pop(), test.pop()], ["b", "a", "c", "-"]);
-    }
-
-    #[test]
-    fn a_refused_pod_waits_for_a_change_its_plugin_cares_about() {
-        let mut test = queue("pod a");
-        test.pop();
-        test.refuse("a", "NodeResourcesFit");
-        assert_eq!(test.pop(), "-");
-        assert!(!test.pending.wake(Wake::NodeLabels, test.now));
-        assert!(test.pending.wake(Wake::PodGone, test.now));
-        assert_eq!(test.pop(), "a", "a resting pod goes at once when nothing else waits");
-    }
-
-    #[test]
-    fn a_woken_pod_lets_fresh_ones_go_first_while_it_rests() {
-        let mut test = queue("pod a priority=10");
-        test.pop();
-        test.refuse("a", "NodeResourcesFit");
-        test.pending.wake(Wake::PodGone, test.now);
-        World::parse("pod b\npod c").pods.into_iter().for_each(|pod| test.pending.put(pod, test.now));
-        assert_eq!(test.pop(), "b");
-        test.now += FIRST_REST;
-        assert_eq!([test.pop(), test.pop()], ["a", "c"]);
-    }
-
-    #[test]
-    fn a_change_during_scheduling_is_not_lost() {
-        let mut test = queue("pod a");
-        test.pop();
-        test.pending.wake(Wake::PodGone, test.now);
-        test.refuse("a", "NodeResourcesFit");
-        assert_eq!(test.pop(), "a");
-    }
-
-    #[test]
-    fn an_error_needs_time_and_a_forgotten_pod_is_tried_again() {
-        let mut test = queue("pod a\npod b");
-        test.pop();
-        test.pending.errored(&Key::new("default", "a"), test.now);
-        test.pop();
-        test.refuse("b", "NodeAffinity");
-        assert_eq!(test.pop(), "-");
-        assert_eq!(test.pending.deadline(), Some(test.now + FIRST_REST));
-        test.now += FIRST_REST;
-        assert_eq!(test.pop(), "a");
-        test.now += FLUSH;
-        assert_eq!(test.pop(), "b");
-    }
-
-    #[test]
-    fn a_bound_pod_is_not_scheduled_again_by_a_late_update() {
-        let mut test = queue("pod a");
-        test.pop();
-        test.pending.bound(&Key::new("default", "a"));
-        World::parse("pod a labels=x=y").pods.into_iter().for_each(|pod| test.pending.put(pod, test.now));
-        assert_eq!(test.pop(), "-");
-    }
-
-    #[test]
-    fn opening_the_gate_or_editing_the_pod_makes_it_active() {
-        let mut test = queue("pod a gate=quota");
-        assert_eq!(test.pop(), "-");
-        World::parse("pod a").pods.into_iter().for_each(|pod| test.pending.put(pod, test.now));
-        assert_eq!(test.pop(), "a");
-    }
-}
+mod tests;

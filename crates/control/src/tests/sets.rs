@@ -23,7 +23,7 @@ fn nodes(nodes: usize) -> (Fake, tasks::Context) {
         }
     });
     let (ctx, _) = tasks::context_for_tests();
-    ctx.children.try_spawn("scheduler", scheduler::run(fake.client(), ctx.clone()));
+    ctx.children.try_spawn("scheduler", scheduler::run(fake.client(), scheduler::Config::default(), ctx.clone()));
     ctx.children.spawn("kubelet", kubelet(fake.clone()));
     (fake, ctx)
 }

@@ -184,7 +184,7 @@ pub(super) fn cron_job(line: &Line<'_>) -> Arc<CronJob> {
     }))
 }
 
-/// Words: `min=`, `max=`, `app=`, `all`, `disrupted=pod:age,...`, `generation=`.
+/// Words: `min=`, `max=`, `app=`, `all`, `allowed=`, `disrupted=pod:age,...`, `generation=`.
 pub(super) fn budget(line: &Line<'_>) -> Arc<PodDisruptionBudget> {
     let bound = |text: &str| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number));
     let disrupted: BTreeMap<&str, Value> = list(line.get("disrupted"))
@@ -197,7 +197,8 @@ pub(super) fn budget(line: &Line<'_>) -> Arc<PodDisruptionBudget> {
         "metadata": metadata("budget", line),
         "spec": { "minAvailable": line.get("min").map(bound), "maxUnavailable": line.get("max").map(bound), "selector": selector },
         "status": {
-            "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0, "disruptionsAllowed": 0, "disruptedPods": disrupted,
+            "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0,
+            "disruptionsAllowed": line.number("allowed").unwrap_or(0), "disruptedPods": disrupted,
         },
     }))
 }

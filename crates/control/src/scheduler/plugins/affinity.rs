@@ -1,0 +1,158 @@
+//! InterPodAffinity: pods that want to be near others, or far from them.
+//!
+//! Invariant: counts are per topology key and domain. What a term means is asked once per shape of pods, not per pod.
+
+mod score;
+
+use super::{Refusal, Verdict};
+use crate::scheduler::cache::{Cache, NOWHERE};
+use crate::scheduler::facts::Facts;
+use crate::scheduler::names::Plugin;
+use crate::scheduler::node::NodeId;
+use crate::scheduler::pod::{PodInfo, Shape, Term, Terms};
+
+pub(in crate::scheduler) use score::Liked;
+
+const NOT_NEAR: &str = "node(s) didn't match pod affinity rules";
+const NOT_FAR: &str = "node(s) didn't match pod anti-affinity rules";
+const OTHERS: &str = "node(s) didn't satisfy existing pods anti-affinity rules";
+
+/// Matching pods by topology key and domain.
+#[derive(Debug, Default)]
+struct Tally {
+    keys: Vec<(String, Vec<i64>)>,
+    /// How many domains have a count.
+    used: usize,
+}
+
+impl Tally {
+    fn add(&mut self, key: &str, node: NodeId, cache: &Cache, by: i64) {
+        let topology = cache.topology(key);
+        let domain = topology.of(node);
+        if domain == NOWHERE || by == 0 {
+            return;
+        }
+        let known = self.keys.iter().position(|(name, _)| name == key);
+        let index = known.unwrap_or_else(|| {
+            self.keys.push((key.to_owned(), vec![0; topology.size()]));
+            self.keys.len() - 1
+        });
+        let count = &mut self.keys[index].1[domain as usize];
+        let before = std::mem::replace(count, *count + by);
+        match (before, *count) {
+            (0, _) => self.used += 1,
+            (_, 0) => self.used -= 1,
+            _ => {}
+        }
+    }
+
+    /// The count of the node's domain; `None` when the node has no such label.
+    fn at(&self, key: &str, node: NodeId, cache: &Cache) -> Option<i64> {
+        let domain = cache.topology(key).of(node);
+        let counts = self.keys.iter().find(|(name, _)| name == key);
+        (domain != NOWHERE).then(|| counts.map_or(0, |(_, counts)| counts[domain as usize]))
+    }
+
+    fn any(&self, node: NodeId, cache: &Cache) -> bool {
+        self.used > 0
+            && self.keys.iter().any(|(key, counts)| {
+                let domain = cache.topology(key).of(node);
+                domain != NOWHERE && counts[domain as usize] > 0
+            })
+    }
+}
+
+/// What is required of a node, by the pod and by the pods there are.
+#[derive(Debug)]
+pub(in crate::scheduler) struct Required {
+    /// Pods that want to be far from this one.
+    others: Tally,
+    near: Tally,
+    far: Tally,
+}
+
+/// Whether there are terms, and all of them mean the shape.
+pub(in crate::scheduler) fn all_mean(wanted: &[Term], shape: &Shape, facts: &Facts) -> bool {
+    let namespace = facts.namespace(&shape.namespace);
+    !wanted.is_empty() && wanted.iter().all(|term| term.means(shape, namespace))
+}
+
+impl Required {
+    /// `None` when neither the pod nor any other requires anything.
+    pub(in crate::scheduler) fn new(pod: &PodInfo, facts: &Facts, cache: &Cache) -> Option<Self> {
+        let mut required = Self { others: Tally::default(), near: Tally::default(), far: Tally::default() };
+        let namespace = facts.namespace(&pod.key.namespace);
+        for placed in cache.placed_with_terms() {
+            for term in placed.shape.terms().far.iter().filter(|term| term.means(&pod.shape, namespace)) {
+                for (node, count) in &placed.nodes {
+                    required.others.add(&term.topology_key, *node, cache, i64::from(count.all));
+                }
+            }
+        }
+        let own = pod.shape.terms();
+        if !own.near.is_empty() || !own.far.is_empty() {
+            for placed in cache.placed() {
+                for (node, count) in &placed.nodes {
+                    required.shift_own(own, &placed.shape, *node, facts, cache, i64::from(count.all));
+                }
+            }
+        } else if required.others.used == 0 {
+            return None;
+        }
+        Some(required)
+    }
+
+    fn shift_own(&mut self, own: &Terms, shape: &Shape, node: NodeId, facts: &Facts, cache: &Cache, by: i64) {
+        if all_mean(&own.near, shape, facts) {
+            own.near.iter().for_each(|term| self.near.add(&term.topology_key, node, cache, by));
+        }
+        let namespace = facts.namespace(&shape.namespace);
+        for term in own.far.iter().filter(|term| term.means(shape, namespace)) {
+            self.far.add(&term.topology_key, node, cache, by);
+        }
+    }
+
+    /// Counts a pod in or out that is put on the node, or taken from it, for the sake of argument.
+    pub(in crate::scheduler) fn shift(
+        &mut self,
+        pod: &PodInfo,
+        other: &PodInfo,
+        node: NodeId,
+        facts: &Facts,
+        cache: &Cache,
+        by: i64,
+    ) {
+        let namespace = facts.namespace(&pod.key.namespace);
+        for term in other.shape.terms().far.iter().filter(|term| term.means(&pod.shape, namespace)) {
+            self.others.add(&term.topology_key, node, cache, by);
+        }
+        self.shift_own(pod.shape.terms(), &other.shape, node, facts, cache, by);
+    }
+
+    pub(in crate::scheduler) fn check(&self, pod: &PodInfo, node: NodeId, facts: &Facts, cache: &Cache) -> Verdict {
+        let own = pod.shape.terms();
+        if !self.is_near(pod, own, node, facts, cache) {
+            return Err(Refusal::final_(Plugin::InterPodAffinity, NOT_NEAR));
+        }
+        let close = |term: &Term| self.far.at(&term.topology_key, node, cache).is_some_and(|count| count > 0);
+        if self.far.used > 0 && own.far.iter().any(close) {
+            return Err(Refusal::curable(Plugin::InterPodAffinity, NOT_FAR));
+        }
+        if self.others.any(node, cache) {
+            return Err(Refusal::curable(Plugin::InterPodAffinity, OTHERS));
+        }
+        Ok(())
+    }
+
+    /// The first pod of a group that wants to be near its own kind may go anywhere the labels are.
+    fn is_near(&self, pod: &PodInfo, own: &Terms, node: NodeId, facts: &Facts, cache: &Cache) -> bool {
+        let mut there = true;
+        for term in &own.near {
+            match self.near.at(&term.topology_key, node, cache) {
+                None => return false,
+                Some(count) => there &= count > 0,
+            }
+        }
+        there || self.near.used == 0 && all_mean(&own.near, &pod.shape, facts)
+    }
+}
