@@ -14,7 +14,9 @@ use rustls::ServerConfig;
 use store::Store;
 
 use crate::{
-    access, bootstrap,
+    access,
+    aggregate::{Offer, follow as services},
+    bootstrap,
     config::Config,
     core::{BuildError, Core},
     custom::life,
@@ -74,6 +76,14 @@ impl Api {
         let position = core.access.load(core.store.as_ref()).context("cannot read the access rules")?;
         core.access.kubelets.start(&ctx.children);
         let definitions = life::load(core, &ctx.children).context("cannot make kinds of the stored definitions")?;
+        let services = services::load(core).context("cannot read the stored API services")?;
+        let stop = ctx.stop.clone();
+        ctx.children.try_spawn("API services", async move {
+            tokio::select! {
+                followed = services::follow(services) => followed.map_err(Into::into),
+                () = stop.cancelled() => Ok(()),
+            }
+        });
         let stop = ctx.stop.clone();
         ctx.children.try_spawn("custom resource definitions", async move {
             tokio::select! {
@@ -117,6 +127,12 @@ impl Api {
             async move { Ok::<_, std::convert::Infallible>(pipeline::handle(&inner, request).await) }
         });
         kube::Client::new(service, "default")
+    }
+
+    /// Lets a part of this process serve a group and version where an APIService without a service leads to it. To be
+    /// said before [`Api::start`].
+    pub fn offer(&self, group: &str, version: &str, offer: Offer) {
+        self.inner.core.aggregate.offer(group, version, offer);
     }
 
     pub fn core(&self) -> &Arc<Core> {

@@ -14,7 +14,7 @@ use store::{CommitError, Expect, Write};
 use crate::{
     admission::service,
     allocate::Number,
-    config::Config,
+    config::{Config, FrontProxy},
     core::{self, Core, text},
     encode,
     error::ApiError,
@@ -225,7 +225,15 @@ fn client_authority(config: &Config) -> Value {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-        "data": {"client-ca-file": config.client_ca_pem},
+        "data": {
+            "client-ca-file": config.client_ca_pem,
+            "requestheader-client-ca-file": config.front_proxy.ca_pem,
+            "requestheader-allowed-names": json!([FrontProxy::NAME]).to_string(),
+            "requestheader-username-headers": json!(["X-Remote-User"]).to_string(),
+            "requestheader-uid-headers": json!(["X-Remote-Uid"]).to_string(),
+            "requestheader-group-headers": json!(["X-Remote-Group"]).to_string(),
+            "requestheader-extra-headers-prefix": json!(["X-Remote-Extra-"]).to_string(),
+        },
     })
 }
 

@@ -7,6 +7,19 @@ use std::{
 
 use serde_json::Value;
 
+/// How API servers behind this one know who sent a request.
+#[derive(Clone, Debug)]
+pub struct FrontProxy {
+    /// What they are told to trust.
+    pub ca_pem: String,
+    /// Shown to them; of that authority, under the name [`FrontProxy::NAME`].
+    pub client: pki::Pair,
+}
+
+impl FrontProxy {
+    pub const NAME: &str = "front-proxy-client";
+}
+
 #[derive(Clone, Debug)]
 pub struct Config {
     pub bind: SocketAddr,
@@ -23,6 +36,7 @@ pub struct Config {
     pub token_key_pem: String,
     pub token_issuer: String,
     pub kubelet_client: pki::Pair,
+    pub front_proxy: FrontProxy,
     /// Extra objects to ensure at start: platform roles and namespaces.
     pub bootstrap: Vec<Value>,
     /// `group/version=true|false`, as upstream's --runtime-config.

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::{self, Access},
     admission::Admission,
+    aggregate::Aggregate,
     attributes::Attributes,
     authz::Decision,
     config::Config,
@@ -39,6 +40,8 @@ pub enum BuildError {
         "cannot read runtime-config {entry:?}: write GROUP/VERSION=true or GROUP/VERSION=false, of a version we know"
     )]
     RuntimeConfig { entry: String },
+    #[error("cannot use the certificate of the front proxy")]
+    FrontProxy(#[from] crate::streaming::kubelet::Fault),
     #[error("cannot use the serving certificate or the client authority")]
     Tls(#[from] crate::tls::Error),
 }
@@ -52,6 +55,7 @@ pub struct Core {
     /// Objects as watchers get them.
     pub(crate) frames: Frames,
     pub(crate) customs: Customs,
+    pub(crate) aggregate: Aggregate,
     /// The last write failed by the store's own fault.
     pub(crate) unwritable: AtomicBool,
     /// Cancelled when the server stops: every watch ends.
@@ -64,6 +68,7 @@ impl Core {
     pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, BuildError> {
         let access = Access::new(&config, &store)?;
         let switches = switches(&config.runtime_config, Catalog::builtin())?;
+        let aggregate = Aggregate::new(&config.front_proxy)?;
         let catalog = ArcSwap::from_pointee(Catalog::builtin().clone());
         let admission = crate::admission::chain();
         Ok(Self {
@@ -74,6 +79,7 @@ impl Core {
             access,
             frames: Frames::default(),
             customs: Customs::default(),
+            aggregate,
             unwritable: AtomicBool::new(false),
             closing: CancellationToken::new(),
             switches,

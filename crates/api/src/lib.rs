@@ -9,6 +9,7 @@
 
 mod access;
 mod admission;
+mod aggregate;
 mod allocate;
 mod api;
 mod attributes;
@@ -49,9 +50,10 @@ mod wellknown;
 
 pub use self::{
     admission::{Admission, Admit, Operation},
+    aggregate::Offer,
     api::Api,
     attributes::Attributes,
-    config::Config,
+    config::{Config, FrontProxy},
     core::{BuildError, Core},
     encode::stamp,
     error::ApiError,

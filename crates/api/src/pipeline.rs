@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kinds::Kind;
 
 use crate::{
+    aggregate,
     api::Inner,
     authn::impersonation,
     authz::Decision,
@@ -134,10 +135,14 @@ where
     B::Error: Into<BoxError>,
 {
     let Prepared { user, info, options } = prepared;
+    let core = &inner.core;
+    if let Some(server) = aggregate::server_of(core, &info) {
+        let body = body.map_err(Into::into).boxed_unsync();
+        return aggregate::forward::forward(core, &server, &user, Request::from_parts(parts, body)).await;
+    }
     if !info.is_resource {
         return wellknown::answer(inner, &parts, &info);
     }
-    let core = &inner.core;
     let kind = core
         .catalog()
         .resource(&info.group, &info.version, &info.resource)

@@ -11,7 +11,7 @@ pub(crate) mod kubelet;
 mod links;
 mod locate;
 mod options;
-mod relay;
+pub(crate) mod relay;
 
 use std::sync::Arc;
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::Value;
 use store::Store;
 
-use crate::{config::Config, core::Core};
+use crate::{
+    config::{Config, FrontProxy},
+    core::Core,
+};
 
 pub(crate) fn config() -> Config {
     let authority = |name: &str| pki::Authority::generate(name).unwrap();
@@ -33,6 +36,10 @@ pub(crate) fn config() -> Config {
         token_key_pem: pki::generate_key_pem().unwrap(),
         token_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
         kubelet_client: pair(&client, "kubelet-client", pki::Usage::Client),
+        front_proxy: FrontProxy {
+            ca_pem: client.cert_pem().to_owned(),
+            client: pair(&client, FrontProxy::NAME, pki::Usage::Client),
+        },
         bootstrap: vec![],
         runtime_config: vec![],
     }

@@ -84,7 +84,7 @@ pub(crate) fn answer(inner: &Arc<Inner>, parts: &Parts, info: &Info) -> Result<R
 
 fn paths(inner: &Inner) -> Vec<String> {
     let mut paths: Vec<String> = PATHS.iter().map(|path| (*path).to_owned()).collect();
-    for (group, version) in discovery::served_versions(&inner.core).into_iter().filter(|(group, _)| !group.is_empty()) {
+    for (group, version) in discovery::all_versions(&inner.core).into_iter().filter(|(group, _)| !group.is_empty()) {
         for path in [format!("/apis/{group}"), format!("/apis/{group}/{version}")] {
             if !paths.contains(&path) {
                 paths.push(path);

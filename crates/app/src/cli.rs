@@ -235,21 +235,22 @@ fn run_role(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     let mut written = Written::default();
     flags(args, &mut written);
     log::start(written.get("log.filter").0, &Progress::stdout(false))?;
-    runtime()?.block_on(async {
-        let client = client(file, role.name).await?;
-        roles::run(role, client, &written).await
-    })?;
+    runtime()?.block_on(async { roles::run(role, &config(file, role.name).await?, &written).await })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A client for the cluster of a kubeconfig file. What it writes belongs to `program`.
 pub(crate) async fn client(file: &std::path::Path, program: &'static str) -> anyhow::Result<kube::Client> {
+    kube::Client::try_from(config(file, program).await?).with_context(|| format!("cannot use {}", file.display()))
+}
+
+async fn config(file: &std::path::Path, program: &'static str) -> anyhow::Result<kube::Config> {
     let kubeconfig =
         kube::config::Kubeconfig::read_from(file).with_context(|| format!("cannot read {}", file.display()))?;
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await;
     let mut config = config.with_context(|| format!("cannot use {}", file.display()))?;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(program)));
-    kube::Client::try_from(config).with_context(|| format!("cannot use {}", file.display()))
+    Ok(config)
 }
 
 fn settings(place: Place, args: &ArgMatches) -> anyhow::Result<(Written, Settings)> {

@@ -1,7 +1,8 @@
 //! The cluster's authorities and the certificates made from them at every start.
 //!
-//! Two authorities: `cluster-ca` signs what servers show (API, node, Ingress hosts), `client-ca`
-//! signs what clients show, so that a serving key never makes an identity. Serving certificates
+//! Three authorities: `cluster-ca` signs what servers show (API, node, Ingress hosts), `client-ca`
+//! signs what clients show, so that a serving key never makes an identity; `front-proxy-ca` signs the one certificate
+//! by which API servers behind ours know it: who could make another one could be anybody there. Serving certificates
 //! are made anew at each start and never written to disk; only the admin's is kept, in kubeconfig.
 
 use std::time::{Duration, SystemTime};
@@ -10,6 +11,7 @@ use anyhow::Context as _;
 use pki::{Authority, Pair, Request, Usage};
 
 use crate::meant::Settings;
+use crate::platform;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The admin's certificate is replaced at a start that finds less than this left.
@@ -24,6 +26,9 @@ pub(crate) struct Credentials {
     pub(crate) api: Pair,
     pub(crate) node: Pair,
     pub(crate) kubelet_client: Pair,
+    pub(crate) front_proxy: api::FrontProxy,
+    /// What the metrics server shows to kubelets.
+    pub(crate) metrics: Pair,
 }
 
 impl Credentials {
@@ -55,8 +60,15 @@ impl Credentials {
         let api = serving("kube-apiserver", names)?;
         let node_names = vec![settings.node_name.clone(), settings.node_address.to_string(), "127.0.0.1".to_owned()];
         let node = serving(&format!("system:node:{}", settings.node_name), node_names)?;
-        let kubelet_client = client(&client_ca, "kube-apiserver-kubelet-client", "system:masters")?;
-        Ok(Self { cluster_ca, client_ca, token_key_pem, api, node, kubelet_client })
+        let kubelet_client = client(&client_ca, "kube-apiserver-kubelet-client", Some("system:masters"))?;
+        let front_proxy_ca =
+            Authority::load_or_create(&dir, "front-proxy-ca", &format!("{} front proxy CA", settings.place.name))?;
+        let front_proxy = api::FrontProxy {
+            ca_pem: front_proxy_ca.cert_pem().to_owned(),
+            client: client(&front_proxy_ca, api::FrontProxy::NAME, None)?,
+        };
+        let metrics = client(&client_ca, &format!("system:serviceaccount:{}:metrics", platform::NAMESPACE), None)?;
+        Ok(Self { cluster_ca, client_ca, token_key_pem, api, node, kubelet_client, front_proxy, metrics })
     }
 
     /// Writes the admin's kubeconfig (0600) unless the one there is still good.
@@ -72,7 +84,7 @@ impl Credentials {
         let pair = match fresh {
             Some((cert_pem, key_pem)) => Pair { cert_pem, key_pem },
             None => {
-                let pair = client(&self.client_ca, "kubernetes-admin", "system:masters")?;
+                let pair = client(&self.client_ca, "kubernetes-admin", Some("system:masters"))?;
                 pki::write_private(&key, pair.key_pem.as_bytes())?;
                 pki::write_private(&crt, pair.cert_pem.as_bytes())?;
                 pair
@@ -84,10 +96,10 @@ impl Credentials {
     }
 }
 
-fn client(authority: &Authority, user: &str, group: &str) -> Result<Pair, pki::Error> {
+fn client(authority: &Authority, user: &str, group: Option<&str>) -> Result<Pair, pki::Error> {
     authority.issue(&Request {
         common_name: user.to_owned(),
-        organization: Some(group.to_owned()),
+        organization: group.map(str::to_owned),
         names: Vec::new(),
         usage: Usage::Client,
         lifetime: YEAR,

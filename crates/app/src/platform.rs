@@ -36,6 +36,8 @@ static ROLES: &[Role] = &[
             ("events.k8s.io", &["events"], RECORD),
         ],
     },
+    // as upstream's metrics-server: of kubelets, the figures and nothing else
+    Role { service: "metrics", rules: &[("", &["nodes/metrics"], &["get"]), ("", &["pods", "nodes"], READ)] },
     Role {
         service: "certs",
         rules: &[
@@ -78,7 +80,30 @@ pub(crate) fn objects(settings: &Settings, credentials: &Credentials) -> Vec<Val
         "stringData": { "tls.crt": credentials.cluster_ca.cert_pem(), "tls.key": credentials.cluster_ca.key_pem() },
     }));
     objects.extend(dns(settings));
+    objects.extend(metrics());
     objects
+}
+
+/// Where the resource metrics API is served: by this process, until somebody writes a service into the object. And who may
+/// read it.
+fn metrics() -> [Value; 2] {
+    let into = |role: &str| format!("rbac.authorization.k8s.io/aggregate-to-{role}");
+    [
+        json!({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": { "name": format!("{}.{}", metrics::VERSION, metrics::GROUP), "labels": { "k8s-app": "metrics-server" } },
+            "spec": {
+                "group": metrics::GROUP, "version": metrics::VERSION, "groupPriorityMinimum": 100, "versionPriority": 100,
+            },
+        }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": { "name": "system:aggregated-metrics-reader", "labels": {
+                "k8s-app": "metrics-server", into("admin"): "true", into("edit"): "true", into("view"): "true",
+            } },
+            "rules": [{ "apiGroups": [metrics::GROUP], "resources": ["pods", "nodes"], "verbs": ["get", "list", "watch"] }],
+        }),
+    ]
 }
 
 /// The service every resolv.conf names, and where it leads: the DNS server on this node.

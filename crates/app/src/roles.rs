@@ -8,10 +8,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kube::Client;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
+use crate::credentials::Credentials;
 use crate::meant::Settings;
 use crate::settings::Written;
 use crate::{failure, platform};
@@ -22,7 +27,7 @@ pub(crate) struct Role {
     pub(crate) name: &'static str,
     /// One line for `--help`.
     pub(crate) help: &'static str,
-    start: fn(Client, &Written) -> anyhow::Result<Start>,
+    start: fn(&kube::Config, Client, &Written) -> anyhow::Result<Start>,
 }
 
 type Start = Box<dyn FnOnce(tasks::Context) -> BoxFuture<'static, anyhow::Result<()>> + Send>;
@@ -33,11 +38,17 @@ pub(crate) static ROLES: &[Role] = &[
     Role { name: "dns", help: "answer DNS for the cluster's services and pods", start: dns_role },
     Role { name: "certs", help: "issue and renew certificates for Ingress hosts", start: certs_role },
     Role { name: "scheduler", help: "place pods on nodes", start: scheduler_role },
+    Role {
+        name: "metrics",
+        help: "serve what nodes and pods use, for kubectl top and autoscalers",
+        start: metrics_role,
+    },
 ];
 
-/// Runs one role against the cluster of `client` until a signal.
-pub(crate) async fn run(role: &'static Role, client: Client, written: &Written) -> anyhow::Result<()> {
-    let start = (role.start)(client, written)?;
+/// Runs one role against the cluster of `config` until a signal.
+pub(crate) async fn run(role: &'static Role, config: &kube::Config, written: &Written) -> anyhow::Result<()> {
+    let client = Client::try_from(config.clone()).context("cannot use the kubeconfig")?;
+    let start = (role.start)(config, client, written)?;
     let mut services = tasks::Services::new();
     let mut status = services.start(role.name, start);
     status.ready().await?;
@@ -63,7 +74,7 @@ pub(crate) fn certs() -> certs::Config {
     }
 }
 
-fn gateway_role(client: Client, written: &Written) -> anyhow::Result<Start> {
+fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {
     let address: IpAddr = read(written, "gateway.address")?;
     let config = gateway::Config {
         http: SocketAddr::new(address, read(written, "gateway.httpPort")?),
@@ -74,7 +85,7 @@ fn gateway_role(client: Client, written: &Written) -> anyhow::Result<Start> {
     Ok(Box::new(move |ctx| gateway::run(client, config, ctx).boxed()))
 }
 
-fn dns_role(client: Client, written: &Written) -> anyhow::Result<Start> {
+fn dns_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {
     let listen = read(written, "dns.listen").context("give --dns-listen IP:PORT")?;
     let upstreams =
         written.get("dns.upstreams").0.split(',').filter(|item| !item.is_empty()).map(|item| item.trim().parse());
@@ -86,15 +97,57 @@ fn dns_role(client: Client, written: &Written) -> anyhow::Result<Start> {
     Ok(Box::new(move |ctx| dns::run(client, config, ctx).boxed()))
 }
 
-fn certs_role(client: Client, _: &Written) -> anyhow::Result<Start> {
+fn certs_role(_: &kube::Config, client: Client, _: &Written) -> anyhow::Result<Start> {
     Ok(Box::new(move |ctx| certs::run(client, certs(), ctx).boxed()))
 }
 
-fn scheduler_role(client: Client, written: &Written) -> anyhow::Result<Start> {
+fn scheduler_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {
     let (path, place) = written.get("scheduler.config");
     let config = crate::scheduler::config(path, place)
         .map_err(|faults| anyhow!(failure::Usage(faults.iter().map(ToString::to_string).collect())))?;
     Ok(Box::new(move |ctx| control::scheduler::run(client, config, ctx).boxed()))
+}
+
+/// Kubelets are asked with the credentials of the kubeconfig.
+fn metrics_role(config: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {
+    let mut kubelets = config.clone();
+    kubelets.tls_server_name = None; // of the API server
+    kubelets.accept_invalid_certs |= read::<bool>(written, "metrics.kubeletInsecureTLS")?;
+    let (service, place) = written.get("metrics.service");
+    let named = service.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+    let (namespace, name) = named.ok_or_else(|| {
+        anyhow!(failure::Usage(vec![format!("{place}: metrics.service takes NAMESPACE/NAME, not {service:?}")]))
+    })?;
+    let listen = metrics::Listen {
+        address: read(written, "metrics.listen")?,
+        names: vec![format!("{name}.{namespace}.svc"), format!("{name}.{namespace}.svc.cluster.local")],
+    };
+    Ok(Box::new(move |ctx| metrics::run(client, metrics::Config { kubelets }, listen, ctx).boxed()))
+}
+
+/// The metrics server of a cluster of our own, which answers inside the API server.
+pub(crate) fn offer_metrics(api: &api::Api, credentials: &Credentials) -> anyhow::Result<()> {
+    let client = api.client(api::User::service_account(platform::NAMESPACE, "metrics"));
+    let server = metrics::Metrics::new(client, metrics::Config { kubelets: kubelets(credentials)? });
+    let offer = move |request: http::Request<_>| {
+        let server = server.clone();
+        async move { server.answer(request).await }.boxed()
+    };
+    api.offer(metrics::GROUP, metrics::VERSION, Arc::new(offer));
+    Ok(())
+}
+
+/// How our own kubelets are reached by the metrics server.
+fn kubelets(credentials: &Credentials) -> anyhow::Result<kube::Config> {
+    let mut config = kube::Config::new(http::Uri::from_static("https://kubelet"));
+    let authority = CertificateDer::pem_slice_iter(credentials.cluster_ca.cert_pem().as_bytes());
+    let authority = authority.map(|certificate| certificate.map(|der| der.to_vec())).collect::<Result<Vec<_>, _>>();
+    config.root_cert = Some(authority.context("the cluster authority is not readable")?);
+    let pair = &credentials.metrics;
+    config.auth_info = serde_json::from_value(serde_json::json!({
+        "client-certificate-data": BASE64.encode(&pair.cert_pem), "client-key-data": BASE64.encode(&pair.key_pem),
+    }))?;
+    Ok(config)
 }
 
 fn read<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<T> {

@@ -82,6 +82,30 @@ pub(crate) static ROWS: &[Row] = &[
     shared("gateway.httpPort", "http-port", "PORT", "80", "port of the gateway for HTTP", &["gateway"]),
     shared("gateway.httpsPort", "https-port", "PORT", "443", "port of the gateway for HTTPS", &["gateway"]),
     shared("gateway.class", "ingress-class", "NAME", "knarr", "IngressClass the gateway serves", &["gateway"]),
+    shared(
+        "metrics.listen",
+        "metrics-listen",
+        "IP:PORT",
+        "0.0.0.0:4443",
+        "where the metrics server listens when it runs beside another API server",
+        &["metrics"],
+    ),
+    shared(
+        "metrics.service",
+        "metrics-service",
+        "NAMESPACE/NAME",
+        "kube-system/metrics-server",
+        "service that leads to the metrics server when it runs beside another API server",
+        &["metrics"],
+    ),
+    shared(
+        "metrics.kubeletInsecureTLS",
+        "kubelet-insecure-tls",
+        "BOOL",
+        "false",
+        "ask kubelets whose certificates no known authority signed",
+        &["metrics"],
+    ),
     row(
         "images.insecureRegistries",
         "insecure-registries",
@@ -103,7 +127,7 @@ pub(crate) static ROWS: &[Row] = &[
         "FILTER",
         "info",
         "what is logged, such as info,node=debug",
-        &["dns", "gateway", "certs", "scheduler", "controllers"],
+        &["dns", "gateway", "certs", "scheduler", "metrics", "controllers"],
     ),
 ];
 

@@ -160,10 +160,12 @@ async fn start_api(
         token_key_pem: credentials.token_key_pem.clone(),
         token_issuer: format!("https://kubernetes.default.svc.{}", settings.domain),
         kubelet_client: credentials.kubelet_client.clone(),
+        front_proxy: credentials.front_proxy.clone(),
         bootstrap: platform::objects(settings, credentials),
         runtime_config: settings.runtime_config.clone(),
     };
     let api = api::Api::build(config, store).context("cannot build the API server")?;
+    roles::offer_metrics(&api, credentials)?;
     let served = api.clone();
     let status = services.start("api", move |ctx| async move { served.run(listener, ctx).await });
     progress.wait(status, since).await?;

@@ -51,6 +51,9 @@ pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("storage.k8s.io", "v1", "CSIStorageCapacity", "csistoragecapacities", true),
     ("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", false),
     ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
+    ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", true),
+    // what the resource metrics API calls pods is another kind here
+    ("metrics.k8s.io", "v1beta1", "PodMetrics", "podmetrics", true),
     ("example.com", "v1", "Gadget", "gadgets", true),
 ];
 
@@ -184,9 +187,12 @@ impl Fake {
         if let ["", "apis", group, version] = parts.uri.path().split('/').collect::<Vec<_>>().as_slice() {
             return respond(StatusCode::OK, &resources(group, version));
         }
-        let Some(target) = Target::parse(parts.uri.path(), parts.uri.query().unwrap_or("")) else {
+        let Some(mut target) = Target::parse(parts.uri.path(), parts.uri.query().unwrap_or("")) else {
             return respond(StatusCode::NOT_FOUND, &json!({ "status": "Failure", "code": 404, "reason": "NotFound" }));
         };
+        if parts.uri.path().starts_with("/apis/metrics.k8s.io/") && target.plural == "pods" {
+            "podmetrics".clone_into(&mut target.plural);
+        }
         if target.query.get("watch").is_some_and(|value| value == "true") {
             return self.watch(target);
         }
@@ -251,7 +257,7 @@ fn respond(status: StatusCode, value: &Value) -> Answer {
 }
 
 fn discovery(core: bool) -> Value {
-    let mut groups: Vec<(&str, Vec<Value>)> = Vec::new();
+    let mut groups: Vec<(&str, &str, Vec<Value>)> = Vec::new();
     for (group, version, kind, plural, namespaced) in KINDS.iter().filter(|row| row.0.is_empty() == core) {
         let resource = json!({
             "resource": plural,
@@ -259,14 +265,14 @@ fn discovery(core: bool) -> Value {
             "scope": if *namespaced { "Namespaced" } else { "Cluster" },
             "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         });
-        match groups.iter_mut().find(|(name, _)| name == group) {
-            Some((_, resources)) => resources.push(resource),
-            None => groups.push((group, vec![resource])),
+        match groups.iter_mut().find(|(name, ..)| name == group) {
+            Some((_, _, resources)) => resources.push(resource),
+            None => groups.push((group, version, vec![resource])),
         }
     }
     let items: Vec<Value> = groups
         .into_iter()
-        .map(|(name, resources)| json!({ "metadata": { "name": name }, "versions": [{ "version": "v1", "resources": resources }] }))
+        .map(|(name, version, resources)| json!({ "metadata": { "name": name }, "versions": [{ "version": version, "resources": resources }] }))
         .collect();
     json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items })
 }

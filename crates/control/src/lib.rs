@@ -180,6 +180,18 @@ pub static CONTROLLERS: &[Controller] = &[
         owns: &["poddisruptionbudgets.policy/status", "pods/status", "events"],
         start: run::disruption::start,
     },
+    Controller {
+        name: "horizontal-pod-autoscaler",
+        reads: &[
+            "horizontalpodautoscalers.autoscaling",
+            "pods",
+            "pods.metrics.k8s.io",
+            "*.custom.metrics.k8s.io",
+            "*.external.metrics.k8s.io",
+        ],
+        owns: &["horizontalpodautoscalers.autoscaling/status", "*/scale", "events"],
+        start: run::autoscaler::start,
+    },
 ];
 
 /// Starts the workers of a controller, once all caches are filled.

@@ -5,6 +5,7 @@
 //! Boundary: plans and actions are all that leaves; `run` is their only reader.
 //! Why not decide inside the reconcile loop: the hard half could then only be tested with a cluster.
 
+pub mod autoscaler;
 pub mod claim;
 pub mod cronjob;
 pub mod daemonset;

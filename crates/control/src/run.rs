@@ -3,6 +3,7 @@
 //! Invariant: a wake-up carries a key and nothing else; what is done is decided from the caches and our own writes that
 //! they do not show yet (`overlay`). Every write goes out under the identity of its controller.
 
+pub(crate) mod autoscaler;
 pub(crate) mod clock;
 pub(crate) mod cronjob;
 pub(crate) mod daemonset;

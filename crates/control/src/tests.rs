@@ -1,5 +1,6 @@
 //! The controllers and the scheduler together, against a server in memory and a kubelet of a few lines.
 
+mod autoscaler;
 mod batch;
 mod scheduling;
 

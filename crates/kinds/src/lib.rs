@@ -30,7 +30,7 @@ mod rules;
 mod validate;
 mod warn;
 
-pub use catalog::{Catalog, Group, Kind, Subresource, Version};
+pub use catalog::{Catalog, Group, Kind, Subresource, Version, compare_versions};
 pub use coerce::{coerce, coerce_type};
 pub use convert::convert;
 pub use decode::DecodeError;

@@ -113,16 +113,38 @@ pub fn v3_of(catalog: &Catalog, served: Served<'_>, group: &str, version: &str) 
     Some(Document { flavour, bytes, hash: digest(&kinds) })
 }
 
+/// What another server adds to the document of version 2.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Addition {
+    pub definitions: Map<String, Value>,
+    pub paths: Map<String, Value>,
+}
+
 /// `/openapi/v2`: everything that is served by default.
 pub fn v2() -> Document {
-    v2_of(Catalog::builtin(), &|kind| kind.served)
+    v2_of(Catalog::builtin(), &|kind| kind.served, &[])
 }
 
 /// The hash of [`v2_of`], without making the document.
-pub fn v2_hash(catalog: &Catalog, served: Served<'_>) -> String {
+pub fn v2_hash(catalog: &Catalog, served: Served<'_>, additions: &[&Addition]) -> String {
     let versions = discovery::versions(catalog, served);
     let kinds: Vec<&Kind> = versions.flat_map(|(group, version)| kinds_of(catalog, group, version, served)).collect();
-    digest(&kinds)
+    digest_with(&kinds, additions)
+}
+
+fn digest_with(kinds: &[&Kind], additions: &[&Addition]) -> String {
+    let ours = digest(kinds);
+    if additions.is_empty() {
+        return ours;
+    }
+    let mut hasher = Sha512::new();
+    hasher.update(ours);
+    for Addition { definitions, paths } in additions {
+        for (name, value) in definitions.iter().chain(paths) {
+            hasher.update(format!("\n{name} {value}"));
+        }
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// The hash of [`v3_of`], without making the document.
@@ -130,15 +152,18 @@ pub fn v3_hash(catalog: &Catalog, served: Served<'_>, group: &str, version: &str
     digest(&kinds_of(catalog, group, version, served))
 }
 
-/// `/openapi/v2` of a server that serves these kinds.
-pub fn v2_of(catalog: &Catalog, served: Served<'_>) -> Document {
+/// `/openapi/v2` of a server that serves these kinds, with what others add: of a name that we have, ours counts.
+pub fn v2_of(catalog: &Catalog, served: Served<'_>, additions: &[&Addition]) -> Document {
     let versions = || discovery::versions(catalog, served);
     let kinds: Vec<&Kind> = versions().flat_map(|(group, version)| kinds_of(catalog, group, version, served)).collect();
     let flavour = Flavour::V2;
     let paths = Paths { schema: schema::schema(), flavour };
     let types = schemas::closure(schema::schema(), paths.roots(kinds.iter().copied()));
     let bytes = write::object(|out| {
-        out.object("definitions", |out| write_schemas(out, flavour, &types, &kinds));
+        out.object("definitions", |out| {
+            write_schemas(out, flavour, &types, &kinds);
+            write_foreign(out, &types, additions);
+        });
         out.object("info", |out| {
             out.text("title", "Kubernetes");
             out.text("version", KUBERNETES);
@@ -147,12 +172,24 @@ pub fn v2_of(catalog: &Catalog, served: Served<'_>) -> Document {
         out.object("paths", |out| {
             versions().for_each(|(group, version)| paths.write_resource_list(out, group, version));
             kinds.iter().for_each(|kind| paths.write_kind(out, kind));
+            additions.iter().flat_map(|addition| &addition.paths).for_each(|(path, item)| out.value(path, item));
         });
         out.array("security", |out| out.object(|out| out.texts("BearerToken", [])));
         out.object("securityDefinitions", write_security);
         out.text("swagger", "2.0");
     });
-    Document { flavour, bytes, hash: digest(&kinds) }
+    Document { flavour, bytes, hash: digest_with(&kinds, additions) }
+}
+
+/// The definitions that only others have, each once.
+fn write_foreign(out: &mut Object<'_>, types: &std::collections::BTreeSet<TypeId>, additions: &[&Addition]) {
+    let definitions = types.iter().filter_map(|id| schema::schema().definition(*id));
+    let mut known: std::collections::BTreeSet<String> = definitions.map(schemas::published).collect();
+    for (name, definition) in additions.iter().flat_map(|addition| &addition.definitions) {
+        if known.insert(name.clone()) {
+            out.value(name, definition);
+        }
+    }
 }
 
 fn write_schemas(out: &mut Object<'_>, flavour: Flavour, types: &std::collections::BTreeSet<TypeId>, kinds: &[&Kind]) {

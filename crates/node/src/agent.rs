@@ -93,15 +93,13 @@ pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
     let machine = machine::Machine::read(&config.data_dir);
     let watched = (services, pods.clone());
     let node = Arc::new(node(&config, &ctx, &runtime, &images, &machine, watched, events.clone()));
-    let server = Arc::new(Server {
-        runtime: runtime.clone(),
-        pods: pods.clone(),
+    let access = server::Access::new(config.client.clone(), config.name.clone());
+    let place = server::Place {
         log_dir: log_dir(&config.cluster_name),
         node_name: config.name.clone(),
-        authorizer: server::Access::new(config.client.clone(), config.name.clone()),
-        started: base::time::now(),
         children: ctx.children.clone(),
-    });
+    };
+    let server = Arc::new(Server::new(runtime.clone(), pods.clone(), access, place));
     let serving = ctx.clone();
     ctx.children.try_spawn("kubelet API", async move { server::serve(server, listener, tls, &serving).await });
     ctx.ready.waiting_for("the API server, to register the node");

@@ -64,6 +64,9 @@ pub struct Stats {
     pub page_faults: u64,
     pub major_page_faults: u64,
     pub pids: u64,
+    pub swap_bytes: u64,
+    /// The most memory it may have, if that is limited.
+    pub memory_limit: Option<u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +91,7 @@ pub(crate) struct Setting {
 }
 
 /// The number after `key` in a file of `key number` lines.
-fn field(text: &str, key: &str) -> Option<u64> {
+pub(crate) fn field(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 

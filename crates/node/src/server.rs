@@ -42,6 +42,14 @@ pub(crate) struct Server {
     pub authorizer: Authorizer,
     pub started: jiff::Timestamp,
     pub children: tasks::Children,
+    rates: stats::Rates,
+}
+
+/// Whom the server is part of.
+pub(crate) struct Place {
+    pub log_dir: std::path::PathBuf,
+    pub node_name: String,
+    pub children: tasks::Children,
 }
 
 pub(crate) use auth::{Authorizer as Access, tls};
@@ -115,6 +123,12 @@ impl Refusal {
 }
 
 impl Server {
+    pub(crate) fn new(runtime: Runtime, pods: Informer<Pod>, authorizer: Authorizer, place: Place) -> Self {
+        let Place { log_dir, node_name, children } = place;
+        let (started, rates) = (base::time::now(), stats::Rates::default());
+        Self { runtime, pods, log_dir, node_name, authorizer, started, children, rates }
+    }
+
     async fn answer(&self, request: Request<Incoming>, caller: &Caller) -> Response<Body> {
         let result = match self.authorizer.check(caller, request.method(), request.uri().path()).await {
             Ok(()) => self.route(request).await,
@@ -130,8 +144,9 @@ impl Server {
         match (request.method(), parts.as_slice()) {
             (&Method::GET, ["healthz" | "livez"]) => Ok(text(StatusCode::OK, "ok")),
             (&Method::GET, ["pods"]) => Ok(json(&self.pod_list())),
-            (&Method::GET, ["stats", "summary"]) => Ok(json(&stats::summary(self))),
-            (&Method::GET, ["metrics"]) => Ok(text(StatusCode::OK, stats::metrics(self))),
+            (&Method::GET, ["stats", "summary"]) => Ok(json(&stats::summary(self, &query))),
+            (&Method::GET, ["metrics"]) => Ok(figures(stats::metrics(self))),
+            (&Method::GET, ["metrics", "resource"]) => Ok(figures(stats::resource_metrics(&stats::usage(self)))),
             (&Method::GET, ["containerLogs", namespace, pod, container]) => {
                 self.logs(namespace, pod, container, &query).await
             }
@@ -238,6 +253,14 @@ pub(crate) fn text(code: StatusCode, message: impl Into<String>) -> Response<Bod
     *response.status_mut() = code;
     let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+/// Figures in the text form of Prometheus.
+fn figures(page: String) -> Response<Body> {
+    let mut response = text(StatusCode::OK, page);
+    let kind = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 

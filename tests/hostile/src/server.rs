@@ -144,6 +144,10 @@ fn config() -> Config {
         token_key_pem: pki::generate_key_pem().expect("a key"),
         token_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
         kubelet_client: issue(&client_ca, "kube-apiserver-kubelet-client", Some("system:masters"), Usage::Client),
+        front_proxy: api::FrontProxy {
+            ca_pem: client_ca.cert_pem().to_owned(),
+            client: issue(&client_ca, api::FrontProxy::NAME, None, Usage::Client),
+        },
         bootstrap: vec![],
         runtime_config: vec![],
     }

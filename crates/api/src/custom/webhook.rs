@@ -67,7 +67,7 @@ impl Clients {
 }
 
 /// The certificates of a bundle; without one, those that the machine trusts.
-fn roots(bundle: &str) -> Result<RootCertStore, String> {
+pub(crate) fn roots(bundle: &str) -> Result<RootCertStore, String> {
     let pem = match bundle.trim() {
         "" => std::fs::read(SYSTEM_ROOTS).unwrap_or_default(),
         held => STANDARD.decode(held).map_err(|error| error.to_string())?,
@@ -254,6 +254,14 @@ fn by_service(service: &Value) -> (Place, &str, &str) {
     };
     let host = format!("{name}.{namespace}.svc");
     (Place { authority: format!("{host}:{port}"), name: host.clone(), path, host, port }, namespace, name)
+}
+
+/// Where a port of a service leads: a ready pod, or the address of the service itself.
+pub(crate) fn address(core: &Core, namespace: &str, name: &str, port: u16) -> Result<(String, u16), String> {
+    let service = json!({ "namespace": namespace, "name": name, "port": port });
+    let (mut place, ..) = by_service(&service);
+    resolve(core, namespace, name, &mut place)?;
+    Ok((place.host, place.port))
 }
 
 /// Finds a ready pod behind a service, or the address of the service itself.

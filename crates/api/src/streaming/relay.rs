@@ -20,7 +20,7 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::kubelet::{DialError, Kubelets, Target};
+use super::kubelet::{DialError, Kubelets, Stream, Target};
 use crate::{
     authn::WEBSOCKET_BEARER,
     body::{Body, BoxError},
@@ -62,9 +62,19 @@ pub(crate) async fn relay(
     kubelets: &Kubelets,
     target: &Target,
     path: &str,
+    request: Request<Body>,
+) -> Result<Response<Body>, Error> {
+    over(kubelets, kubelets.dial(target).await?, &target.authority(), path, request).await
+}
+
+/// As [`relay`], over a connection that stands.
+pub(crate) async fn over(
+    kubelets: &Kubelets,
+    stream: Box<dyn Stream>,
+    authority: &str,
+    path: &str,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Error> {
-    let authority = target.authority();
     let upgrade = is_upgrade(request.headers());
     let near = upgrade.then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
@@ -75,11 +85,10 @@ pub(crate) async fn relay(
             headers.insert(header::HOST, host);
         }
     }
-    let far = far.body(body).map_err(|source| Error::Request { authority: authority.clone(), source })?;
+    let far = far.body(body).map_err(|source| Error::Request { authority: authority.to_owned(), source })?;
 
-    let io = TokioIo::new(kubelets.dial(target).await?);
-    let failed = |source| Error::Http { authority: authority.clone(), source };
-    let (mut sender, connection) = http1::handshake(io).await.map_err(failed)?;
+    let failed = |source| Error::Http { authority: authority.to_owned(), source };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let mut connection = Some(Box::pin(connection.with_upgrades()));
     let mut send = std::pin::pin!(sender.send_request(far));
     let mut response = loop {

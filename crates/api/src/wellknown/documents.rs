@@ -9,6 +9,7 @@ use kinds::{Kind, openapi};
 use sha2::{Digest, Sha512};
 
 use crate::{
+    aggregate,
     api::Inner,
     body::{self, Body},
     discovery,
@@ -30,16 +31,20 @@ pub(super) fn v2(inner: &Inner, parts: &Parts) -> Result<Response<Body>, ApiErro
     let served = |kind: &Kind| inner.core.serves(kind);
     let asked = negotiate::document_type(&parts.headers, &V2).ok_or_else(|| ApiError::not_acceptable(&V2))?;
     let form = if asked == JSON { JSON } else { V2_PROTOBUF };
-    let hash = openapi::v2_hash(&catalog, &served);
+    let told = aggregate::documents::told(&inner.core);
+    let additions: Vec<&openapi::Addition> = told.iter().map(|told| &told.swagger).collect();
+    let hash = openapi::v2_hash(&catalog, &served, &additions);
     Ok(tagged(parts, &hash, HeaderValue::from_static(form), || {
-        let document = openapi::v2_of(&catalog, &served);
+        let document = openapi::v2_of(&catalog, &served, &additions);
         if form == JSON { document.bytes.into() } else { document.protobuf().into() }
     }))
 }
 
 /// Where the documents of version 3 are.
 pub(super) fn index(inner: &Inner, parts: &Parts) -> Response<Body> {
-    let index = openapi::v3_index_of(&inner.core.catalog(), &|kind| inner.core.serves(kind)).to_string();
+    let mut index = openapi::v3_index_of(&inner.core.catalog(), &|kind| inner.core.serves(kind));
+    aggregate::documents::add_to_index(&inner.core, &mut index);
+    let index = index.to_string();
     let hash = hex::encode_upper(Sha512::digest(&index));
     tagged(parts, &hash, HeaderValue::from_static(JSON), || index.into())
 }

@@ -2,6 +2,7 @@
 
 extern crate knarr_api as api;
 
+mod aggregate;
 mod apply;
 mod conversion;
 mod cost;

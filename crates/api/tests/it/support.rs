@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Api, Config, User};
+use api::{Api, Config, FrontProxy, User};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
@@ -17,6 +17,7 @@ pub(crate) struct Server {
     pub(crate) context: tasks::Context,
     pub(crate) cluster_ca: Authority,
     pub(crate) client_ca: Authority,
+    pub(crate) front_proxy_ca: Authority,
 }
 
 pub(crate) struct Reply {
@@ -76,6 +77,7 @@ pub(crate) async fn server_on(store: Arc<dyn Store>) -> Server {
 pub(crate) async fn server_with(store: Arc<dyn Store>, runtime_config: Vec<String>) -> Server {
     let cluster_ca = Authority::generate("cluster-ca").expect("an authority");
     let client_ca = Authority::generate("client-ca").expect("an authority");
+    let front_proxy_ca = Authority::generate("front-proxy-ca").expect("an authority");
     let config = Config {
         bind: ([127, 0, 0, 1], 0).into(),
         advertise: [127, 0, 0, 1].into(),
@@ -89,6 +91,10 @@ pub(crate) async fn server_with(store: Arc<dyn Store>, runtime_config: Vec<Strin
         token_key_pem: pki::generate_key_pem().expect("a key"),
         token_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
         kubelet_client: issue(&client_ca, "kube-apiserver-kubelet-client", Some("system:masters"), Usage::Client),
+        front_proxy: FrontProxy {
+            ca_pem: front_proxy_ca.cert_pem().to_owned(),
+            client: issue(&front_proxy_ca, FrontProxy::NAME, None, Usage::Client),
+        },
         bootstrap: vec![],
         runtime_config,
     };
@@ -96,7 +102,7 @@ pub(crate) async fn server_with(store: Arc<dyn Store>, runtime_config: Vec<Strin
     let (context, _) = tasks::context_for_tests();
     api.start(&context).await.expect("the bootstrap objects");
     let client = api.client(admin());
-    let server = Server { api, client, context, cluster_ca, client_ca };
+    let server = Server { api, client, context, cluster_ca, client_ca, front_proxy_ca };
     // what the service account controller would have made
     let account = serde_json::json!({ "metadata": { "name": "default" } });
     let made = server.post("/api/v1/namespaces/default/serviceaccounts", account).await;

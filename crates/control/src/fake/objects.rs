@@ -74,9 +74,13 @@ impl Objects {
     pub(super) fn scale(&self, target: &Target) -> Result {
         let object = self.get(target)?;
         let metadata = &object["metadata"];
+        let labels = object["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
+        let pairs: Vec<String> = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect();
         Ok(json!({ "kind": "Scale", "apiVersion": "autoscaling/v1",
-            "metadata": { "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"] },
-            "spec": { "replicas": object["spec"]["replicas"] } }))
+            "metadata": { "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"] },
+            "spec": { "replicas": object["spec"]["replicas"] },
+            "status": { "replicas": object["status"]["replicas"].as_i64().unwrap_or(0), "selector": pairs.join(",") } }))
     }
 
     /// The events after `from` that a watch of `target` shows, and how far that is.
@@ -154,6 +158,13 @@ impl Objects {
         let old = self.get(target)?;
         if value["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"] {
             return fail(409, "Conflict", target);
+        }
+        if target.subresource == "scale" {
+            let whole = Target { subresource: String::new(), ..clone(target) };
+            let mut next = old.clone();
+            next["spec"]["replicas"] = value["spec"]["replicas"].take();
+            self.settle(&whole, &old, next);
+            return self.scale(target);
         }
         if target.subresource == "status" {
             let status = value["status"].take();

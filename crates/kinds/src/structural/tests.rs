@@ -365,7 +365,7 @@ fn openapi_has_the_members_of_every_object_and_loses_for_version_two() {
     assert_eq!(list["properties"]["items"]["items"], json!({"$ref": "#/components/schemas/io.x.v1.Tab"}));
     let patch = &document["paths"]["/apis/x.io/v1/namespaces/{namespace}/tabs/{name}"]["patch"];
     assert!(patch["requestBody"]["content"].get("application/strategic-merge-patch+json").is_none());
-    let document = crate::openapi::v2_of(&catalog, &|kind| kind.served);
+    let document = crate::openapi::v2_of(&catalog, &|kind| kind.served, &[]);
     let document: Value = serde_json::from_slice(&document.bytes).unwrap();
     let spec = &document["definitions"]["io.x.v1.Tab"]["properties"]["spec"];
     assert_eq!(spec["required"], json!(["a"]));

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::cgroup::Stats;
+
 /// Facts that do not change while the agent runs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Machine {
@@ -83,6 +85,10 @@ pub(crate) struct Memory {
     pub total: u64,
     pub free: u64,
     pub available: u64,
+    /// Page cache that was not used lately.
+    pub inactive_file: u64,
+    pub anonymous: u64,
+    pub swap_used: u64,
 }
 
 /// The host's memory, in bytes.
@@ -96,16 +102,40 @@ fn parse_memory(text: &str) -> Memory {
         let number = line.and_then(|line| line.split_whitespace().nth(1)).and_then(|number| number.parse::<u64>().ok());
         number.unwrap_or(0) * 1024
     };
-    Memory { total: field("MemTotal:"), free: field("MemFree:"), available: field("MemAvailable:") }
+    Memory {
+        total: field("MemTotal:"),
+        free: field("MemFree:"),
+        available: field("MemAvailable:"),
+        inactive_file: field("Inactive(file):"),
+        anonymous: field("AnonPages:"),
+        swap_used: field("SwapTotal:").saturating_sub(field("SwapFree:")),
+    }
 }
 
-/// CPU time of all processors since boot, idle time left out.
-pub(crate) fn cpu_nanoseconds() -> u64 {
+/// What the whole machine uses: its memory without what the page cache would give up first, as upstream's root cgroup.
+pub(crate) fn usage() -> Stats {
+    let (memory, faults) = (memory(), fs::read_to_string("/proc/vmstat").unwrap_or_default());
+    let used = memory.total.saturating_sub(memory.free);
+    Stats {
+        cpu_nanoseconds: cpu_nanoseconds(&fs::read_to_string("/proc/stat").unwrap_or_default()),
+        memory_bytes: used,
+        working_set_bytes: used.saturating_sub(memory.inactive_file),
+        rss_bytes: memory.anonymous,
+        page_faults: crate::cgroup::field(&faults, "pgfault").unwrap_or(0),
+        major_page_faults: crate::cgroup::field(&faults, "pgmajfault").unwrap_or(0),
+        swap_bytes: memory.swap_used,
+        ..Stats::default()
+    }
+}
+
+/// CPU time of all processors since boot, from the text of `/proc/stat`. Left out are idle time, and the time of guests,
+/// which is part of that of users.
+fn cpu_nanoseconds(text: &str) -> u64 {
     const TICK: u64 = 10_000_000; // USER_HZ is 100 on every Linux we run on
-    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
     let ticks: Vec<u64> = first.split_whitespace().skip(1).filter_map(|ticks| ticks.parse().ok()).collect();
-    let busy: u64 = ticks.iter().enumerate().filter(|(at, _)| !matches!(at, 3 | 4)).map(|(_, ticks)| ticks).sum();
+    let busy: u64 =
+        ticks.iter().enumerate().filter(|(at, _)| !matches!(at, 3 | 4 | 8 | 9)).map(|(_, ticks)| ticks).sum();
     busy * TICK
 }
 
@@ -158,8 +188,23 @@ mod tests {
 
     #[test]
     fn meminfo_is_in_kilobytes() {
-        let memory = parse_memory("MemTotal:  2048 kB\nMemFree:   1024 kB\nMemAvailable: 1536 kB\n");
-        assert_eq!(memory, Memory { total: 2 << 20, free: 1 << 20, available: 1536 << 10 });
+        let text = "MemTotal:  2048 kB\nMemFree:   1024 kB\nMemAvailable: 1536 kB\nInactive(file): 3 kB\n\
+                    AnonPages: 5 kB\nSwapTotal: 9 kB\nSwapFree: 2 kB\n";
+        let expected = Memory {
+            total: 2 << 20,
+            free: 1 << 20,
+            available: 1536 << 10,
+            inactive_file: 3 << 10,
+            anonymous: 5 << 10,
+            swap_used: 7 << 10,
+        };
+        assert_eq!(parse_memory(text), expected);
+    }
+
+    #[test]
+    fn the_time_of_the_processors_is_that_in_which_they_worked_counted_once() {
+        // user nice system idle iowait irq softirq steal guest guest_nice
+        assert_eq!(cpu_nanoseconds("cpu  10 1 4 900 50 2 3 5 7 1\ncpu0 1 1\n"), 25 * 10_000_000);
     }
 
     #[test]

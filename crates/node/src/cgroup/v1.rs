@@ -2,6 +2,9 @@
 
 use super::{Limits, Setting, Stats, field};
 
+/// The kernel writes "no limit" as the largest number of whole pages; nobody has half of that.
+const UNLIMITED: u64 = 1 << 62;
+
 /// The v1 files for `limits`, in the order they must be written.
 pub(super) fn settings(limits: &Limits) -> Vec<Setting> {
     let mut settings = Vec::new();
@@ -39,6 +42,8 @@ pub(super) fn stats(read: impl Fn(&str, &str) -> String) -> Stats {
         page_faults: memory_field("total_pgfault"),
         major_page_faults: memory_field("total_pgmajfault"),
         pids: number("pids", "pids.current"),
+        swap_bytes: memory_field("total_swap"),
+        memory_limit: read("memory", "memory.limit_in_bytes").trim().parse().ok().filter(|limit| *limit < UNLIMITED),
     }
 }
 
@@ -59,8 +64,10 @@ mod tests {
             "memory.usage_in_bytes" => "1000\n".into(),
             "memory.stat" => "cache 5\ninactive_file 7\ntotal_inactive_file 300\ntotal_rss 20\n".into(),
             "cpuacct.usage" => "42\n".into(),
+            "memory.limit_in_bytes" => "9223372036854771712\n".into(),
             _ => String::new(),
         });
         assert_eq!((stats.working_set_bytes, stats.rss_bytes, stats.cpu_nanoseconds, stats.pids), (700, 20, 42, 0));
+        assert_eq!(stats.memory_limit, None);
     }
 }

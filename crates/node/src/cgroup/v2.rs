@@ -49,6 +49,8 @@ pub(super) fn stats(read: impl Fn(&str) -> String) -> Stats {
         page_faults: memory_field("pgfault"),
         major_page_faults: memory_field("pgmajfault"),
         pids: number("pids.current"),
+        swap_bytes: number("memory.swap.current"),
+        memory_limit: read("memory.max").trim().parse().ok(), // or "max"
     }
 }
 
@@ -59,6 +61,13 @@ mod tests {
     #[test]
     fn shares_become_weights_at_both_ends_of_the_scale() {
         assert_eq!((weight(0), weight(2), weight(1024), weight(262_144)), (1, 1, 39, 10_000));
+    }
+
+    #[test]
+    fn a_limit_is_a_number_and_none_is_max() {
+        let limit = |text: &'static str| stats(|file| if file == "memory.max" { text.into() } else { String::new() });
+        assert_eq!(limit("1048576\n").memory_limit, Some(1 << 20));
+        assert_eq!(limit("max\n").memory_limit, None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Parts run at once: most of their time is a back-off or a grace period.
 
+mod autoscaling;
 mod hollow;
 mod jobs;
 mod lifecycle;
