@@ -79,10 +79,17 @@ spec:
     image: {IMAGE}
     command: [sleep, "1000"]
     resources: {{requests: {{cpu: 20m, memory: 32Mi}}, limits: {{cpu: 100m, memory: 64Mi}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: beside, namespace: resizing}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: c, image: {IMAGE}, command: [sleep, "1000"], resources: {{requests: {{cpu: 50m}}}}}}]
 "#
     ))?;
     let kubectl = |args: &[&str]| cluster.kubectl(["-n", "resizing"].iter().chain(args));
-    kubectl(&["wait", "--for=condition=Ready", "pod/grows", "--timeout=60s"])?;
+    kubectl(&["wait", "--for=condition=Ready", "pod/grows", "pod/beside", "--timeout=60s"])?;
     let resize = |patch: &str| kubectl(&["patch", "pod", "grows", "--subresource=resize", "-p", patch]);
     let limits = || {
         let files = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max 2>/dev/null || \
@@ -101,13 +108,19 @@ spec:
         ensure!(shown["status"]["observedGeneration"] == shown["metadata"]["generation"]);
         Ok(())
     })?;
-    resize(
-        r#"{"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":"1000"},"limits":{"cpu":"1000"}}}]}}"#,
-    )?;
-    eventually("what no node has is told", || {
+    let asks = |cpu: &str| {
+        let amounts = format!(r#"{{"requests":{{"cpu":"{cpu}"}},"limits":{{"cpu":"{cpu}"}}}}"#);
+        resize(&format!(r#"{{"spec":{{"containers":[{{"name":"c","resources":{amounts}}}]}}}}"#))
+    };
+    let told = format!("{:#}", asks("1000").err().context("what the node will never have is refused")?);
+    ensure!(told.contains("node didn't have enough allocatable resources: cpu, requested: 1000000"), "{told}");
+    // the pod beside it asks for some of what there is
+    let all = cluster.kubectl(["get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}"])?;
+    asks(&all)?;
+    eventually("what the node has not now is told", || {
         let told =
             kubectl(&["get", "pod", "grows", "-o", r#"jsonpath={.status.conditions[?(@.type=="PodResizePending")]}"#])?;
-        ensure!(told.contains("Infeasible") && told.contains("Node didn't have enough capacity: cpu"), "{told}");
+        ensure!(told.contains("Deferred") && told.contains("Node didn't have enough resource: cpu"), "{told}");
         Ok(())
     })?;
     resize(r#"{"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":"20m"},"limits":{"cpu":"200m"}}}]}}"#)?;
