@@ -7,7 +7,9 @@ mod authority;
 mod files;
 pub mod inspect;
 mod kubeconfig;
+mod sign;
 
 pub use authority::{Authority, Error, Pair, Request, Usage, expires, generate_key_pem};
 pub use files::{read_or_create, write_private};
 pub use kubeconfig::kubeconfig;
+pub use sign::SignError;
