@@ -5,6 +5,7 @@
 //! Boundary: plans and actions are all that leaves; `run` is their only reader.
 //! Why not decide inside the reconcile loop: the hard half could then only be tested with a cluster.
 
+pub mod certificate;
 pub mod claim;
 pub mod cronjob;
 pub mod daemonset;
@@ -12,6 +13,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod endpointslice_mirroring;
 pub mod garbage;
 pub mod job;
 pub mod labels;
@@ -20,8 +22,10 @@ pub mod node_lifecycle;
 pub mod node_selector;
 pub mod pod;
 pub mod pod_gc;
+pub mod quota;
 pub mod replicaset;
 pub mod replication;
+pub mod resource_claim;
 pub mod revision;
 pub mod root_ca;
 pub mod service;
@@ -32,3 +36,4 @@ pub mod statefulset;
 pub mod taints;
 pub(crate) mod template;
 pub mod ttl;
+pub mod volume;

@@ -3,9 +3,9 @@
 //! Invariant: only tests use this. Defaults are chosen so that a line says what its test is about and nothing else:
 //! pods are labelled `app=<owner>` (or `app=web`), sets select `app=<name>`, everything lives in `default`.
 
-mod sets;
-
 mod batch;
+mod sets;
+mod storage;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -39,6 +40,8 @@ pub(crate) struct World {
     pub(crate) jobs: Vec<Arc<Job>>,
     pub(crate) cron_jobs: Vec<Arc<CronJob>>,
     pub(crate) budgets: Vec<Arc<PodDisruptionBudget>>,
+    pub(crate) volumes: Vec<Arc<PersistentVolume>>,
+    pub(crate) classes: Vec<Arc<StorageClass>>,
     serial: usize,
 }
 
@@ -125,6 +128,9 @@ impl World {
                 "job" => world.jobs.push(batch::job(&line)),
                 "cronjob" => world.cron_jobs.push(batch::cron_job(&line)),
                 "budget" => world.budgets.push(batch::budget(&line)),
+                "volume" => world.volumes.push(storage::volume(&line)),
+                "pvc" => world.claims.push(storage::claim(&line)),
+                "class" => world.classes.push(storage::class(&line)),
                 other => panic!("unknown kind {other}"),
             }
         }
@@ -338,6 +344,7 @@ fn service(line: &Line<'_>) -> Arc<Service> {
             "selector": selector,
             "ports": ports,
             "publishNotReadyAddresses": line.has("publish").then_some(true),
+            "trafficDistribution": line.get("close"),
         },
     }))
 }
