@@ -49,6 +49,18 @@ def nginx_port(root: Path) -> None:
         log.symlink_to(target)
 
 
+def postgres_start(root: Path) -> None:
+    """Makes the database on first start, in a folder of its own below the volume, and then serves it."""
+    start = root / "usr/local/bin/postgres-start"
+    start.write_text("""#!/bin/sh
+set -e
+export PATH=$(echo /usr/lib/postgresql/*/bin):$PATH PGDATA=/data/database
+[ -s $PGDATA/PG_VERSION ] || initdb --username=postgres --auth-local=trust --auth-host=scram-sha-256 --encoding=UTF8 >/dev/null
+exec postgres -c listen_addresses=* -c unix_socket_directories=/tmp "$@"
+""")
+    start.chmod(0o755)
+
+
 def nothing(_root: Path) -> None:
     pass
 
@@ -58,6 +70,7 @@ IMAGES = {
     "busybox": (["busybox-static"], False, {"Cmd": ["sh"]}, applets),
     "python3": (["python3-minimal", "python3-redis", "ca-certificates"], True, {"Cmd": ["python3"]}, nothing),
     "redis": (["redis-server"], True, {"Cmd": ["redis-server"], "WorkingDir": "/data", "ExposedPorts": {"6379/tcp": {}}, "User": "redis"}, nothing),
+    "postgres": (["postgresql-15"], True, {"Cmd": ["postgres-start"], "WorkingDir": "/data", "ExposedPorts": {"5432/tcp": {}}, "User": "postgres"}, postgres_start),
     "nginx": (["nginx-light"], True, {"Cmd": ["nginx", "-g", "daemon off;"], "ExposedPorts": {"8080/tcp": {}}}, nginx_port),
 }
 

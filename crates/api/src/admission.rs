@@ -10,9 +10,11 @@ mod defaults;
 mod lifecycle;
 pub(crate) mod node;
 mod priority;
+mod quota;
 mod rbac;
 mod resize;
 pub(crate) mod service;
+mod storage;
 mod taints;
 mod topology;
 
@@ -75,13 +77,16 @@ pub(crate) fn chain() -> Vec<Arc<dyn Admission>> {
         Arc::new(taints::TaintNodesByCondition),
         Arc::new(priority::Priority),
         Arc::new(taints::DefaultTolerationSeconds),
+        Arc::new(storage::StorageObjectInUseProtection),
         Arc::new(certificates::Certificates),
         Arc::new(topology::PodTopologyLabels),
         Arc::new(resize::PodResizeValidator),
         Arc::new(defaults::DefaultStorageClass),
+        Arc::new(storage::PersistentVolumeClaimResize),
         Arc::new(defaults::DefaultIngressClass),
         Arc::new(rbac::RbacEscalation),
         Arc::new(service::ServiceNumbers),
+        Arc::new(quota::ResourceQuota::default()),
     ]
 }
 

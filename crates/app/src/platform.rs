@@ -10,6 +10,9 @@ use crate::meant::Settings;
 pub(crate) const NAMESPACE: &str = "knarr-system";
 /// The issuer that certificates for Ingress hosts come from, and the Secret with its key.
 pub(crate) const ISSUER: &str = "knarr-ca";
+/// The class of claims that have not chosen one, and who provisions for it.
+const STORAGE_CLASS: &str = "local";
+pub(crate) const PROVISIONER: &str = "knarr.dev/local";
 
 /// What one platform service may do: (apiGroup, resources, verbs) each.
 struct Role {
@@ -38,6 +41,20 @@ static ROLES: &[Role] = &[
     },
     // as upstream's metrics-server: of kubelets, the figures and nothing else
     Role { service: "metrics", rules: &[("", &["nodes/metrics"], &["get"]), ("", &["pods", "nodes"], READ)] },
+    Role {
+        service: "volumes",
+        rules: &[
+            ("", &["persistentvolumes"], &["get", "list", "watch", "create", "update", "delete"]),
+            ("", &["persistentvolumeclaims"], &["get", "list", "watch", "patch"]),
+            ("", &["persistentvolumeclaims/status"], &["update"]),
+            ("", &["nodes"], READ),
+            ("storage.k8s.io", &["storageclasses"], READ),
+            ("", &["events"], RECORD),
+            ("events.k8s.io", &["events"], RECORD),
+        ],
+    },
+    // what a node does with the volumes that lie on it
+    Role { service: "local-volumes", rules: &[("", &["persistentvolumes"], &["get", "list", "watch", "update"])] },
     Role {
         service: "certs",
         rules: &[
@@ -73,6 +90,12 @@ pub(crate) fn objects(settings: &Settings, credentials: &Credentials) -> Vec<Val
         "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
         "metadata": { "name": settings.ingress_class, "annotations": { "ingressclass.kubernetes.io/is-default-class": "true" } },
         "spec": { "controller": "knarr.dev/gateway" },
+    }));
+    objects.push(json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": { "name": STORAGE_CLASS, "annotations": { "storageclass.kubernetes.io/is-default-class": "true" } },
+        "provisioner": PROVISIONER, "volumeBindingMode": "WaitForFirstConsumer", "reclaimPolicy": "Delete",
+        "allowVolumeExpansion": true,
     }));
     objects.push(json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",

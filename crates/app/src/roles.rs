@@ -6,10 +6,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use control::plan::certificate::Trust;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kube::Client;
@@ -72,6 +74,24 @@ pub(crate) fn certs() -> certs::Config {
         issuer_name: platform::ISSUER.to_owned(),
         ca_secret: (platform::NAMESPACE.to_owned(), platform::ISSUER.to_owned()),
     }
+}
+
+/// What signs certificates for the controllers: what clients show by the one authority, what servers show by the other.
+pub(crate) fn signer(credentials: &Credentials) -> anyhow::Result<control::Sign> {
+    let copy = |authority: &pki::Authority| pki::Authority::from_pem(authority.cert_pem(), authority.key_pem());
+    let (clients, servers) = (copy(&credentials.client_ca)?, copy(&credentials.cluster_ca)?);
+    Ok(Arc::new(move |trust, request, usages, lifetime| {
+        let authority = match trust {
+            Trust::Clients => &clients,
+            Trust::Servers => &servers,
+        };
+        authority.sign(request, usages, lifetime, SystemTime::now()).map_err(|error| base::error::chain(&error))
+    }))
+}
+
+/// The volume provisioner's settings.
+pub(crate) fn volumes() -> volumes::Config {
+    volumes::Config { provisioner: platform::PROVISIONER.to_owned() }
 }
 
 fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {

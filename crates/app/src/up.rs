@@ -65,6 +65,7 @@ async fn start(
         clients: roles::controller_clients(api.clone()),
         cluster_ca_pem: credentials.cluster_ca.cert_pem().to_owned(),
         time_zone: host::time_zone(),
+        sign: Some(roles::signer(credentials)?),
     };
     let since = Instant::now();
     let mut pending = Vec::new();
@@ -101,8 +102,12 @@ async fn start(
     let certs = api.client(api::User::service_account(platform::NAMESPACE, "certs"));
     pending.push(services.start("certs", move |ctx| certs::run(certs, roles::certs(), ctx)));
 
+    let provisioner = api.client(api::User::service_account(platform::NAMESPACE, "volumes"));
+    pending.push(services.start("volumes", move |ctx| volumes::run(provisioner, roles::volumes(), ctx)));
+
     let node_user = format!("system:node:{}", settings.node_name);
-    let node = node_config(settings, credentials, user(&node_user, &["system:nodes"]), pods)?;
+    let local = api.client(api::User::service_account(platform::NAMESPACE, "local-volumes"));
+    let node = node_config(settings, credentials, (user(&node_user, &["system:nodes"]), local), pods)?;
     let node_since = Instant::now();
     let node_status = services.start("node", move |ctx| node::run(node, ctx));
     progress.wait(node_status, node_since).await?;
@@ -185,7 +190,7 @@ fn proxy_config(settings: &Settings) -> net::proxy::Config {
 fn node_config(
     settings: &Settings,
     credentials: &Credentials,
-    client: kube::Client,
+    (client, local): (kube::Client, kube::Client),
     pods: net::Pods,
 ) -> anyhow::Result<node::Config> {
     Ok(node::Config {
@@ -204,6 +209,12 @@ fn node_config(
         network: Arc::new(PodNetwork(pods)),
         shim: std::env::current_exe().context("cannot find our own executable")?,
         insecure_registries: settings.insecure_registries.clone(),
+        local_volumes: node::LocalVolumes {
+            client: local,
+            annotation: volumes::plan::PLACE.to_owned(),
+            finalizer: volumes::plan::FINALIZER.to_owned(),
+            provisioner: platform::PROVISIONER.to_owned(),
+        },
     })
 }
 

@@ -10,6 +10,7 @@ pub mod key;
 pub mod name;
 pub mod names;
 pub mod quantity;
+pub mod quota;
 pub mod selector;
 pub mod time;
 pub mod zone;

@@ -39,7 +39,14 @@ pub struct Config {
     pub cluster_ca_pem: String,
     /// Where schedules that name no time zone are meant.
     pub time_zone: Zone,
+    /// Signs requests for certificates; without it none is signed.
+    pub sign: Option<Sign>,
 }
+
+/// Signs a request (DER) with the authority of those who are to believe it, for these uses and so long; the certificate,
+/// PEM, or why there is none. The keys stay with who gives this.
+pub type Sign =
+    Arc<dyn Fn(plan::certificate::Trust, &[u8], &[String], Duration) -> Result<String, String> + Send + Sync>;
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -130,6 +137,12 @@ pub static CONTROLLERS: &[Controller] = &[
         owns: &["endpointslices.discovery.k8s.io", "events"],
         start: run::endpointslice::start,
     },
+    Controller {
+        name: "endpointslicemirroring-controller",
+        reads: &["services", "endpoints", "endpointslices.discovery.k8s.io"],
+        owns: &["endpointslices.discovery.k8s.io", "events"],
+        start: run::endpointslice_mirroring::start,
+    },
     Controller { name: "generic-garbage-collector", reads: &["*"], owns: &["*"], start: run::garbage::start },
     Controller {
         name: "node-controller",
@@ -192,6 +205,70 @@ pub static CONTROLLERS: &[Controller] = &[
         owns: &["horizontalpodautoscalers.autoscaling/status", "*/scale", "events"],
         start: run::autoscaler::start,
     },
+    Controller {
+        name: "resourcequota-controller",
+        reads: &["resourcequotas", "pods", "services", "persistentvolumeclaims", "resourceclaims.resource.k8s.io", "*"],
+        owns: &["resourcequotas/status"],
+        start: run::quota::start,
+    },
+    Controller {
+        name: "persistent-volume-binder",
+        reads: &["persistentvolumes", "persistentvolumeclaims", "storageclasses.storage.k8s.io", "pods"],
+        owns: &[
+            "persistentvolumes",
+            "persistentvolumes/status",
+            "persistentvolumeclaims",
+            "persistentvolumeclaims/status",
+            "events",
+        ],
+        start: run::volume::start,
+    },
+    Controller {
+        name: "pvc-protection-controller",
+        reads: &["persistentvolumeclaims", "pods"],
+        owns: &["persistentvolumeclaims"],
+        start: run::volume::protect::claims,
+    },
+    Controller {
+        name: "pv-protection-controller",
+        reads: &["persistentvolumes"],
+        owns: &["persistentvolumes"],
+        start: run::volume::protect::volumes,
+    },
+    Controller {
+        name: "volumeattributesclass-protection-controller",
+        reads: &["volumeattributesclasses.storage.k8s.io", "persistentvolumeclaims", "persistentvolumes"],
+        owns: &["volumeattributesclasses.storage.k8s.io"],
+        start: run::volume::protect::attributes,
+    },
+    Controller {
+        name: "ephemeral-volume-controller",
+        reads: &["pods", "persistentvolumeclaims"],
+        owns: &["persistentvolumeclaims", "events"],
+        start: run::volume::ephemeral::start,
+    },
+    Controller {
+        name: "expand-controller",
+        reads: &["persistentvolumeclaims", "persistentvolumes"],
+        owns: &["events"],
+        start: run::volume::expand::start,
+    },
+    Controller {
+        name: "resource-claim-controller",
+        reads: &["pods", "resourceclaims.resource.k8s.io", "resourceclaimtemplates.resource.k8s.io"],
+        owns: &["resourceclaims.resource.k8s.io", "resourceclaims.resource.k8s.io/status", "pods/status", "events"],
+        start: run::resource_claim::start,
+    },
+    Controller {
+        name: "certificate-controller",
+        reads: &["certificatesigningrequests.certificates.k8s.io"],
+        owns: &[
+            "certificatesigningrequests.certificates.k8s.io",
+            "certificatesigningrequests.certificates.k8s.io/approval",
+            "certificatesigningrequests.certificates.k8s.io/status",
+        ],
+        start: run::certificate::start,
+    },
 ];
 
 /// Starts the workers of a controller, once all caches are filled.
@@ -205,6 +282,7 @@ pub(crate) struct Shared {
     pub(crate) context: tasks::Context,
     pub(crate) cluster_ca_pem: String,
     pub(crate) time_zone: Zone,
+    pub(crate) sign: Option<Sign>,
     clients: Arc<dyn Fn(&str) -> Client + Send + Sync>,
 }
 
@@ -247,6 +325,7 @@ async fn run_some(
         context: ctx.clone(),
         cluster_ca_pem: config.cluster_ca_pem,
         time_zone: config.time_zone,
+        sign: config.sign,
         clients: config.clients,
     };
     let launches: Vec<Launch> = controllers.into_iter().map(|controller| (controller.start)(&shared)).collect();

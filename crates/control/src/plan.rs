@@ -6,6 +6,7 @@
 //! Why not decide inside the reconcile loop: the hard half could then only be tested with a cluster.
 
 pub mod autoscaler;
+pub mod certificate;
 pub mod claim;
 pub mod cronjob;
 pub mod daemonset;
@@ -13,6 +14,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod endpointslice_mirroring;
 pub mod garbage;
 pub mod job;
 pub mod labels;
@@ -21,8 +23,10 @@ pub mod node_lifecycle;
 pub mod node_selector;
 pub mod pod;
 pub mod pod_gc;
+pub mod quota;
 pub mod replicaset;
 pub mod replication;
+pub mod resource_claim;
 pub mod revision;
 pub mod root_ca;
 pub mod service;
@@ -33,3 +37,4 @@ pub mod statefulset;
 pub mod taints;
 pub(crate) mod template;
 pub mod ttl;
+pub mod volume;

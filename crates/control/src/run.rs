@@ -4,6 +4,7 @@
 //! they do not show yet (`overlay`). Every write goes out under the identity of its controller.
 
 pub(crate) mod autoscaler;
+pub(crate) mod certificate;
 pub(crate) mod clock;
 pub(crate) mod cronjob;
 pub(crate) mod daemonset;
@@ -12,6 +13,7 @@ pub(crate) mod discovery;
 pub(crate) mod disruption;
 pub(crate) mod endpoints;
 pub(crate) mod endpointslice;
+pub(crate) mod endpointslice_mirroring;
 pub(crate) mod garbage;
 pub(crate) mod job;
 pub(crate) mod namespace;
@@ -19,8 +21,10 @@ pub(crate) mod node_lifecycle;
 pub(crate) mod overlay;
 pub(crate) mod pod_gc;
 pub(crate) mod pods;
+pub(crate) mod quota;
 pub(crate) mod replicaset;
 pub(crate) mod replication;
+pub(crate) mod resource_claim;
 pub(crate) mod revision;
 pub(crate) mod root_ca;
 pub(crate) mod service;
@@ -28,5 +32,6 @@ pub(crate) mod service_account;
 pub(crate) mod service_cidr;
 pub(crate) mod statefulset;
 pub(crate) mod ttl;
+pub(crate) mod volume;
 pub(crate) mod wake;
 pub(crate) mod write;

@@ -14,6 +14,8 @@ use crate::fake::{Fake, Target};
 
 mod sets;
 
+mod volumes;
+
 /// Says of every bound pod that it runs, and of every pod being deleted that it is gone.
 async fn kubelet(fake: Fake) {
     let mut changes = fake.changes();
@@ -72,6 +74,7 @@ fn cluster() -> (Fake, tasks::Context) {
         clients: Arc::new(move |_: &str| clients.client()),
         cluster_ca_pem: "PEM".into(),
         time_zone: Zone::UTC,
+        sign: None,
     };
     let (controllers, scheduling) = (ctx.clone(), ctx.clone());
     ctx.children.try_spawn("controllers", run(config, controllers));

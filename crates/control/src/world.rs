@@ -6,6 +6,7 @@
 mod batch;
 mod place;
 mod sets;
+mod storage;
 mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,8 +15,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -43,6 +45,8 @@ pub(crate) struct World {
     pub(crate) namespaces: Vec<Arc<Namespace>>,
     /// Plural and object of everything about volumes.
     pub(crate) storage: Vec<(&'static str, Value)>,
+    pub(crate) volumes: Vec<Arc<PersistentVolume>>,
+    pub(crate) classes: Vec<Arc<StorageClass>>,
     serial: usize,
 }
 
@@ -130,6 +134,9 @@ impl World {
                 "cronjob" => world.cron_jobs.push(batch::cron_job(&line)),
                 "budget" => world.budgets.push(batch::budget(&line)),
                 "namespace" => world.namespaces.push(namespace(&line)),
+                "volume" => world.volumes.push(storage::volume(&line)),
+                "pvc" => world.claims.push(storage::claim(&line)),
+                "class" => world.classes.push(storage::class(&line)),
                 other => match volumes::object(other, &line) {
                     Some(one) => world.storage.push(one),
                     None => panic!("unknown kind {other}"),
@@ -347,6 +354,7 @@ fn service(line: &Line<'_>) -> Arc<Service> {
             "selector": selector,
             "ports": ports,
             "publishNotReadyAddresses": line.has("publish").then_some(true),
+            "trafficDistribution": line.get("close"),
         },
     }))
 }

@@ -22,6 +22,7 @@ pub(crate) mod lease;
 pub(crate) mod machine;
 pub(crate) mod objects;
 mod pods;
+mod reclaim;
 mod register;
 
 use crate::Network;
@@ -32,6 +33,7 @@ use crate::pod::node::{Node, Pulls};
 use crate::pod::security::Defaults;
 use crate::runtime::{self, Runtime};
 use crate::server::{self, Server};
+use crate::volume::{claim, local};
 
 /// What the agent is told when it starts.
 #[derive(Clone)]
@@ -57,6 +59,20 @@ pub struct Config {
     pub shim: PathBuf,
     /// Registries (`host[:port]`) spoken to over plain HTTP.
     pub insecure_registries: Vec<String>,
+    pub local_volumes: LocalVolumes,
+}
+
+/// Volumes that are directories of this node, and how it agrees about them with who provisions them.
+#[derive(Clone)]
+pub struct LocalVolumes {
+    /// Sees all volumes and lets those of this node go: what a node's own identity may not.
+    pub client: kube::Client,
+    /// The annotation by which a node says where it keeps them.
+    pub annotation: String,
+    /// What holds a volume until its directory is gone.
+    pub finalizer: String,
+    /// Who provisions them.
+    pub provisioner: String,
 }
 
 /// Containers that say nothing about seccomp get the runtime's profile, as upstream's
@@ -110,6 +126,7 @@ pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
     events.normal(&register.subject(), None, "Starting", "Starting kubelet.".into());
     let reporting = register.clone();
     ctx.children.spawn("node status", async move { reporting.keep().await });
+    reclaim::start(config.local_volumes.clone(), config.name.clone(), node.me.place.clone(), &ctx);
     pods::Pods::start(node, pods, adopted, ctx.children.clone());
     ctx.children.spawn("image garbage", housekeeping::images(images, runtime, config.data_dir.clone()));
     ctx.ready.set();
@@ -167,7 +184,17 @@ fn node(
             ..Facts::default()
         },
         pulls: Pulls::default(),
+        me: claim::Me {
+            hostname: config.name.clone(),
+            provisioner: config.local_volumes.provisioner.clone(),
+            place: local::Place::new(local_dir(&config.data_dir)),
+        },
     }
+}
+
+/// Where volumes of our own are: apart from those of pods, which go with their pods.
+fn local_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("local")
 }
 
 /// Ends everything the node of `cluster` runs on this host: containers, mounts, cgroups. Works

@@ -27,7 +27,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
-pub use agent::{Config, describe_host, forget_logs, purge, run};
+pub use agent::{Config, LocalVolumes, describe_host, forget_logs, purge, run};
 pub use runtime::PodRef;
 
 /// Connects pods to a network. The agent calls it and knows nothing else of networks.

@@ -3,7 +3,7 @@
 //! Invariant: set-up is idempotent (an adopted pod goes through it again), and tearing down removes
 //! only what set-up made: paths below the pod's own two directories.
 //! Content (config maps, secrets, tokens) lives under the run directory, which is memory, so that
-//! no secret reaches a disk; emptyDir lives under the data directory.
+//! no secret reaches a disk; emptyDir lives under the data directory. What a claim stands for lies elsewhere (`claim`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,8 +17,10 @@ use crate::env::expand;
 use crate::runtime::{Mount, Propagation};
 
 pub(crate) mod atomic;
+pub(crate) mod claim;
 pub(crate) mod content;
 pub(crate) mod host;
+pub(crate) mod local;
 pub(crate) mod owner;
 pub(crate) mod subpath;
 pub(crate) mod tokens;
@@ -86,21 +88,20 @@ fn set_up_one(
     if let Some(source) = &volume.host_path {
         return host::host_path(&source.path, source.type_.as_deref().unwrap_or_default());
     }
+    let policy = spec.security_context.as_ref().and_then(|context| context.fs_group_change_policy.as_deref());
+    let group = inputs.group.map(|group| (group, policy == Some("OnRootMismatch")));
+    if let Some(source) = inputs.claims.get(&volume.name) {
+        let group = group.filter(|_| !is_read_only(volume));
+        return claim::set_up(places, inputs.place, &volume.name, source, group);
+    }
     let dir = places.data.join(&volume.name);
     if let Some(source) = &volume.empty_dir {
         host::empty_dir(&dir, source)?;
-        if let Some(group) = inputs.group {
-            let policy = spec.security_context.as_ref().and_then(|context| context.fs_group_change_policy.as_deref());
-            owner::give(&dir, group, policy == Some("OnRootMismatch"))
+        if let Some((group, on_root_mismatch)) = group {
+            owner::give(&dir, group, on_root_mismatch)
                 .map_err(|error| format!("cannot give the volume to group {group}: {error}"))?;
         }
         return Ok(());
-    }
-    if let Some(claim) = &volume.persistent_volume_claim {
-        return Err(format!(
-            "persistentvolumeclaim \"{}\": this node cannot mount persistent volumes yet",
-            claim.claim_name
-        ));
     }
     Err("this node does not support the volume's type".into())
 }
@@ -126,7 +127,7 @@ pub(crate) fn mounts(
         let volume = volume.ok_or_else(|| {
             format!("cannot find volume \"{}\" to mount into container \"{}\"", wanted.name, container.name)
         })?;
-        let root = directory(places, volume);
+        let root = directory(places, volume)?;
         let target = places.run.join("..subpaths").join(&container.name).join(index.to_string());
         let host = match sub_path(wanted, env)? {
             Some(sub) => subpath::bind(&root, &sub, &target)?,
@@ -135,7 +136,7 @@ pub(crate) fn mounts(
         mounts.push(Mount {
             host,
             target: absolute(&wanted.mount_path),
-            read_only: wanted.read_only.unwrap_or(false) || content::is_content(volume),
+            read_only: wanted.read_only.unwrap_or(false) || content::is_content(volume) || is_read_only(volume),
             propagation: match wanted.mount_propagation.as_deref() {
                 Some("HostToContainer") => Propagation::HostToContainer,
                 Some("Bidirectional") => Propagation::Bidirectional,
@@ -152,12 +153,20 @@ pub(crate) fn unbind(places: &Places, container: &str) -> io::Result<()> {
     if dir.exists() { host::unmount_below(&dir) } else { Ok(()) }
 }
 
-fn directory(places: &Places, volume: &Volume) -> PathBuf {
+fn directory(places: &Places, volume: &Volume) -> Result<PathBuf, String> {
     match &volume.host_path {
-        Some(source) => PathBuf::from(&source.path),
-        None if content::is_content(volume) => places.run.join(&volume.name),
-        None => places.data.join(&volume.name),
+        Some(source) => Ok(PathBuf::from(&source.path)),
+        None if content::is_content(volume) => Ok(places.run.join(&volume.name)),
+        None if volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() => {
+            claim::place(places, &volume.name)
+        }
+        None => Ok(places.data.join(&volume.name)),
     }
+}
+
+/// The whole volume is only to be read.
+fn is_read_only(volume: &Volume) -> bool {
+    volume.persistent_volume_claim.as_ref().is_some_and(|source| source.read_only == Some(true))
 }
 
 fn sub_path(mount: &VolumeMount, env: &BTreeMap<String, String>) -> Result<Option<String>, String> {
@@ -193,10 +202,19 @@ mod tests {
         .unwrap()
     }
 
-    fn prepare(pod: &Pod, places: &Places) -> Result<(), MountError> {
+    fn prepare(pod: &Pod, places: &Places, claims: &claim::Claims) -> Result<(), MountError> {
         let (facts, objects, tokens) = (Facts::default(), Objects::new(), BTreeMap::new());
-        let inputs =
-            content::Inputs { pod, facts: &facts, objects: &objects, tokens: &tokens, user: None, group: None };
+        let place = local::Place::new(places.data.with_file_name("local"));
+        let inputs = content::Inputs {
+            pod,
+            facts: &facts,
+            objects: &objects,
+            tokens: &tokens,
+            claims,
+            place: &place,
+            user: None,
+            group: None,
+        };
         set_up(places, &inputs, Timestamp::UNIX_EPOCH)
     }
 
@@ -205,8 +223,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let places = Places { data: dir.path().join("data"), run: dir.path().join("run") };
         let pod = pod();
-        prepare(&pod, &places).unwrap();
-        prepare(&pod, &places).unwrap();
+        let none = claim::Claims::new();
+        prepare(&pod, &places, &none).unwrap();
+        prepare(&pod, &places, &none).unwrap();
         let spec = pod.spec.as_ref().unwrap();
         let mounts = mounts(&places, spec, &spec.containers[0], &BTreeMap::new()).unwrap();
         let seen: Vec<(&str, bool)> = mounts.iter().map(|mount| (mount.target.as_str(), mount.read_only)).collect();
@@ -218,13 +237,20 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_refused_with_a_clear_message() {
+    fn a_claim_is_mounted_from_where_its_data_lies() {
         let dir = tempfile::tempdir().unwrap();
         let places = Places { data: dir.path().join("data"), run: dir.path().join("run") };
-        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [],
-            "volumes": [{"name": "db", "persistentVolumeClaim": {"claimName": "disk"}}]}}))
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "volumes": [{"name": "db", "persistentVolumeClaim": {"claimName": "disk", "readOnly": true}}],
+            "containers": [{"name": "c", "volumeMounts": [{"name": "db", "mountPath": "/db"}]}]}}))
         .unwrap();
-        let error = prepare(&pod, &places).unwrap_err().to_string();
-        assert!(error.starts_with("MountVolume.SetUp failed for volume \"db\" : persistentvolumeclaim \"disk\""));
+        let spec = pod.spec.as_ref().unwrap();
+        let early = mounts(&places, spec, &spec.containers[0], &BTreeMap::new()).unwrap_err();
+        assert!(early.starts_with("volume \"db\" is not set up"), "{early}");
+        let path = dir.path().join("local/pvc-1");
+        let claims = claim::Claims::from([("db".to_owned(), claim::Source::Ours(path.clone()))]);
+        prepare(&pod, &places, &claims).unwrap();
+        let mounts = mounts(&places, spec, &spec.containers[0], &BTreeMap::new()).unwrap();
+        assert_eq!((mounts[0].host.clone(), mounts[0].read_only), (path, true));
     }
 }

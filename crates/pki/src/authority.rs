@@ -177,6 +177,11 @@ impl Authority {
         &self.cert_der
     }
 
+    /// What signs.
+    pub(crate) fn key(&self) -> &KeyPair {
+        self.issuer.key()
+    }
+
     /// The authority's private key, PEM.
     #[must_use]
     pub fn key_pem(&self) -> &str {

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
+use x509_parser::x509::{AttributeTypeAndValue, SubjectPublicKeyInfo};
 
 use crate::verify;
 
@@ -81,6 +82,18 @@ pub struct SigningRequest {
     pub key: Vec<u8>,
     /// Whether who asks has the key.
     pub signed: bool,
+    pub common_name: String,
+    pub organizations: Vec<String>,
+    pub names: Names,
+}
+
+/// How many names of each kind are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub dns: usize,
+    pub ips: usize,
+    pub emails: usize,
+    pub uris: usize,
 }
 
 /// Reads a certificate; none if it is not one.
@@ -106,7 +119,31 @@ pub fn signing_request(der: &[u8]) -> Option<SigningRequest> {
         kind,
         key: info.subject_pki.raw.to_vec(),
         signed: request.verify_signature().is_ok() || is_signed_on_p521(&request),
+        common_name: text(info.subject.iter_common_name()).pop().unwrap_or_default(),
+        organizations: text(info.subject.iter_organization()),
+        names: names(request.requested_extensions().into_iter().flatten()),
     })
+}
+
+fn text<'a>(attributes: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>) -> Vec<String> {
+    attributes.filter_map(|attribute| attribute.as_str().ok()).map(str::to_owned).collect()
+}
+
+fn names<'a>(extensions: impl Iterator<Item = &'a ParsedExtension<'a>>) -> Names {
+    let mut names = Names::default();
+    for extension in extensions {
+        let ParsedExtension::SubjectAlternativeName(asked) = extension else { continue };
+        for name in &asked.general_names {
+            match name {
+                GeneralName::DNSName(_) => names.dns += 1,
+                GeneralName::IPAddress(_) => names.ips += 1,
+                GeneralName::RFC822Name(_) => names.emails += 1,
+                GeneralName::URI(_) => names.uris += 1,
+                _ => {}
+            }
+        }
+    }
+    names
 }
 
 fn is_signed_on_p521(request: &X509CertificationRequest<'_>) -> bool {

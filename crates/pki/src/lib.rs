@@ -10,9 +10,11 @@ pub mod inspect;
 mod kubeconfig;
 pub mod pair;
 mod proof;
+mod sign;
 mod verify;
 
 pub use authority::{Authority, Error, Pair, Request, Usage, expires, generate_key_pem};
 pub use files::{read_or_create, write_private};
 pub use kubeconfig::kubeconfig;
 pub use proof::proves;
+pub use sign::SignError;

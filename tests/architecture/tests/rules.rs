@@ -14,13 +14,13 @@ const LAYERS: &[&[&str]] = &[
     &["kinds"],
     &["store", "informer"],
     &["api"],
-    &["control", "node", "net", "dns", "gateway", "certs", "metrics"],
+    &["control", "node", "net", "dns", "gateway", "certs", "metrics", "volumes"],
     &["app"],
     &["e2e", "hostile", "bench", "architecture"],
 ];
 
 /// Crates that talk to a cluster only through its API: what makes them run on any cluster.
-const API_ONLY: &[&str] = &["informer", "control", "node", "net", "dns", "gateway", "certs", "metrics"];
+const API_ONLY: &[&str] = &["informer", "control", "node", "net", "dns", "gateway", "certs", "metrics", "volumes"];
 /// What they must not reach for.
 const SERVER_SIDE: &[&str] = &["kinds", "store", "api"];
 

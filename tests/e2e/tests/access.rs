@@ -98,6 +98,8 @@ fn pods_and_strangers_reach_what_they_should() -> anyhow::Result<()> {
             ("a NodePort answers", node_port),
             ("a pod and the API", own_token),
             ("strangers and the API", strangers),
+            ("a certificate for a person", person),
+            ("endpoints by hand", by_hand),
         ],
     )
 }
@@ -300,5 +302,60 @@ fn strangers(cluster: &Cluster) -> anyhow::Result<()> {
         .output()?;
     let said = String::from_utf8_lossy(&status.stdout);
     ensure!(said.contains(r#"pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" at the cluster scope"#), "{said}");
+    Ok(())
+}
+
+/// A request for a certificate is approved by a person, signed, and makes who made it somebody.
+fn person(cluster: &Cluster) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (key, csr, crt) = (file("key"), file("csr"), file("crt"));
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    run(openssl.args(["-keyout", &key, "-out", &csr, "-subj", "/O=devs/O=ops/CN=ann"]))?;
+    let base64 = |args: &[&str]| run(std::process::Command::new("openssl").args(["base64", "-A"]).args(args));
+    let request = base64(&["-in", &csr])?;
+    cluster.apply(&format!(
+        r#"{{"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {{"name": "ann"}},
+        "spec": {{"request": "{request}", "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}}}}"#
+    ))?;
+    cluster.kubectl(["certificate", "approve", "ann"])?;
+    let signed = eventually("the request is signed", || {
+        let signed = cluster.kubectl(["get", "csr", "ann", "-o", "jsonpath={.status.certificate}"])?;
+        ensure!(!signed.is_empty(), "not yet");
+        Ok(signed)
+    })?;
+    std::fs::write(file("b64"), signed)?;
+    base64(&["-d", "-in", &file("b64"), "-out", &crt])?;
+    let server = format!("--server=https://127.0.0.1:{}", cluster.setting("api.port")?);
+    let authority = format!("--certificate-authority={}", cluster.ca().display());
+    let mut whoami = cluster.command("kubectl");
+    whoami.env("KUBECONFIG", "/dev/null").args([&server, &authority]);
+    whoami.arg(format!("--client-certificate={crt}")).arg(format!("--client-key={key}"));
+    let told =
+        run(whoami.args(["auth", "whoami", "-o", "jsonpath={.status.userInfo.username} {.status.userInfo.groups}"]))?;
+    ensure!(told == r#"ann ["devs","ops","system:authenticated"]"#, "{told}");
+    Ok(())
+}
+
+/// A Service without a selector leads where its Endpoints say.
+fn by_hand(cluster: &Cluster) -> anyhow::Result<()> {
+    let address = web_pods(cluster)?.remove(0);
+    cluster.apply(&format!(
+        r#"{{"apiVersion": "v1", "kind": "List", "items": [
+        {{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "hand", "namespace": "town"}},
+          "spec": {{"ports": [{{"port": 80, "targetPort": 8080}}]}}}},
+        {{"apiVersion": "v1", "kind": "Endpoints", "metadata": {{"name": "hand", "namespace": "town"}},
+          "subsets": [{{"addresses": [{{"ip": "{address}"}}], "ports": [{{"port": 8080}}]}}]}}]}}"#
+    ))?;
+    eventually("the service answers", || {
+        let code = "import urllib.request; print(urllib.request.urlopen('http://hand', timeout=5).status)";
+        let told = python(cluster, code, &[])?;
+        ensure!(told == "200", "{told}");
+        Ok(())
+    })?;
+    let slices = ["-n", "town", "get", "endpointslices", "-l", "kubernetes.io/service-name=hand", "-o", "name"];
+    let slices = cluster.kubectl(slices)?;
+    ensure!(slices.lines().count() == 1, "{slices}");
     Ok(())
 }

@@ -342,3 +342,34 @@ async fn a_node_changes_only_the_status_of_its_own_pods() {
     assert!(refused("n1", "status", json!({"a": "b"})).await.is_some_and(|why| why.contains("cannot update labels")));
     assert!(refused("n1", "", Value::Null).await.is_some_and(|why| why.contains("mirror pods")));
 }
+
+#[tokio::test]
+async fn what_is_used_is_kept_and_only_what_can_grow_grows() {
+    let core = world().await;
+    let class = |name: &str, grows: bool| {
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}, "provisioner": "p",
+            "allowVolumeExpansion": grows})
+    };
+    testing::put(&core, class("grows", true)).await;
+    testing::put(&core, class("stays", false)).await;
+    let claim = |size: &str, class: &str, phase: &str| {
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c", "namespace": "ns"},
+            "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}, "status": {"phase": phase}})
+    };
+    let mut new = claim("1Gi", "grows", "Pending");
+    admit(&core, &user(), &mut new, None, "").await.unwrap();
+    assert_eq!(new["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+    let grow = async |class: &str, phase: &str| {
+        let error = admit(&core, &user(), &mut claim("2Gi", class, phase), Some(&claim("1Gi", class, phase)), "").await;
+        error.err().map(|error| error.message)
+    };
+    assert_eq!(grow("grows", "Bound").await, None);
+    let why = "persistentvolumeclaims \"c\" is forbidden: ";
+    let pending = format!("{why}Only bound persistent volume claims can be expanded");
+    assert_eq!(grow("grows", "Pending").await, Some(pending));
+    let stays = format!(
+        "{why}only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"
+    );
+    assert_eq!(grow("stays", "Bound").await, Some(stays.clone()));
+    assert_eq!(grow("", "Bound").await, Some(stays));
+}

@@ -298,8 +298,8 @@ async fn applied(server: &Server, kind: &Kind) -> Result<(), String> {
         if reply.code == code { Ok(reply) } else { Err(format!("{what} {path}: {} {}", reply.code, reply.text)) }
     };
     let mut made = step("apply", server.apply(&path, "one", labelled(Some("x"))).await, 201)?;
-    // the server itself tells a definition what became of it
-    while kind.kind == "CustomResourceDefinition" && made.body.pointer("/status/conditions/1").is_none() {
+    let told = crate::rows::told_by_the_server(kind);
+    while told.is_some_and(|condition| made.body.pointer(condition).is_none()) {
         made = step("get", server.get(&path).await, 200)?;
     }
     let again = step("apply again", server.apply(&path, "one", labelled(Some("x"))).await, 200)?;

@@ -43,9 +43,9 @@ async fn live(api: &Speaker<'_>, kind: &Kind) -> Result<(), String> {
     let again = api.post(&collection, &object).await;
     step("create again", &again, 409)?;
     let mut got = api.get(&path).await;
-    // the server itself tells a definition what became of it
-    let settles = kind.is("apiextensions.k8s.io", "CustomResourceDefinition");
-    while settles && got.body.pointer("/status/conditions/1").is_none() {
+    let told = told_by_the_server(kind);
+    let settles = told.is_some();
+    while told.is_some_and(|condition| got.body.pointer(condition).is_none()) {
         step("get", &got, 200)?;
         got = api.get(&path).await;
     }
@@ -64,6 +64,15 @@ async fn live(api: &Speaker<'_>, kind: &Kind) -> Result<(), String> {
     change(api, kind, &path, &got).await?;
     end(api, kind, &path).await?;
     told(&mut events, &name).await.map_err(|why| format!("{path}: {why}"))
+}
+
+/// Where the status stands that the server itself gives to an object of this kind after it was made.
+pub(crate) fn told_by_the_server(kind: &Kind) -> Option<&'static str> {
+    match kind.kind.as_str() {
+        "CustomResourceDefinition" => Some("/status/conditions/1"),
+        "APIService" => Some("/status/conditions/0"),
+        _ => None,
+    }
 }
 
 /// Items of a list in protobuf do not say their kind.

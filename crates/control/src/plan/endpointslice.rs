@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use base::time;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
@@ -87,19 +89,37 @@ fn endpoint(service: &Service, pod: &Pod, addresses: Vec<String>, nodes: &HashMa
     let terminating = pod.metadata.deletion_timestamp.is_some();
     let published = service.spec.as_ref().is_some_and(service::publishes_unready);
     let node = Some(pod::node_name(pod).to_owned()).filter(|name| !name.is_empty());
+    let zone = node.as_ref().and_then(|node| nodes.get(node)).and_then(|node| node.labels().get(ZONE).cloned());
+    let ready = published || (serving && !terminating);
     Endpoint {
         addresses,
         conditions: Some(EndpointConditions {
-            ready: Some(published || (serving && !terminating)),
+            ready: Some(ready),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
         hostname: service::hostname(service, pod),
         target_ref: Some(service::reference(pod)),
-        zone: node.as_ref().and_then(|node| nodes.get(node)).and_then(|node| node.labels().get(ZONE).cloned()),
+        hints: hints(service, zone.as_deref(), node.as_deref()).filter(|_| ready),
+        zone,
         node_name: node,
         ..Endpoint::default()
     }
+}
+
+/// For whom the endpoint is meant, if the Service wants its traffic to stay close.
+fn hints(service: &Service, zone: Option<&str>, node: Option<&str>) -> Option<EndpointHints> {
+    let distribution = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    let node = match distribution {
+        "PreferSameNode" => node,
+        "PreferClose" | "PreferSameZone" => None,
+        _ => return None,
+    };
+    let hints = EndpointHints {
+        for_zones: zone.map(|name| vec![ForZone { name: name.to_owned() }]),
+        for_nodes: node.map(|name| vec![ForNode { name: name.to_owned() }]),
+    };
+    (hints.for_zones.is_some() || hints.for_nodes.is_some()).then_some(hints)
 }
 
 /// Endpoints are the same when they stand for the same pod.

@@ -185,7 +185,16 @@ fn retaint(node: &Node, status: &dyn Fn(&str) -> Option<String>, now: Timestamp)
 #[derive(Debug, Default)]
 pub struct Evictions {
     pub now: Vec<Arc<Pod>>,
+    /// Those that must leave later.
+    pub later: Vec<Arc<Pod>>,
     pub next: Option<Duration>,
+}
+
+impl Evictions {
+    /// Whether the pod must leave, be it later.
+    pub fn includes(&self, pod: &Pod) -> bool {
+        self.now.iter().chain(&self.later).any(|one| one.metadata.uid == pod.metadata.uid)
+    }
 }
 
 /// Decides evictions by the NoExecute taints of the node.
@@ -206,7 +215,10 @@ pub fn evictions(node: &Node, pods: &[Arc<Pod>], now: Timestamp) -> Evictions {
         let passed = Duration::try_from(now.duration_since(since.unwrap_or(now))).unwrap_or(Duration::ZERO);
         match allowed.checked_sub(passed).filter(|left| !left.is_zero()) {
             None => evictions.now.push(pod.clone()),
-            Some(left) => evictions.next = Some(evictions.next.map_or(left, |next| next.min(left))),
+            Some(left) => {
+                evictions.later.push(pod.clone());
+                evictions.next = Some(evictions.next.map_or(left, |next| next.min(left)));
+            }
         }
     }
     evictions
@@ -337,6 +349,9 @@ mod tests {
         let evictions = evictions(&world.nodes[0], &world.pods, world::NOW);
         let names: Vec<String> = evictions.now.iter().map(|pod| pod.name_any()).collect();
         assert_eq!(names, ["impatient", "late"]);
+        let later: Vec<String> = evictions.later.iter().map(|pod| pod.name_any()).collect();
+        assert_eq!(later, ["patient"]);
+        assert!(evictions.includes(&world.pods[1]) && !evictions.includes(&world.pods[2]));
         assert_eq!(evictions.next, Some(Duration::from_secs(180)));
     }
 }

@@ -1,15 +1,17 @@
-//! Removes pods nobody else will: on nodes that are gone, never bound, or finished long ago.
+//! Removes pods nobody else will: on nodes that are gone or out of service, never bound, or finished long ago.
 //!
 //! Invariant: a node counts as gone only after it was missing for `QUARANTINE` and the API said so again; a lagging
-//! cache of nodes must not cost a pod its life.
+//! cache of nodes must not cost a pod its life. A node is out of service when a person says so by a taint and it is not
+//! ready; then the pods that are to leave it are not waited for.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 
 use super::pod;
 
@@ -22,6 +24,7 @@ pub const TERMINATED_KEPT: usize = 12_500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     NodeGone,
+    NodeOutOfService,
     NeverScheduled,
     TooManyFinished,
 }
@@ -31,29 +34,56 @@ pub enum Why {
 pub struct Removal {
     pub pod: Arc<Pod>,
     pub why: Why,
+    /// It is told to have failed first, for it had not ended.
+    pub fails: bool,
     pub condition: Option<PodCondition>,
 }
 
-/// The pods to remove; `gone` are the nodes known to be gone.
-pub fn plan(pods: &[Arc<Pod>], gone: &HashSet<String>, kept: usize, now: Timestamp) -> Vec<Removal> {
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+/// Whether a person has given the node up, and it does not say otherwise.
+pub fn is_out_of_service(node: &Node) -> bool {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    taints.into_iter().any(|taint| taint.key == OUT_OF_SERVICE)
+        && !conditions.any(|one| one.type_ == "Ready" && one.status == "True")
+}
+
+/// Nodes on which pods are not looked after any more, by name.
+#[derive(Debug, Default)]
+pub struct Lost {
+    /// They do not exist.
+    pub gone: HashSet<String>,
+    pub out_of_service: HashSet<String>,
+}
+
+/// The pods to remove.
+pub fn plan(pods: &[Arc<Pod>], lost: &Lost, kept: usize, now: Timestamp) -> Vec<Removal> {
     let mut removals: Vec<Removal> = Vec::new();
     let mut finished: Vec<&Arc<Pod>> = Vec::new();
     for one in pods {
-        let node = pod::node_name(one);
-        if node.is_empty() && one.metadata.deletion_timestamp.is_some() {
-            removals.push(Removal { pod: one.clone(), why: Why::NeverScheduled, condition: None });
-        } else if gone.contains(node) {
-            let condition = (!pod::is_terminal(one)).then(|| disruption(now));
-            removals.push(Removal { pod: one.clone(), why: Why::NodeGone, condition });
-        } else if pod::is_terminal(one) && one.metadata.deletion_timestamp.is_none() {
+        let (node, leaving) = (pod::node_name(one), one.metadata.deletion_timestamp.is_some());
+        let fails = !pod::is_terminal(one);
+        let mut remove = |why, condition| removals.push(Removal { pod: one.clone(), why, fails, condition });
+        if node.is_empty() && leaving {
+            remove(Why::NeverScheduled, None);
+        } else if lost.gone.contains(node) {
+            remove(Why::NodeGone, fails.then(|| disruption(now)));
+        } else if leaving && lost.out_of_service.contains(node) {
+            remove(Why::NodeOutOfService, None);
+        } else if !fails && !leaving {
             finished.push(one);
         }
     }
     if finished.len() > kept {
-        finished.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        // what was evicted goes first: its controller has made another long ago
+        finished.sort_by_key(|pod| {
+            let evicted = pod.status.as_ref().is_some_and(|status| status.reason.as_deref() == Some("Evicted"));
+            (!evicted, pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.name_any())
+        });
         let surplus = finished.len() - kept;
         let oldest = finished.into_iter().take(surplus).cloned();
-        removals.extend(oldest.map(|pod| Removal { pod, why: Why::TooManyFinished, condition: None }));
+        removals.extend(oldest.map(|pod| Removal { pod, why: Why::TooManyFinished, fails: false, condition: None }));
     }
     removals
 }
@@ -72,18 +102,20 @@ fn disruption(now: Timestamp) -> PodCondition {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use kube::ResourceExt;
 
     use super::*;
     use crate::world::{self, World};
 
     fn check(text: &str, kept: usize, expected: Expect) {
         let world = World::parse(text);
-        let gone = HashSet::from(["lost".to_owned()]);
-        let lines: Vec<String> = plan(&world.pods, &gone, kept, world::NOW)
-            .iter()
-            .map(|one| format!("{} {:?} marked={}", one.pod.name_any(), one.why, one.condition.is_some()))
-            .collect();
+        let out = world.nodes.iter().filter(|node| is_out_of_service(node)).map(|node| node.name_any());
+        let lost = Lost { gone: HashSet::from(["lost".to_owned()]), out_of_service: out.collect() };
+        let show = |one: &Removal| {
+            let (fails, marked) =
+                (if one.fails { " fails" } else { "" }, if one.condition.is_some() { " marked" } else { "" });
+            format!("{} {:?}{fails}{marked}", one.pod.name_any(), one.why)
+        };
+        let lines: Vec<String> = plan(&world.pods, &lost, kept, world::NOW).iter().map(show).collect();
         expected.assert_eq(&lines.join("\n"));
     }
 
@@ -97,9 +129,9 @@ mod tests {
              pod e",
             10,
             expect![[r#"
-                a NodeGone marked=true
-                b NodeGone marked=false
-                d NeverScheduled marked=false"#]],
+                a NodeGone fails marked
+                b NodeGone
+                d NeverScheduled fails"#]],
         );
     }
 
@@ -110,7 +142,22 @@ mod tests {
              pod b phase=Succeeded age=9m
              pod c phase=Running age=9m",
             1,
-            expect!["b TooManyFinished marked=false"],
+            expect!["b TooManyFinished"],
+        );
+    }
+
+    #[test]
+    fn a_pod_that_is_to_leave_a_node_out_of_service_is_not_waited_for() {
+        check(
+            "node down Ready=Unknown taint=node.kubernetes.io/out-of-service:NoExecute
+             node back Ready=True taint=node.kubernetes.io/out-of-service:NoExecute
+             node slow Ready=Unknown
+             pod a node=down deleting ready
+             pod b node=down ready
+             pod c node=back deleting ready
+             pod d node=slow deleting ready",
+            10,
+            expect!["a NodeOutOfService fails"],
         );
     }
 }

@@ -27,10 +27,14 @@ const LEASES: &str = "kube-node-lease";
 struct Shell {
     client: Client,
     events: Recorder,
+    /// Tells of evictions in the name of the part that upstream has for them.
+    taints: Recorder,
     nodes: Informer<Node>,
     leases: Informer<Lease>,
     pods: Informer<Pod>,
     seen: Mutex<HashMap<String, Seen>>,
+    /// The pods of each node that will have to leave it, as was last decided.
+    leaving: Mutex<HashMap<String, Vec<Arc<Pod>>>>,
 }
 
 pub(crate) fn start(shared: &Shared) -> Launch {
@@ -55,10 +59,12 @@ pub(crate) fn start(shared: &Shared) -> Launch {
     let shell = Arc::new(Shell {
         client: shared.client(NAME),
         events: shared.events.recorder(NAME),
+        taints: shared.events.recorder_as(NAME, "taint-eviction-controller"),
         nodes,
         leases,
         pods,
         seen: Mutex::default(),
+        leaving: Mutex::default(),
     });
     let shared = shared.clone();
     Box::new(move || {
@@ -82,6 +88,7 @@ impl Shell {
             if self.seen.lock().remove(name).is_some() {
                 tracing::info!(node = name, "node left");
             }
+            self.leaving.lock().remove(name);
             return Ok(Next::Done);
         };
         let now = time::now();
@@ -115,6 +122,7 @@ impl Shell {
             self.mark_unready(&pods, now).await?;
         }
         let evictions = plan::evictions(&latest, &pods, now);
+        self.tell_cancelled(name, &evictions);
         for pod in &evictions.now {
             self.evict(pod, now).await?;
         }
@@ -157,6 +165,26 @@ impl Shell {
         Ok(())
     }
 
+    /// Tells of the pods that were to leave the node and may stay now.
+    fn tell_cancelled(&self, name: &str, evictions: &plan::Evictions) {
+        let before = {
+            let mut leaving = self.leaving.lock();
+            let before = leaving.remove(name).unwrap_or_default();
+            if !evictions.later.is_empty() {
+                leaving.insert(name.to_owned(), evictions.later.clone());
+            }
+            before
+        };
+        for pod in before.into_iter().filter(|pod| !evictions.includes(pod)) {
+            let current = self.pods.get(pod.namespace().as_deref().unwrap_or(""), &pod.name_any());
+            let stays = |one: &Arc<Pod>| one.uid() == pod.uid() && one.metadata.deletion_timestamp.is_none();
+            if let Some(pod) = current.filter(stays) {
+                let text = format!("Cancelling deletion of Pod {}", super::replicaset::key(&*pod));
+                self.taints.normal(&*pod, "TaintManagerEviction", text);
+            }
+        }
+    }
+
     async fn evict(&self, pod: &Arc<Pod>, now: time::Timestamp) -> anyhow::Result<()> {
         let condition = PodCondition {
             type_: "DisruptionTarget".into(),
@@ -167,7 +195,7 @@ impl Shell {
             ..PodCondition::default()
         };
         let name = super::replicaset::key(&**pod);
-        self.events.normal(&**pod, "TaintManagerEviction", format!("Marking for deletion Pod {name}"));
+        self.taints.normal(&**pod, "TaintManagerEviction", format!("Marking for deletion Pod {name}"));
         self.patch_pod(pod, json!({ "conditions": [condition] })).await?;
         match write::delete(&self.client, &**pod, DeleteParams::default()).await {
             Ok(_) => Ok(()),

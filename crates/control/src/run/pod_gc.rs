@@ -8,7 +8,7 @@ use base::{Key, time};
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::DeleteParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::node_lifecycle::patch_pod_status;
 use super::write;
 use crate::plan::pod;
-use crate::plan::pod_gc::{self as plan, QUARANTINE, TERMINATED_KEPT};
+use crate::plan::pod_gc::{self as plan, Lost, QUARANTINE, TERMINATED_KEPT};
 use crate::{Launch, Shared};
 
 const NAME: &str = "pod-garbage-collector";
@@ -37,14 +37,16 @@ pub(crate) fn start(shared: &Shared) -> Launch {
     let pods = shared.informers.of::<Pod>();
     let (wake, key) = (queue.clone(), all.clone());
     nodes.on_change(move |change: Change<'_, Node>| {
-        if change.new.is_none() {
+        if change.new.is_none_or(|node| plan::is_out_of_service(node)) {
             wake.add(key.clone());
         }
     });
-    let (wake, key) = (queue.clone(), all.clone());
+    let (wake, key, known) = (queue.clone(), all.clone(), nodes.clone());
     pods.on_change(move |change: Change<'_, Pod>| {
         let Some(new) = change.new else { return };
-        if pod::node_name(new).is_empty() && new.metadata.deletion_timestamp.is_some() {
+        let name = pod::node_name(new);
+        let leaving = new.metadata.deletion_timestamp.is_some();
+        if leaving && (name.is_empty() || known.get("", name).is_some_and(|node| plan::is_out_of_service(&node))) {
             wake.add(key.clone());
         } else if pod::is_terminal(new) && change.old.is_none_or(|old| !pod::is_terminal(old)) {
             wake.add_after(key.clone(), LEISURE);
@@ -65,9 +67,14 @@ impl Shell {
     async fn sync(&self) -> anyhow::Result<Next> {
         let pods = self.pods.list();
         let (gone, next) = self.gone(&pods).await?;
-        for removal in plan::plan(&pods, &gone, TERMINATED_KEPT, time::now()) {
-            if let Some(condition) = removal.condition {
-                let status = json!({ "phase": "Failed", "conditions": [condition] });
+        let out = self.nodes.list().into_iter().filter(|node| plan::is_out_of_service(node));
+        let lost = Lost { gone, out_of_service: out.map(|node| node.name_any()).collect() };
+        for removal in plan::plan(&pods, &lost, TERMINATED_KEPT, time::now()) {
+            if removal.fails {
+                let mut status = json!({ "phase": "Failed" });
+                if let Some(condition) = removal.condition {
+                    status["conditions"] = json!([condition]);
+                }
                 patch_pod_status(&self.client, &removal.pod, status).await?;
             }
             let params = DeleteParams::default().grace_period(0);

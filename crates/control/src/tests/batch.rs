@@ -18,6 +18,7 @@ async fn until_killed_often(fake: &Fake, writes: usize, what: &str, reached: imp
             clients: Arc::new(move |_: &str| clients.mortal(&lives)),
             cluster_ca_pem: "PEM".into(),
             time_zone: Zone::UTC,
+            sign: None,
         };
         let some = CONTROLLERS.iter().filter(|controller| UNDER_TEST.contains(&controller.name));
         ctx.children.try_spawn("controllers", run_some(some, config, ctx.clone()));

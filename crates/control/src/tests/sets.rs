@@ -12,7 +12,7 @@ use crate::plan::revision::Step;
 use crate::plan::statefulset;
 
 /// A server with `nodes` nodes, a scheduler and a kubelet, but no controllers; the context must be kept.
-fn nodes(nodes: usize) -> (Fake, tasks::Context) {
+pub(super) fn nodes(nodes: usize) -> (Fake, tasks::Context) {
     let fake = Fake::new();
     fake.edit(|objects| {
         objects.create_object("namespaces", json!({ "metadata": { "name": "shop" } }));
@@ -29,14 +29,14 @@ fn nodes(nodes: usize) -> (Fake, tasks::Context) {
 }
 
 /// Lets a controller live until its first write is done, again and again until `end`. How many lives that took.
-async fn live_and_die(fake: &Fake, name: &str, what: &str, end: impl Fn(&Fake) -> bool) -> usize {
+pub(super) async fn live_and_die(fake: &Fake, name: &str, what: &str, end: impl Fn(&Fake) -> bool) -> usize {
     let index = CONTROLLERS.iter().position(|one| one.name == name).expect("a controller of that name");
     let ended = AtomicBool::new(false);
     for life in 1..500 {
         let (mut services, death) = (tasks::Services::new(), Life::new(1));
         let (server, dies) = (fake.clone(), death.clone());
         let clients = Arc::new(move |_: &str| server.mortal(&dies));
-        let config = Config { clients, cluster_ca_pem: String::new(), time_zone: Zone::UTC };
+        let config = Config { clients, cluster_ca_pem: String::new(), time_zone: Zone::UTC, sign: None };
         services.start(name.to_owned(), |ctx| run_some(&CONTROLLERS[index..=index], config, ctx));
         let over = async {
             tokio::select! {
@@ -271,6 +271,7 @@ async fn a_revision_whose_name_is_taken_gets_another() {
         clients: Arc::new(move |_: &str| clients.client()),
         cluster_ca_pem: String::new(),
         time_zone: Zone::UTC,
+        sign: None,
     };
     ctx.children.try_spawn("controllers", run(config, ctx.clone()));
     fake.until("two pods", |fake| complete(fake, 2, "v1")).await;

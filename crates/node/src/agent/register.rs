@@ -43,6 +43,7 @@ struct Me {
     port: i32,
     pod_cidr: String,
     labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     machine: Machine,
     restrictions: Vec<String>,
     images: Store,
@@ -68,6 +69,10 @@ impl Register {
             port: i32::from(config.listen.port()),
             pod_cidr: config.pod_cidr.clone(),
             labels,
+            annotations: BTreeMap::from([(
+                config.local_volumes.annotation.clone(),
+                super::local_dir(&config.data_dir).display().to_string(),
+            )]),
             machine,
             restrictions: runtime.restrictions(),
             images,
@@ -111,12 +116,17 @@ impl Register {
             provider_id: Some(format!("knarr://{}", me.name)),
             ..NodeSpec::default()
         };
-        let meta = ObjectMeta { name: Some(me.name.clone()), labels: Some(me.labels.clone()), ..ObjectMeta::default() };
+        let meta = ObjectMeta {
+            name: Some(me.name.clone()),
+            labels: Some(me.labels.clone()),
+            annotations: Some(me.annotations.clone()),
+            ..ObjectMeta::default()
+        };
         let node = Node { metadata: meta, spec: Some(spec), status: Some(status.clone()) };
         match self.api.create(&PostParams::default(), &node).await {
             Ok(_) => {}
             Err(kube::Error::Api(answer)) if answer.code == 409 => {
-                let body = json!({"metadata": {"labels": me.labels}});
+                let body = json!({"metadata": {"labels": me.labels, "annotations": me.annotations}});
                 let found = self.api.patch(&me.name, &PatchParams::default(), &Patch::Strategic(&body)).await?;
                 me.known.lock().1 = found.status.and_then(|status| status.conditions).unwrap_or_default();
                 return self.write(self.status(base::time::now())).await;

@@ -17,7 +17,7 @@ use crate::Network;
 use crate::agent::events::Recorder;
 use crate::agent::objects::Hub;
 use crate::env::fields::Facts;
-use crate::volume::Places;
+use crate::volume::{Places, claim};
 
 pub(crate) struct Node {
     pub name: String,
@@ -41,6 +41,8 @@ pub(crate) struct Node {
     /// Allocatable amounts, for resourceFieldRef; the addresses are filled in per pod.
     pub facts: Facts,
     pub pulls: Pulls,
+    /// What decides which volumes can be had here.
+    pub me: claim::Me,
 }
 
 impl Node {

@@ -18,7 +18,7 @@ use crate::env::fields::Facts;
 use crate::runtime::SandboxSpec;
 use crate::volume::content::{self, TokenKey};
 use crate::volume::tokens::Tokens;
-use crate::volume::{self, MountError};
+use crate::volume::{self, MountError, claim};
 
 /// Makes the sandbox and connects it; the pod's addresses.
 pub(crate) async fn make(node: Arc<Node>, pod: Arc<Pod>) -> Result<Vec<IpAddr>, String> {
@@ -101,12 +101,22 @@ impl Volumes {
         let now = base::time::now();
         let got = self.tokens.ensure(&self.node.client, &self.pod, &keys, now).await;
         got.map_err(|message| MountError { volume: token_volume(&volumes), message })?;
+        let claims = if fresh { self.claims().await? } else { claim::Claims::new() };
         let (node, pod, facts, tokens) =
             (Arc::clone(&self.node), Arc::clone(&self.pod), self.facts.clone(), self.tokens.values());
         let work = tokio::task::spawn_blocking(move || {
             let places = node.places(pod.metadata.uid.as_deref().unwrap_or_default());
             let (user, group) = owners(&pod);
-            let inputs = content::Inputs { pod: &pod, facts: &facts, objects: &objects, tokens: &tokens, user, group };
+            let inputs = content::Inputs {
+                pod: &pod,
+                facts: &facts,
+                objects: &objects,
+                tokens: &tokens,
+                claims: &claims,
+                place: &node.me.place,
+                user,
+                group,
+            };
             if fresh {
                 mark(&places.data).map_err(|error| MountError { volume: String::new(), message: error.to_string() })?;
                 volume::set_up(&places, &inputs, now)
@@ -115,6 +125,13 @@ impl Volumes {
             }
         });
         work.await.map_err(|error| MountError { volume: String::new(), message: error.to_string() })?
+    }
+
+    /// Where the data of the pod's claims lies.
+    async fn claims(&self) -> Result<claim::Claims, MountError> {
+        let places = self.node.places(self.pod.metadata.uid.as_deref().unwrap_or_default());
+        let others = self.node.pods.list();
+        claim::resolve(&self.node.client, &self.node.me, &places, &self.pod, &others).await
     }
 }
 

@@ -35,6 +35,10 @@ pub(crate) struct Inputs<'a> {
     pub facts: &'a Facts,
     pub objects: &'a Objects,
     pub tokens: &'a BTreeMap<TokenKey, String>,
+    /// Where the data of claims lies.
+    pub claims: &'a super::claim::Claims,
+    /// Where this node keeps volumes of its own.
+    pub place: &'a super::local::Place,
     /// The one user all containers run as, if there is one: tokens are made readable to it.
     pub user: Option<u32>,
     pub group: Option<u32>,
@@ -197,7 +201,17 @@ mod tests {
         let key = TokenKey { audience: String::new(), seconds: 3607 };
         let tokens = BTreeMap::from([(key, "jwt".to_owned())]);
         let facts = Facts::default();
-        let inputs = Inputs { pod: &pod, facts: &facts, objects: &objects, tokens: &tokens, user: None, group: None };
+        let (claims, place) = (Default::default(), super::super::local::Place::new("/none".into()));
+        let inputs = Inputs {
+            pod: &pod,
+            facts: &facts,
+            objects: &objects,
+            tokens: &tokens,
+            claims: &claims,
+            place: &place,
+            user: None,
+            group: None,
+        };
         let payload = payload(&inputs, &volume)?;
         Ok(payload.into_iter().map(|(path, f)| (path, (String::from_utf8(f.data).unwrap(), f.mode))).collect())
     }

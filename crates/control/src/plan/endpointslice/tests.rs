@@ -148,3 +148,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn traffic_that_should_stay_close_is_told_where_an_endpoint_is() {
+    let hints = |close: &str| {
+        let world = World::parse(&format!(
+            "node n1 zone=a
+             service web port=http=80:8080 {close}
+             pod a ready ip=10.0.0.1 node=n1
+             pod b ip=10.0.0.2 node=n1
+             pod c ready ip=10.0.0.3"
+        ));
+        let (mut slices, mut serial) = (Vec::new(), 0);
+        settle(&world, &mut slices, &mut serial);
+        assert_eq!(settle(&world, &mut slices, &mut serial), 0, "planning again must yield nothing");
+        let endpoints = slices.iter().flat_map(|slice| slice.endpoints.clone().unwrap_or_default());
+        endpoints
+            .map(|one| {
+                let hints = one.hints.unwrap_or_default();
+                let zones = hints.for_zones.unwrap_or_default().into_iter().map(|one| format!("zone {}", one.name));
+                let nodes = hints.for_nodes.unwrap_or_default().into_iter().map(|one| format!("node {}", one.name));
+                zones.chain(nodes).collect::<Vec<_>>().join(" ")
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(hints(""), ["", "", ""]);
+    assert_eq!(hints("close=PreferClose"), ["zone a", "", ""]);
+    assert_eq!(hints("close=PreferSameZone"), ["zone a", "", ""]);
+    assert_eq!(hints("close=PreferSameNode"), ["zone a node n1", "", ""]);
+}
