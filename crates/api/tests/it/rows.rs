@@ -43,9 +43,9 @@ async fn live(api: &Speaker<'_>, kind: &Kind) -> Result<(), String> {
     let again = api.post(&collection, &object).await;
     step("create again", &again, 409)?;
     let mut got = api.get(&path).await;
-    let told = told_by_the_server(kind);
-    let settles = told.is_some();
-    while told.is_some_and(|condition| got.body.pointer(condition).is_none()) {
+    let awaited = told_by_the_server(kind);
+    let settles = awaited.is_some();
+    while awaited.is_some_and(|condition| got.body.pointer(condition).is_none()) {
         step("get", &got, 200)?;
         got = api.get(&path).await;
     }
