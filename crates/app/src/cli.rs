@@ -45,7 +45,7 @@ fn command() -> Command {
         .subcommand(image_command())
         .subcommand(run_command())
         .subcommand(bench::command())
-        .subcommand(Command::new("config").about("Print the settings in force").args(setting_args(|_| true)).arg(config_file()).arg(output()))
+        .subcommand(Command::new("config").about("Print the settings in force").args(setting_args(|row| row.up)).arg(config_file()).arg(output()))
         .subcommand(Command::new("version").about("Print the version").arg(output()))
         .subcommand(
             Command::new("completion").about("Print shell completion")
@@ -61,7 +61,7 @@ fn up_command() -> Command {
         .arg(config_file())
         .arg(Arg::new("output").long("output").short('o').value_parser(["text", "json"]).default_value("text").help("how progress is shown"))
         .arg(Arg::new(detach::FLAG).long(detach::FLAG).hide(true).value_parser(value_parser!(i32)))
-        .args(setting_args(|_| true))
+        .args(setting_args(|row| row.up))
         .after_help("Examples:\n  knarr up                              in the foreground, until ctrl-c\n  knarr up --detach                     in the background\n  knarr up -d --name blue               a second cluster beside the first, on free ports\n  knarr up --http-port 8080 --https-port 8443")
 }
 

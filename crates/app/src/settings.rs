@@ -19,8 +19,10 @@ pub(crate) struct Row {
     pub(crate) default: &'static str,
     /// One line, lower case.
     pub(crate) help: &'static str,
-    /// Roles of `knarr run` that read it, besides `up`.
+    /// Roles of `knarr run` that read it.
     pub(crate) roles: &'static [&'static str],
+    /// Whether `up` reads it.
+    pub(crate) up: bool,
 }
 
 const fn row(
@@ -30,7 +32,7 @@ const fn row(
     default: &'static str,
     help: &'static str,
 ) -> Row {
-    Row { key, flag, value, default, help, roles: &[] }
+    Row { key, flag, value, default, help, roles: &[], up: true }
 }
 
 const fn shared(
@@ -41,7 +43,12 @@ const fn shared(
     help: &'static str,
     roles: &'static [&'static str],
 ) -> Row {
-    Row { key, flag, value, default, help, roles }
+    Row { key, flag, value, default, help, roles, up: true }
+}
+
+/// A setting of roles that do without it in `up`.
+const fn alone(row: Row) -> Row {
+    Row { up: false, ..row }
 }
 
 /// Every setting, in the order people read them.
@@ -82,30 +89,30 @@ pub(crate) static ROWS: &[Row] = &[
     shared("gateway.httpPort", "http-port", "PORT", "80", "port of the gateway for HTTP", &["gateway"]),
     shared("gateway.httpsPort", "https-port", "PORT", "443", "port of the gateway for HTTPS", &["gateway"]),
     shared("gateway.class", "ingress-class", "NAME", "knarr", "IngressClass the gateway serves", &["gateway"]),
-    shared(
+    alone(shared(
         "metrics.listen",
         "metrics-listen",
         "IP:PORT",
         "0.0.0.0:4443",
         "where the metrics server listens when it runs beside another API server",
         &["metrics"],
-    ),
-    shared(
+    )),
+    alone(shared(
         "metrics.service",
         "metrics-service",
         "NAMESPACE/NAME",
         "kube-system/metrics-server",
         "service that leads to the metrics server when it runs beside another API server",
         &["metrics"],
-    ),
-    shared(
+    )),
+    alone(shared(
         "metrics.kubeletInsecureTLS",
         "kubelet-insecure-tls",
         "BOOL",
         "false",
         "ask kubelets whose certificates no known authority signed",
         &["metrics"],
-    ),
+    )),
     row(
         "images.insecureRegistries",
         "insecure-registries",

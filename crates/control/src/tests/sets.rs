@@ -25,7 +25,37 @@ pub(super) fn nodes(nodes: usize) -> (Fake, tasks::Context) {
     let (ctx, _) = tasks::context_for_tests();
     ctx.children.try_spawn("scheduler", scheduler::run(fake.client(), scheduler::Config::default(), ctx.clone()));
     ctx.children.spawn("kubelet", kubelet(fake.clone()));
+    ctx.children.spawn("provisioner", provisioner(fake.clone()));
     (fake, ctx)
+}
+
+/// Gives each claim a volume of its own, as a provisioner and the binder would.
+async fn provisioner(fake: Fake) {
+    let mut changes = fake.changes();
+    loop {
+        for claim in fake.list("persistentvolumeclaims") {
+            if claim["spec"]["volumeName"].is_string() {
+                continue;
+            }
+            let name = claim["metadata"]["name"].as_str().unwrap_or("").to_owned();
+            let volume = json!({ "metadata": { "name": format!("pv-{name}") }, "spec": {
+                "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "hostPath": { "path": "/x" },
+                "claimRef": { "namespace": "shop", "name": name, "uid": claim["metadata"]["uid"] },
+            } });
+            fake.edit(|objects| {
+                objects.remove("persistentvolumes", "", &format!("pv-{name}"));
+                objects.create_object("persistentvolumes", volume);
+                objects.change("persistentvolumeclaims", "shop", &name, |claim| {
+                    claim["spec"]["volumeName"] = json!(format!("pv-{name}"));
+                    claim["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"] = json!("yes");
+                    claim["status"] = json!({ "phase": "Bound" });
+                });
+            });
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Lets a controller live until its first write is done, again and again until `end`. How many lives that took.
