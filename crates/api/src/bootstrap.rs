@@ -13,6 +13,7 @@ use store::{CommitError, Expect, Write};
 
 use crate::{
     admission::service,
+    aggregate::follow,
     allocate::Number,
     config::{Config, FrontProxy},
     core::{self, Core, text},
@@ -150,6 +151,7 @@ fn born(kind: &Kind, mut object: Value) -> Value {
     if let Some(status) = status {
         object["status"] = status; // ours to set: there is no controller yet that would
     }
+    follow::born(kind, &mut object);
     names::birth(&mut object);
     object
 }

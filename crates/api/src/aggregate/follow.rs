@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
+use kinds::Kind;
 use serde_json::{Value, json};
 use store::{Range, RangeError, Revision, WatchError};
 use tokio::time::Instant;
@@ -273,6 +274,16 @@ async fn tell(core: &Core, name: &str, verdict: &Verdict) {
     let Some(next) = core.get(kind, "", name).and_then(|object| judged(&object, verdict)) else { return };
     if let Err(error) = core.replace(kind, next).await {
         tracing::debug!(%error, name, "cannot write whether an API service is available");
+    }
+}
+
+/// What is served here is available from its birth on, as upstream's strategy has it.
+pub(crate) fn born(kind: &Kind, object: &mut Value) {
+    if kind.is("apiregistration.k8s.io", "APIService")
+        && !object["spec"]["service"].is_object()
+        && let Some(next) = judged(object, &Verdict::LOCAL)
+    {
+        *object = next;
     }
 }
 

@@ -9,6 +9,7 @@ use store::{CommitError, Expect, Write};
 use super::write::{self, Attempt, Target, Written};
 use crate::{
     admission::Operation,
+    aggregate::follow,
     call::{Answer, Call},
     core::{self, Core, text},
     custom::reading,
@@ -110,6 +111,7 @@ async fn try_insert(
     let object = attempt.object();
     write::complete(kind, object);
     kinds::strategy::prepare_create(kind, object);
+    follow::born(kind, object);
     let errors = kinds::validate_create(kind, object);
     if !errors.is_empty() {
         return Err(ApiError::invalid(kind, &name, &errors));

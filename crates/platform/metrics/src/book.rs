@@ -118,8 +118,10 @@ mod tests {
     }
 
     fn look(containers: &[(&str, Point)]) -> Vec<(String, Page)> {
-        let containers = containers.iter().map(|(name, point)| ((*name).to_owned(), *point)).collect();
-        let pods = BTreeMap::from([(("ns".to_owned(), "p".to_owned()), containers)]);
+        let containers: BTreeMap<String, Point> =
+            containers.iter().map(|(name, point)| ((*name).to_owned(), *point)).collect();
+        let pod = (!containers.is_empty()).then(|| (("ns".to_owned(), "p".to_owned()), containers));
+        let pods = pod.into_iter().collect();
         vec![("n".to_owned(), Page { node: None, pods })]
     }
 
