@@ -80,6 +80,7 @@ fn cluster() -> (Fake, tasks::Context) {
     ctx.children.try_spawn("controllers", run(config, controllers));
     ctx.children.try_spawn("scheduler", scheduler::run(fake.client(), scheduler::Config::default(), scheduling));
     ctx.children.spawn("kubelet", kubelet(fake.clone()));
+    ctx.children.spawn("provisioner", sets::provisioner(fake.clone()));
     (fake, ctx)
 }
 

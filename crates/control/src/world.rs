@@ -135,12 +135,16 @@ impl World {
                 "budget" => world.budgets.push(batch::budget(&line)),
                 "namespace" => world.namespaces.push(namespace(&line)),
                 "volume" => world.volumes.push(storage::volume(&line)),
-                "pvc" => world.claims.push(storage::claim(&line)),
-                "class" => world.classes.push(storage::class(&line)),
-                other => match volumes::object(other, &line) {
-                    Some(one) => world.storage.push(one),
-                    None => panic!("unknown kind {other}"),
-                },
+                other => {
+                    // the scheduler reads parts of the same lines
+                    let part = volumes::object(other, &line);
+                    match other {
+                        "pvc" => world.claims.push(storage::claim(&line)),
+                        "class" => world.classes.push(storage::class(&line)),
+                        _ => assert!(part.is_some(), "unknown kind {other}"),
+                    }
+                    world.storage.extend(part);
+                }
             }
         }
         world

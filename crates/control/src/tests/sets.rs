@@ -29,12 +29,12 @@ pub(super) fn nodes(nodes: usize) -> (Fake, tasks::Context) {
     (fake, ctx)
 }
 
-/// Gives each claim a volume of its own, as a provisioner and the binder would.
-async fn provisioner(fake: Fake) {
+/// Gives each claim without a class a volume of its own, as a provisioner and the binder would.
+pub(super) async fn provisioner(fake: Fake) {
     let mut changes = fake.changes();
     loop {
         for claim in fake.list("persistentvolumeclaims") {
-            if claim["spec"]["volumeName"].is_string() {
+            if claim["spec"]["volumeName"].is_string() || claim["spec"]["storageClassName"].is_string() {
                 continue;
             }
             let name = claim["metadata"]["name"].as_str().unwrap_or("").to_owned();

@@ -126,7 +126,9 @@ impl Reader {
             }
             Shape::One(codec) => {
                 let value = self.value(slot, codec, wire, depth)?;
-                if value.is_null() || (is_zero(&value) && !slot.pointer && !slot.always) {
+                // an IntOrString that is an empty text says that it is a text
+                let says_nothing = is_zero(&value) && !(codec == Codec::IntOrString && value.is_string());
+                if value.is_null() || (says_nothing && !slot.pointer && !slot.always) {
                     fields.remove(&*slot.name);
                 } else {
                     fields.insert(slot.name.to_string(), value);

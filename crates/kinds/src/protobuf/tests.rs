@@ -218,6 +218,14 @@ fn a_list_is_the_sum_of_its_items() {
     assert_eq!(Some(written), encode(&list));
 }
 
+#[test]
+fn an_empty_text_where_a_number_may_stand_stays_a_text() {
+    let ports = json!([{ "port": 80, "targetPort": "" }]);
+    let service = json!({ "apiVersion": "v1", "kind": "Service", "spec": { "ports": ports } });
+    let read = decode(&encode(&service).expect("a built-in kind")).expect("readable");
+    assert_eq!(read["spec"]["ports"][0]["targetPort"], "");
+}
+
 fn kinds_with_samples() -> impl Strategy<Value = (usize, u64)> {
     (0..Catalog::builtin().kinds().len(), any::<u64>())
 }
