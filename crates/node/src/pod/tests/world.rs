@@ -34,6 +34,7 @@ use crate::runtime::{
     Container, ContainerSpec, Error, ExecError, ExecSpec, Exit, PodRef, Sandbox, SandboxSpec, Session, StartError,
     State,
 };
+use crate::volume::{claim, local};
 
 type Answer = Response<http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -95,6 +96,11 @@ impl World {
             memory_capacity: 1 << 30,
             facts: Facts::default(),
             pulls: Pulls::default(),
+            me: claim::Me {
+                hostname: "n1".into(),
+                provisioner: "knarr.dev/local".into(),
+                place: local::Place::new(path("local")),
+            },
         });
         let worker = Worker::new(node, pod, api.pod.subscribe(), &Found::default(), base::time::now());
         let worker = ctx.0.children.spawn("pod", worker.run());
