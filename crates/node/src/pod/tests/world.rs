@@ -98,7 +98,7 @@ impl World {
             pulls: Pulls::default(),
             me: claim::Me {
                 hostname: "n1".into(),
-                provisioner: "local".into(),
+                provisioner: "knarr.dev/local".into(),
                 place: local::Place::new(path("local")),
             },
         });
