@@ -25,7 +25,7 @@ impl Admission for PodResizeValidator {
         if !resize || node.is_empty() || pod["metadata"]["generation"] == old["metadata"]["generation"] {
             return Ok(());
         }
-        let refuse = |why: &str| ApiError::denied(admit.kind, &admit.name, why);
+        let refuse = |why: &str| ApiError::denied(admit.kind, admit.name, why);
         let nodes = core.kind("", "nodes").ok_or_else(ApiError::no_such_path)?;
         let found = core.get(nodes, "", node).ok_or_else(|| refuse(&format!("node {node:?} not found")))?;
         if let Some(os) = found["metadata"]["labels"]["kubernetes.io/os"].as_str().filter(|os| *os != "linux") {
@@ -62,7 +62,7 @@ fn amount(list: &Value, resource: &str) -> Quantity {
 }
 
 fn plus(a: &Quantity, b: &Quantity) -> Quantity {
-    a.checked_add(b).unwrap_or_else(|| a.clone())
+    a.checked_add(b).unwrap_or(*a)
 }
 
 /// What a pod as a whole requests: what its containers do together, or one that initializes it beside those that were
@@ -76,7 +76,7 @@ fn requested(spec: &Value, resource: &str) -> Quantity {
         let stays = container["restartPolicy"] == "Always";
         let at_once = plus(&staying, &of(&container));
         if stays {
-            staying = at_once.clone();
+            staying = at_once;
         }
         starting = starting.max(at_once);
     }

@@ -83,9 +83,12 @@ pub fn plan(endpoints: Option<&Endpoints>, slices: &[Arc<EndpointSlice>]) -> Pla
     Plan { actions, notes }
 }
 
-/// The endpoints of each group that has any, and what was left out.
-fn wanted(endpoints: &Endpoints) -> (Vec<(Group, Vec<Endpoint>)>, Vec<(&'static str, String)>) {
-    let mut wanted: Vec<(Group, Vec<Endpoint>)> = Vec::new();
+/// The endpoints of each group that has any.
+type Wanted = Vec<(Group, Vec<Endpoint>)>;
+
+/// What should be there, and what was left out: reasons and messages.
+fn wanted(endpoints: &Endpoints) -> (Wanted, Vec<(&'static str, String)>) {
+    let mut wanted: Wanted = Vec::new();
     let (mut invalid, mut beyond) = (0, 0);
     for subset in endpoints.subsets.iter().flatten() {
         let ports: Vec<EndpointPort> = subset

@@ -6,6 +6,7 @@
 //! - [`bind`]: the four writes of a binding, and how it is undone.
 //! - [`claim`], [`persistent`]: the next step of each side.
 //! - [`protect`]: finalizers that keep what is used; [`ephemeral`]: claims made for the volumes of one pod.
+//!
 //! Not as upstream: there are no volume plugins in the controllers. A volume that only such a plugin could delete or
 //! recycle fails as it does upstream without the plugin, and claims of in-tree classes are told so.
 

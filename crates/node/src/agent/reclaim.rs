@@ -33,7 +33,7 @@ fn judge(volume: &PersistentVolume, hostname: &str, rules: &LocalVolumes, place:
         asks.any(|one| one.operator == "In" && one.values.iter().flatten().any(|value| value == hostname))
     });
     let bound = volume.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
-    let held = volume.finalizers().iter().any(|finalizer| *finalizer == rules.finalizer);
+    let held = volume.finalizers().contains(&rules.finalizer);
     let Some(path) = path.filter(|path| here && held && !bound && place.is_a_volume(path)) else {
         return Fate::Nothing;
     };

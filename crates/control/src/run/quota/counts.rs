@@ -21,6 +21,7 @@ use crate::plan::quota::Kind;
 
 type Metadata = PartialObjectMeta<DynamicObject>;
 type Names = HashMap<String, HashSet<String>>;
+type Gone = Arc<dyn Fn(&Kind, &str) + Send + Sync>;
 
 /// The numbers. Cheap to clone.
 #[derive(Clone)]
@@ -28,7 +29,7 @@ pub(super) struct Counts {
     client: Client,
     children: tasks::Children,
     watches: Arc<Mutex<HashMap<Kind, Watch>>>,
-    gone: Arc<dyn Fn(&Kind, &str) + Send + Sync>,
+    gone: Gone,
 }
 
 struct Watch {
