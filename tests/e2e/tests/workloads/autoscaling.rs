@@ -44,14 +44,14 @@ fn top(cluster: &Cluster) -> anyhow::Result<()> {
     let header: Vec<&str> = nodes.lines().next().unwrap_or_default().split_whitespace().collect();
     ensure!(header == ["NAME", "CPU(cores)", "CPU(%)", "MEMORY(bytes)", "MEMORY(%)"], "{nodes}");
     ensure!(nodes.lines().nth(1).is_some_and(|line| line.contains("Mi") && line.contains('%')), "{nodes}");
-    let pods = eventually("both containers have figures", || {
+    eventually("both containers have figures", || {
         let pods = cluster.kubectl(["-n", "top", "top", "pods", "--containers", "--no-headers"])?;
         let busy = pods.lines().find(|line| line.contains("busy")).context("no figures of busy")?;
         let cpu = busy.split_whitespace().nth(2).and_then(|text| text.strip_suffix('m')?.parse::<u32>().ok());
         ensure!(cpu.is_some_and(|cpu| (20..=150).contains(&cpu)), "a tenth of a core: {pods}");
-        Ok(pods)
+        ensure!(pods.lines().any(|line| line.contains("idle")) && pods.lines().count() == 2, "{pods}");
+        Ok(())
     })?;
-    ensure!(pods.lines().any(|line| line.contains("idle")) && pods.lines().count() == 2, "{pods}");
     let chosen = cluster.kubectl(["-n", "top", "top", "pods", "-l", "app=two", "--no-headers"])?;
     ensure!(chosen.starts_with("two "), "{chosen}");
     let none = cluster.kubectl(["-n", "top", "top", "pods", "-l", "app=none"]);
