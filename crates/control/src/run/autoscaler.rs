@@ -104,7 +104,7 @@ impl Shell {
         let mut plan = plan::plan(&autoscaler, &observed);
         if let (Some(to), Ok(target)) = (plan.rescale.as_ref().map(|rescale| rescale.to), target) {
             let outcome = self.targets.set(target, to).await;
-            plan.done(&autoscaler, outcome.as_ref().map(|()| ()).map_err(String::as_str), time::now());
+            plan.done(&autoscaler, outcome.as_ref().copied().map_err(String::as_str), time::now());
         }
         self.memory.lock().entry(key.clone()).or_default().history = plan.history;
         for note in plan.notes {
