@@ -13,10 +13,30 @@ use crate::fake::{Fake, Target};
 
 mod sets;
 
-/// Says of every bound pod that it runs, and of every pod being deleted that it is gone.
+/// Gives every claim a volume of its own, as the volume controller would.
+fn bind_claims(fake: &Fake) {
+    let open = |claim: &Value| !claim["spec"]["volumeName"].is_string();
+    if !fake.list("persistentvolumeclaims").iter().any(open) {
+        return;
+    }
+    fake.edit(|objects| {
+        for claim in objects.list("persistentvolumeclaims", "").iter().filter(|claim| open(claim)) {
+            let text = |field: &str| claim["metadata"][field].as_str().unwrap_or("").to_owned();
+            let volume = format!("pv-{}", text("uid"));
+            objects.create_object("persistentvolumes", json!({ "metadata": { "name": volume } }));
+            objects.change("persistentvolumeclaims", &text("namespace"), &text("name"), |claim| {
+                claim["spec"]["volumeName"] = json!(volume);
+                claim["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"] = json!("yes");
+            });
+        }
+    });
+}
+
+/// Says of every bound pod that it runs, and of every pod being deleted that it is gone; claims have volumes.
 async fn kubelet(fake: Fake) {
     let mut changes = fake.changes();
     loop {
+        bind_claims(&fake);
         for pod in fake.list("pods") {
             let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
             let (namespace, name) = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
