@@ -38,7 +38,7 @@ pub(super) struct Cycle<'a> {
     /// The filters that have something to look at.
     filters: Vec<Plugin>,
     spread: Option<spread::Hard<'a>>,
-    required: Option<affinity::Required>,
+    required: Option<affinity::Required<'a>>,
     volumes: volumes::Volumes,
 }
 
@@ -241,7 +241,7 @@ impl<'a> Cycle<'a> {
             }
             Plugin::InterPodAffinity => {
                 let liked = affinity::Liked::new(pod, &profile.mutual, facts, cache)?;
-                let mut scores = each(&|node| liked.rate(node.id, cache));
+                let mut scores = each(&|node| liked.rate(node.id));
                 affinity::Liked::normalise(&mut scores);
                 Some(scores)
             }

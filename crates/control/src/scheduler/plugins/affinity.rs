@@ -5,7 +5,7 @@
 mod score;
 
 use super::{Refusal, Verdict};
-use crate::scheduler::cache::{Cache, NOWHERE};
+use crate::scheduler::cache::{Cache, NOWHERE, Topology};
 use crate::scheduler::facts::Facts;
 use crate::scheduler::names::Plugin;
 use crate::scheduler::node::NodeId;
@@ -19,25 +19,34 @@ const OTHERS: &str = "node(s) didn't satisfy existing pods anti-affinity rules";
 
 /// Matching pods by topology key and domain.
 #[derive(Debug, Default)]
-struct Tally {
-    keys: Vec<(String, Vec<i64>)>,
+struct Tally<'a> {
+    keys: Vec<Counts<'a>>,
     /// How many domains have a count.
     used: usize,
 }
 
-impl Tally {
-    fn add(&mut self, key: &str, node: NodeId, cache: &Cache, by: i64) {
-        let topology = cache.topology(key);
-        let domain = topology.of(node);
+/// Those of one topology key.
+#[derive(Debug)]
+struct Counts<'a> {
+    key: String,
+    topology: &'a Topology,
+    domains: Vec<i64>,
+}
+
+impl<'a> Tally<'a> {
+    fn add(&mut self, key: &str, node: NodeId, cache: &'a Cache, by: i64) {
+        let known = self.keys.iter().position(|counts| counts.key == key);
+        let index = known.unwrap_or_else(|| {
+            let topology = cache.topology(key);
+            self.keys.push(Counts { key: key.to_owned(), topology, domains: vec![0; topology.size()] });
+            self.keys.len() - 1
+        });
+        let counts = &mut self.keys[index];
+        let domain = counts.topology.of(node);
         if domain == NOWHERE || by == 0 {
             return;
         }
-        let known = self.keys.iter().position(|(name, _)| name == key);
-        let index = known.unwrap_or_else(|| {
-            self.keys.push((key.to_owned(), vec![0; topology.size()]));
-            self.keys.len() - 1
-        });
-        let count = &mut self.keys[index].1[domain as usize];
+        let count = &mut counts.domains[domain as usize];
         let before = std::mem::replace(count, *count + by);
         match (before, *count) {
             (0, _) => self.used += 1,
@@ -48,27 +57,31 @@ impl Tally {
 
     /// The count of the node's domain; `None` when the node has no such label.
     fn at(&self, key: &str, node: NodeId, cache: &Cache) -> Option<i64> {
-        let domain = cache.topology(key).of(node);
-        let counts = self.keys.iter().find(|(name, _)| name == key);
-        (domain != NOWHERE).then(|| counts.map_or(0, |(_, counts)| counts[domain as usize]))
+        match self.keys.iter().find(|counts| counts.key == key) {
+            Some(counts) => counts.at(node),
+            None => (cache.topology(key).of(node) != NOWHERE).then_some(0),
+        }
     }
 
-    fn any(&self, node: NodeId, cache: &Cache) -> bool {
-        self.used > 0
-            && self.keys.iter().any(|(key, counts)| {
-                let domain = cache.topology(key).of(node);
-                domain != NOWHERE && counts[domain as usize] > 0
-            })
+    fn any(&self, node: NodeId) -> bool {
+        self.used > 0 && self.keys.iter().any(|counts| counts.at(node).is_some_and(|count| count > 0))
+    }
+}
+
+impl Counts<'_> {
+    fn at(&self, node: NodeId) -> Option<i64> {
+        let domain = self.topology.of(node);
+        (domain != NOWHERE).then(|| self.domains[domain as usize])
     }
 }
 
 /// What is required of a node, by the pod and by the pods there are.
 #[derive(Debug)]
-pub(in crate::scheduler) struct Required {
+pub(in crate::scheduler) struct Required<'a> {
     /// Pods that want to be far from this one.
-    others: Tally,
-    near: Tally,
-    far: Tally,
+    others: Tally<'a>,
+    near: Tally<'a>,
+    far: Tally<'a>,
 }
 
 /// Whether there are terms, and all of them mean the shape.
@@ -77,9 +90,27 @@ pub(in crate::scheduler) fn all_mean(wanted: &[Term], shape: &Shape, facts: &Fac
     !wanted.is_empty() && wanted.iter().all(|term| term.means(shape, namespace))
 }
 
-impl Required {
+/// Which terms of a pod are about the pods of a shape.
+struct Meant<'a> {
+    near: bool,
+    far: Vec<&'a Term>,
+}
+
+impl<'a> Meant<'a> {
+    fn new(own: &'a Terms, shape: &Shape, facts: &Facts) -> Self {
+        let namespace = facts.namespace(&shape.namespace);
+        let far = own.far.iter().filter(|term| term.means(shape, namespace)).collect();
+        Self { near: all_mean(&own.near, shape, facts), far }
+    }
+
+    fn is_any(&self) -> bool {
+        self.near || !self.far.is_empty()
+    }
+}
+
+impl<'a> Required<'a> {
     /// `None` when neither the pod nor any other requires anything.
-    pub(in crate::scheduler) fn new(pod: &PodInfo, facts: &Facts, cache: &Cache) -> Option<Self> {
+    pub(in crate::scheduler) fn new(pod: &PodInfo, facts: &Facts, cache: &'a Cache) -> Option<Self> {
         let mut required = Self { others: Tally::default(), near: Tally::default(), far: Tally::default() };
         let namespace = facts.namespace(&pod.key.namespace);
         for placed in cache.placed_with_terms() {
@@ -92,8 +123,11 @@ impl Required {
         let own = pod.shape.terms();
         if !own.near.is_empty() || !own.far.is_empty() {
             for placed in cache.placed() {
-                for (node, count) in &placed.nodes {
-                    required.shift_own(own, &placed.shape, *node, facts, cache, i64::from(count.all));
+                let meant = Meant::new(own, &placed.shape, facts);
+                if meant.is_any() {
+                    for (node, count) in &placed.nodes {
+                        required.shift_own(own, &meant, *node, cache, i64::from(count.all));
+                    }
                 }
             }
         } else if required.others.used == 0 {
@@ -102,14 +136,11 @@ impl Required {
         Some(required)
     }
 
-    fn shift_own(&mut self, own: &Terms, shape: &Shape, node: NodeId, facts: &Facts, cache: &Cache, by: i64) {
-        if all_mean(&own.near, shape, facts) {
+    fn shift_own(&mut self, own: &Terms, meant: &Meant<'_>, node: NodeId, cache: &'a Cache, by: i64) {
+        if meant.near {
             own.near.iter().for_each(|term| self.near.add(&term.topology_key, node, cache, by));
         }
-        let namespace = facts.namespace(&shape.namespace);
-        for term in own.far.iter().filter(|term| term.means(shape, namespace)) {
-            self.far.add(&term.topology_key, node, cache, by);
-        }
+        meant.far.iter().for_each(|term| self.far.add(&term.topology_key, node, cache, by));
     }
 
     /// Counts a pod in or out that is put on the node, or taken from it, for the sake of argument.
@@ -119,14 +150,15 @@ impl Required {
         other: &PodInfo,
         node: NodeId,
         facts: &Facts,
-        cache: &Cache,
+        cache: &'a Cache,
         by: i64,
     ) {
         let namespace = facts.namespace(&pod.key.namespace);
         for term in other.shape.terms().far.iter().filter(|term| term.means(&pod.shape, namespace)) {
             self.others.add(&term.topology_key, node, cache, by);
         }
-        self.shift_own(pod.shape.terms(), &other.shape, node, facts, cache, by);
+        let own = pod.shape.terms();
+        self.shift_own(own, &Meant::new(own, &other.shape, facts), node, cache, by);
     }
 
     pub(in crate::scheduler) fn check(&self, pod: &PodInfo, node: NodeId, facts: &Facts, cache: &Cache) -> Verdict {
@@ -138,7 +170,7 @@ impl Required {
         if self.far.used > 0 && own.far.iter().any(close) {
             return Err(Refusal::curable(Plugin::InterPodAffinity, NOT_FAR));
         }
-        if self.others.any(node, cache) {
+        if self.others.any(node) {
             return Err(Refusal::curable(Plugin::InterPodAffinity, OTHERS));
         }
         Ok(())

@@ -10,13 +10,13 @@ use crate::scheduler::profile::Mutual;
 
 /// How much each domain is liked.
 #[derive(Debug)]
-pub(in crate::scheduler) struct Liked {
-    domains: Tally,
+pub(in crate::scheduler) struct Liked<'a> {
+    domains: Tally<'a>,
 }
 
-impl Liked {
+impl<'a> Liked<'a> {
     /// `None` when no preference is touched.
-    pub(in crate::scheduler) fn new(pod: &PodInfo, args: &Mutual, facts: &Facts, cache: &Cache) -> Option<Self> {
+    pub(in crate::scheduler) fn new(pod: &PodInfo, args: &Mutual, facts: &Facts, cache: &'a Cache) -> Option<Self> {
         let own = pod.shape.terms();
         let prefers = !own.prefer_near.is_empty() || !own.prefer_far.is_empty();
         if args.ignore_existing && !prefers {
@@ -59,8 +59,8 @@ impl Liked {
         (liked.domains.used > 0).then_some(liked)
     }
 
-    pub(in crate::scheduler) fn rate(&self, node: NodeId, cache: &Cache) -> i64 {
-        self.domains.keys.iter().filter_map(|(key, _)| self.domains.at(key, node, cache)).sum()
+    pub(in crate::scheduler) fn rate(&self, node: NodeId) -> i64 {
+        self.domains.keys.iter().filter_map(|counts| counts.at(node)).sum()
     }
 
     /// The least liked becomes 0, the most liked the best.

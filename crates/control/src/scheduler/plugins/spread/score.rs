@@ -4,7 +4,6 @@
 //! drowned by hosts.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use super::{constraints, includes, includes_all, is_counted};
 use crate::scheduler::cache::{Cache, HOSTNAME, NOWHERE, Placed, Topology};
@@ -37,6 +36,13 @@ impl Rule<'_> {
     fn by_host(&self) -> bool {
         self.constraint.topology_key == HOSTNAME
     }
+}
+
+/// In how many domains the nodes are; being in none is a domain too.
+fn distinct(topology: &Topology, nodes: &[NodeId]) -> usize {
+    let mut seen = vec![false; topology.size() + 1];
+    nodes.iter().for_each(|node| seen[topology.size().min(topology.of(*node) as usize)] = true);
+    seen.into_iter().filter(|seen| *seen).count()
 }
 
 impl<'a> Soft<'a> {
@@ -105,11 +111,7 @@ impl<'a> Soft<'a> {
     fn weigh(&mut self, nodes: &[NodeId]) {
         let rated: Vec<NodeId> = nodes.iter().copied().filter(|node| !self.ignores(*node)).collect();
         for rule in &mut self.rules {
-            let size = if rule.by_host() {
-                rated.len()
-            } else {
-                rated.iter().map(|node| rule.topology.of(*node)).collect::<BTreeSet<u32>>().len()
-            };
+            let size = if rule.by_host() { rated.len() } else { distinct(rule.topology, &rated) };
             rule.weight = ((size + 2) as f64).ln();
         }
     }
