@@ -204,23 +204,28 @@ impl Fake {
         let strategic =
             parts.headers.get("content-type").is_some_and(|kind| kind == "application/strategic-merge-patch+json");
         let is_write = parts.method != Method::GET && target.plural != "events";
-        if is_write && life.is_over() {
-            std::future::pending::<()>().await;
-        }
-        let result = self.edit(|objects| match parts.method {
-            Method::GET if target.subresource == "scale" => objects.scale(&target),
-            Method::GET if target.name.is_empty() => Ok(objects.list_answer(&target)),
-            Method::GET => objects.get(&target),
-            Method::POST if target.subresource == "binding" => objects.bind(&target, &body),
-            Method::POST => objects.create(&target, body),
-            Method::PUT => objects.put(&target, body),
-            Method::PATCH => objects.patch(&target, &body, strategic),
-            Method::DELETE if target.name.is_empty() => Ok(objects.delete_all(&target)),
-            _ => objects.delete(&target, &body),
+        // asked, done and counted at once: whoever is killed by one write makes no other beside it
+        let result = self.edit(|objects| {
+            if is_write && life.is_over() {
+                return None;
+            }
+            let result = match parts.method {
+                Method::GET if target.subresource == "scale" => objects.scale(&target),
+                Method::GET if target.name.is_empty() => Ok(objects.list_answer(&target)),
+                Method::GET => objects.get(&target),
+                Method::POST if target.subresource == "binding" => objects.bind(&target, &body),
+                Method::POST => objects.create(&target, body),
+                Method::PUT => objects.put(&target, body),
+                Method::PATCH => objects.patch(&target, &body, strategic),
+                Method::DELETE if target.name.is_empty() => Ok(objects.delete_all(&target)),
+                _ => objects.delete(&target, &body),
+            };
+            if is_write {
+                life.spend();
+            }
+            Some(result)
         });
-        if is_write {
-            life.spend();
-        }
+        let Some(result) = result else { return std::future::pending().await };
         match result {
             Ok(value) => respond(StatusCode::OK, &value),
             Err(Failure { code, reason, message }) => {
