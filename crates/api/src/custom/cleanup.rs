@@ -151,7 +151,8 @@ async fn instances(core: &Arc<Core>, definition: &Definition, row: &Arc<Kind>) -
 async fn remove(core: &Core, row: &Arc<Kind>, key: &str) -> Result<(), ApiError> {
     let user = User::component("system:apiserver", &[MASTERS]);
     let (namespace, name) = select::place(row, key);
-    let target = Target { user: &user, kind: row, subresource: "", namespace, name, dry_run: false, manager: None };
+    let target =
+        Target { user: &user, kind: row, subresource: "", namespace, name, dry_run: false, manager: None, call: None };
     match delete::remove(core, target, &DeleteOptions::default()).await {
         Err(error) if !error.is("NotFound") => Err(error),
         _ => Ok(()),

@@ -39,7 +39,6 @@ pub(crate) async fn apply(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rul
         update::check_name(call, &new)?;
         Ok(new)
     };
-    let mut before = update::Before::of(call, kind);
     for _ in 0..TRIES {
         let missing = core.store.get(&target.key()).is_none();
         let tried = if missing && call.info.subresource.is_empty() {
@@ -47,17 +46,10 @@ pub(crate) async fn apply(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rul
             core.permits(&call.user, "create", kind, &call.info.namespace, &call.info.name)?;
             create::insert(core, call, kind, object, None).await.map(|written| (201, written))
         } else {
-            let change = write::change(core, target, rules, |live| {
-                before.see(live);
-                make(live)
-            });
-            change.await.map(|written| (200, written))
+            write::change(core, target, rules, make).await.map(|written| (200, written))
         };
         match tried {
-            Ok((code, written)) => {
-                before.tell(core, call, kind, &written);
-                return Ok(create::answer(kind, code, written));
-            }
+            Ok((code, written)) => return Ok(create::answer(kind, code, written)),
             // made or deleted in between
             Err(error) if missing && error.is("AlreadyExists") => {}
             Err(error) if !missing && error.is("NotFound") && call.info.subresource.is_empty() => {}

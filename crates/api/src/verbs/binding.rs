@@ -39,6 +39,7 @@ pub(crate) async fn bind(core: &Core, call: &Call, pods: &Arc<Kind>) -> Result<A
     target.name = &given;
     // as upstream: a binding owns nothing, it is said once
     target.manager = None;
+    target.call = None;
     write::change(core, target, AS_IS, |pod| assign(target, pod, &binding, &node)).await?;
     Ok(Answer::Object {
         code: 201,

@@ -50,6 +50,7 @@ pub(crate) enum Deleted {
 pub(crate) async fn delete(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let options = options(call)?;
     let mut target = update::target(call, kind);
+    target.call = None;
     target.dry_run = options.dry_run;
     let deleted = remove(core, target, &options).await?;
     Ok(answer(kind, &options, deleted))
@@ -280,6 +281,7 @@ pub(crate) async fn collection(core: &Core, call: &Call, kind: &Arc<Kind>) -> Re
             name,
             dry_run: options.dry_run,
             manager: None,
+            call: None,
         };
         match remove(core, target, &options).await {
             Ok(_) => {}

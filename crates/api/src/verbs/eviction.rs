@@ -122,6 +122,7 @@ fn may_lose_unhealthy(budget: &Value) -> bool {
 /// Marks the pod as disrupted and deletes it.
 async fn condemn(core: &Core, call: &Call, pods: &Arc<Kind>, mut options: DeleteOptions) -> Result<Answer, ApiError> {
     let mut target = update::target(call, pods);
+    target.call = None;
     target.manager = None;
     target.dry_run = options.dry_run;
     if !options.dry_run {
@@ -182,6 +183,7 @@ async fn spend(core: &Core, call: &Call, budget: &Value, dry_run: bool) -> Resul
         name: text(budget, "/metadata/name"),
         dry_run,
         manager: None,
+        call: None,
         ..update::target(call, &kind)
     };
     write::change(core, target, STATUS_AS_IS, |budget| spent(budget, &call.info.name)).await.map(|_| ())

@@ -125,9 +125,7 @@ pub(crate) async fn patch(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rul
         return apply::apply(core, call, kind, rules).await;
     }
     let patch = Patch::read(call, accepted(kind))?;
-    let mut before = update::Before::of(call, kind);
     let written = write::change(core, update::target(call, kind), rules, |old| {
-        before.see(old);
         let mut new = patch.apply(kind.schema, old)?;
         let blame = patch.blame(&new);
         identify(call, kind, &mut new, old)?;
@@ -136,7 +134,6 @@ pub(crate) async fn patch(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Rul
         Ok(new)
     })
     .await?;
-    before.tell(core, call, kind, &written);
     Ok(match written {
         Written::Record(record) => Answer::Record { code: 200, kind: kind.clone(), record },
         dry @ Written::Dry(_) => create::answer(kind, 200, dry),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     create,
-    write::{self, Rules, Target, Written},
+    write::{self, Rules, Target},
 };
 use crate::{
     call::{Answer, Call},
@@ -66,46 +66,8 @@ pub(crate) async fn update(core: &Core, call: &Call, kind: &Arc<Kind>, rules: Ru
             return Err(ApiError::invalid(kind, &call.info.name, &[fault]));
         }
     }
-    let mut before = Before::of(call, kind);
-    let written = write::change(core, target, rules, |old| {
-        before.see(old);
-        Ok(object.clone())
-    })
-    .await?;
-    before.tell(core, call, kind, &written);
+    let written = write::change(core, target, rules, |_| Ok(object.clone())).await?;
     Ok(create::answer(kind, 200, written))
-}
-
-/// The object before a change, where there may be something to tell of the change.
-pub(crate) enum Before {
-    Unseen,
-    Old(Value),
-    Silent,
-}
-
-impl Before {
-    pub(crate) fn of(call: &Call, kind: &Kind) -> Self {
-        if kinds::warns(kind, &call.info.subresource) { Self::Unseen } else { Self::Silent }
-    }
-
-    pub(crate) fn see(&mut self, old: &Value) {
-        if !matches!(self, Self::Silent) {
-            *self = Self::Old(old.clone());
-        }
-    }
-
-    /// Tells of the change that was made.
-    pub(crate) fn tell(self, core: &Core, call: &Call, kind: &Kind, written: &Written) {
-        let Self::Old(old) = self else { return };
-        let part = call.info.subresource.as_str();
-        let warn = |new: &Value| {
-            kinds::warnings_of_change(kind, part, new, &old).into_iter().for_each(|text| call.warn(text));
-        };
-        match written {
-            Written::Dry(new) => warn(new),
-            Written::Record(record) => warn(&core.decode(kind, record)),
-        }
-    }
 }
 
 pub(crate) fn target<'a>(call: &'a Call, kind: &'a Arc<Kind>) -> Target<'a> {
@@ -117,6 +79,7 @@ pub(crate) fn target<'a>(call: &'a Call, kind: &'a Arc<Kind>) -> Target<'a> {
         name: &call.info.name,
         dry_run: call.options.dry_run,
         manager: Some(&call.manager),
+        call: Some(call),
     }
 }
 

@@ -147,6 +147,8 @@ pub(crate) struct Target<'a> {
     pub(crate) dry_run: bool,
     /// Whose the changed fields become; none if the object already says so, or the server itself writes.
     pub(crate) manager: Option<&'a str>,
+    /// Who is told what is unwise about a change; none if the server itself writes.
+    pub(crate) call: Option<&'a Call>,
 }
 
 impl Target<'_> {
@@ -165,6 +167,14 @@ impl Target<'_> {
         let (catalog, version) = (core.catalog(), self.kind.api_version());
         let scope = managed::Scope::new(&catalog, self.kind, &version, self.subresource);
         managed::update(&scope, old, new, given, manager, &now());
+    }
+
+    /// Warns of a change that obeys all rules.
+    fn warn(&self, new: &Value, old: &Value) {
+        if let Some(call) = self.call.filter(|_| kinds::warns(self.kind, self.subresource)) {
+            let told = kinds::warnings_of_change(self.kind, self.subresource, new, old);
+            told.into_iter().for_each(|text| call.warn(text));
+        }
     }
 }
 
@@ -240,6 +250,7 @@ async fn try_change(
     if !errors.is_empty() {
         return Err(ApiError::invalid(kind, target.name, &errors));
     }
+    target.warn(object, old);
     attempt.validate().await?;
 
     if target.dry_run {
