@@ -79,7 +79,7 @@ impl Shell {
         let nodes = self.nodes_of(&pods);
         let size = slices.iter().map(|slice| slice.endpoints.as_ref().map_or(0, Vec::len)).sum();
         for action in plan::plan(service.as_deref(), &Observed { pods: &pods, slices: &slices, nodes: &nodes }) {
-            if let Err(error) = self.act(action).await {
+            if let Err(error) = act(&self.client, &self.slices, action).await {
                 if write::namespace_is_leaving(&error) {
                     return Ok(Next::Done);
                 }
@@ -94,18 +94,6 @@ impl Shell {
         Ok(Next::Done)
     }
 
-    async fn act(&self, action: Action) -> kube::Result<()> {
-        match action {
-            Action::Create(slice) => drop(self.slices.wrote(write::create(&self.client, &*slice).await?)),
-            Action::Update(slice) => drop(self.slices.wrote(write::replace(&self.client, &*slice).await?)),
-            Action::Delete(slice) => {
-                write::delete(&self.client, &*slice, DeleteParams::default()).await?;
-                self.slices.deleted(&slice);
-            }
-        }
-        Ok(())
-    }
-
     fn nodes_of(&self, pods: &[Arc<Pod>]) -> HashMap<String, Arc<Node>> {
         let mut nodes = HashMap::new();
         for name in pods.iter().map(|pod| pod::node_name(pod)).filter(|name| !name.is_empty()) {
@@ -117,4 +105,17 @@ impl Shell {
         }
         nodes
     }
+}
+
+/// Writes a slice, and notes what was written in `slices`. Mirroring does the same.
+pub(super) async fn act(client: &Client, slices: &Overlay<EndpointSlice>, action: Action) -> kube::Result<()> {
+    match action {
+        Action::Create(slice) => drop(slices.wrote(write::create(client, &*slice).await?)),
+        Action::Update(slice) => drop(slices.wrote(write::replace(client, &*slice).await?)),
+        Action::Delete(slice) => {
+            write::delete(client, &*slice, DeleteParams::default()).await?;
+            slices.deleted(&slice);
+        }
+    }
+    Ok(())
 }

@@ -6,14 +6,13 @@ use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::DeleteParams;
 use kube::{Client, ResourceExt};
 
 use super::overlay::Overlay;
 use super::replicaset::key;
-use super::write;
+use super::{endpointslice, write};
 use crate::events::Recorder;
-use crate::plan::endpointslice::{Action, SERVICE_NAME};
+use crate::plan::endpointslice::SERVICE_NAME;
 use crate::plan::endpointslice_mirroring as plan;
 use crate::{Launch, Shared};
 
@@ -83,7 +82,7 @@ impl Shell {
             planned.notes.into_iter().for_each(|(reason, text)| self.events.warning(&**endpoints, reason, text));
         }
         for action in planned.actions {
-            match self.act(action).await {
+            match endpointslice::act(&self.client, &self.slices, action).await {
                 Ok(()) => {}
                 Err(error) if write::namespace_is_leaving(&error) => return Ok(Next::Done),
                 Err(error) => {
@@ -92,17 +91,5 @@ impl Shell {
             }
         }
         Ok(Next::Done)
-    }
-
-    async fn act(&self, action: Action) -> kube::Result<()> {
-        match action {
-            Action::Create(slice) => drop(self.slices.wrote(write::create(&self.client, &*slice).await?)),
-            Action::Update(slice) => drop(self.slices.wrote(write::replace(&self.client, &*slice).await?)),
-            Action::Delete(slice) => {
-                write::delete(&self.client, &*slice, DeleteParams::default()).await?;
-                self.slices.deleted(&slice);
-            }
-        }
-        Ok(())
     }
 }

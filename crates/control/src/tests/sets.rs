@@ -332,7 +332,7 @@ async fn daemons_follow_the_nodes_and_failed_ones_are_replaced() {
     let name = pod["name"].as_str().expect("a name").to_owned();
     fake.edit(|objects| objects.change("pods", "shop", &name, |pod| pod["status"] = json!({ "phase": "Failed" })));
     fake.until("another pod", |fake| {
-        everywhere(fake, 1, "v1") && fake.list("pods")[0]["metadata"]["uid"] != pod["uid"]
+        everywhere(fake, 1, "v1") && fake.list("pods").first().is_some_and(|one| one["metadata"]["uid"] != pod["uid"])
     })
     .await;
     let text = format!("Found failed daemon pod shop/{name} on node n1, will try to kill it");
