@@ -122,7 +122,8 @@ impl Connection {
 
     /// Turns the connection into a watch on `path`; returns when the server has accepted it.
     pub(crate) fn watch(mut self, path: &str) -> anyhow::Result<Events> {
-        match self.send("GET", &format!("{path}?watch=1&resourceVersion=0"), (JSON, JSON), None)? {
+        let join = if path.contains('?') { '&' } else { '?' };
+        match self.send("GET", &format!("{path}{join}watch=1&resourceVersion=0"), (JSON, JSON), None)? {
             (200, Length::Chunked) => Ok(Events { connection: self, pending: Vec::new() }),
             (status, _) => bail!("watch on {path}: {status}"),
         }
@@ -191,11 +192,18 @@ pub(crate) struct Events {
 impl Events {
     /// The object of the next event.
     pub(crate) fn next(&mut self) -> anyhow::Result<Value> {
+        Ok(serde_json::from_slice::<Value>(&self.line()?)?["object"].take())
+    }
+
+    /// The next event as it came.
+    pub(crate) fn line(&mut self) -> anyhow::Result<Vec<u8>> {
+        let mut searched = 0;
         loop {
-            if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.pending.drain(..=end).collect();
-                return Ok(serde_json::from_slice::<Value>(&line)?["object"].take());
+            if let Some(end) = self.pending[searched..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.pending.split_off(searched + end + 1);
+                return Ok(std::mem::replace(&mut self.pending, rest));
             }
+            searched = self.pending.len();
             ensure!(self.connection.chunk(&mut self.pending)?, "the watch ended");
         }
     }

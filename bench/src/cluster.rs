@@ -66,7 +66,7 @@ impl Cluster {
     }
 
     /// `knarr ARGS` for this cluster.
-    fn knarr(&self, args: &[&str]) -> Command {
+    pub(crate) fn knarr(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(args).args(["--name", NAME]).arg("--data-dir").arg(Self::data());
         command
@@ -78,6 +78,11 @@ impl Cluster {
         command.args(["--api-port", "6443", "--http-port", "80", "--https-port", "443"]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
+    }
+
+    /// `knarr down`, which keeps the data.
+    pub(crate) fn down(&self) -> Command {
+        self.knarr(&["down"])
     }
 
     /// Loads the images that parts use.

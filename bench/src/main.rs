@@ -15,6 +15,7 @@ mod objects;
 mod process;
 mod reads;
 mod report;
+mod scheduling;
 mod serving;
 mod start;
 mod watch;
@@ -31,7 +32,7 @@ use crate::report::Report;
 const INSIDE: &str = "--inside";
 
 /// What can be measured, in order.
-const PARTS: &[&str] = &["start", "idle", "serving", "objects", "reads", "writes"];
+const PARTS: &[&str] = &["start", "idle", "serving", "objects", "reads", "writes", "scheduling"];
 
 fn main() -> ExitCode {
     match run() {
@@ -82,6 +83,9 @@ fn measure(arguments: &[String]) -> anyhow::Result<()> {
         writes::measure(&cluster, &mut report)?;
     }
     drop(cluster);
+    if wanted("scheduling") {
+        scheduling::measure(Path::new(binary), &mut report)?;
+    }
     print!("\n{report}");
     Ok(())
 }

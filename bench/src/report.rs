@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::budget::Budget;
 
 /// Rows in the order they were measured.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Report {
     budget: Budget,
     rows: Vec<Row>,
+    silent: bool,
 }
 
 #[derive(Debug)]
@@ -22,14 +23,18 @@ enum Row {
 
 impl Report {
     pub(crate) fn new(budget: Budget) -> Self {
-        Self { budget, rows: Vec::new() }
+        Self { budget, ..Self::default() }
+    }
+
+    /// One that nobody reads.
+    pub(crate) fn silent() -> Self {
+        Self { silent: true, ..Self::default() }
     }
 
     /// A value in the unit of the target `key`.
     pub(crate) fn value(&mut self, key: &'static str, what: impl Into<String>, value: f64) {
         let row = Row::Target(key, what.into(), value);
-        eprintln!("  {}", self.line(&row));
-        self.rows.push(row);
+        self.tell(row);
     }
 
     /// A time, for a target in s or ms.
@@ -41,7 +46,13 @@ impl Report {
     /// Something worth knowing that has no target.
     pub(crate) fn fact(&mut self, what: impl Into<String>, value: impl Into<String>) {
         let row = Row::Fact(what.into(), value.into());
-        eprintln!("  {}", self.line(&row));
+        self.tell(row);
+    }
+
+    fn tell(&mut self, row: Row) {
+        if !self.silent {
+            eprintln!("  {}", self.line(&row));
+        }
         self.rows.push(row);
     }
 

@@ -33,11 +33,7 @@ const SETTLE: Duration = Duration::from_secs(8);
 pub(crate) fn measure(_: &Cluster, report: &mut Report) -> anyhow::Result<()> {
     run(&mut Cluster::kubectl(["create", "namespace", "bench-writes"]))?;
     let (client, pid) = (Cluster::client()?, Cluster::pid()?);
-    let begun = Instant::now();
-    while client.connect()?.get("/api/v1/namespaces/bench-writes/serviceaccounts/default").is_err() {
-        ensure!(begun.elapsed() < crate::client::LIMIT, "no service account");
-        thread::sleep(Duration::from_millis(20));
-    }
+    served(&client, "/api/v1/namespaces/bench-writes/serviceaccounts/default")?;
     let templates = "/api/v1/namespaces/bench-writes/podtemplates";
     slope(&client, pid, report, "writes.slope", templates, |number| {
         let pod = pod(number);
@@ -47,6 +43,16 @@ pub(crate) fn measure(_: &Cluster, report: &mut Report) -> anyhow::Result<()> {
     creates(&client, pid, report)?;
     applies(&client, pid, report)?;
     definitions(&client, pid, report)
+}
+
+/// Waits until `path` is there.
+pub(crate) fn served(client: &Client, path: &str) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while client.connect()?.get(path).is_err() {
+        ensure!(begun.elapsed() < crate::client::LIMIT, "no {path}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// A pod of 1.2 KB.
@@ -69,7 +75,7 @@ fn pod(number: usize) -> Value {
 }
 
 /// Does `one` for each number, `AT_ONCE` at a time on connections of their own; returns what each took, and all.
-fn together<C>(
+pub(crate) fn together<C>(
     numbers: std::ops::Range<usize>,
     open: impl Fn() -> anyhow::Result<C> + Sync,
     one: impl Fn(&mut C, usize) -> anyhow::Result<()> + Sync,
