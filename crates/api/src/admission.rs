@@ -81,6 +81,7 @@ pub(crate) fn chain() -> Vec<Arc<dyn Admission>> {
         Arc::new(certificates::Certificates),
         Arc::new(topology::PodTopologyLabels),
         Arc::new(resize::PodResizeValidator),
+        Arc::new(resize::NodeDeclaredFeatureValidator),
         Arc::new(defaults::DefaultStorageClass),
         Arc::new(storage::PersistentVolumeClaimResize),
         Arc::new(defaults::DefaultIngressClass),

@@ -6,6 +6,7 @@
 mod claim;
 mod gates;
 mod pod;
+mod profiles;
 mod qos;
 mod scale;
 mod service;
@@ -19,6 +20,7 @@ use crate::json::{Members, at, dig, fill, int, list, object, object_mut, same, t
 
 pub(crate) use claim::{create_claim, normalize, update_claim};
 pub(crate) use pod::create_pod;
+pub use profiles::profiles_of_annotations;
 pub(crate) use service::keep_allocations;
 pub use taints::stamp_taints;
 

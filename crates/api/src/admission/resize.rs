@@ -39,6 +39,39 @@ impl Admission for PodResizeValidator {
     }
 }
 
+pub(super) struct NodeDeclaredFeatureValidator;
+
+/// What may change of a pod on a node only if the node says that it can follow (KEP-5328; what else there is to declare
+/// cannot change, or its gate is off at v1.36).
+const OF_POD: &str = "InPlacePodLevelResourcesVerticalScaling";
+
+#[async_trait]
+impl Admission for NodeDeclaredFeatureValidator {
+    fn name(&self) -> &'static str {
+        "NodeDeclaredFeatureValidator"
+    }
+
+    async fn validate(&self, core: &Core, admit: &Admit<'_>) -> Result<(), ApiError> {
+        let change = admit.kind.is("", "Pod") && matches!(admit.subresource, "" | "resize");
+        let (Some(pod), Some(old)) = (admit.object.as_deref(), admit.old) else { return Ok(()) };
+        let node = text(pod, "/spec/nodeName");
+        if !change || admit.operation != Operation::Update || node.is_empty() {
+            return Ok(());
+        }
+        if pod["spec"].get("resources") == old["spec"].get("resources") {
+            return Ok(());
+        }
+        let refuse = |why: &str| ApiError::denied(admit.kind, admit.name, why);
+        let nodes = core.kind("", "nodes").ok_or_else(ApiError::no_such_path)?;
+        let found = core.get(nodes, "", node).ok_or_else(|| refuse(&format!("node {node:?} not found")))?;
+        let declared = found["status"]["declaredFeatures"].as_array();
+        if declared.is_some_and(|all| all.iter().any(|one| one == OF_POD)) {
+            return Ok(());
+        }
+        Err(refuse(&format!("pod update requires features {OF_POD} which are not available on node {node:?}")))
+    }
+}
+
 /// What a pod requests beyond what a node has for pods.
 fn excess(spec: &Value, allocatable: &Value) -> Option<String> {
     let mut told = Vec::new();

@@ -19,6 +19,9 @@ async fn world() -> Core {
             "value": 100, "preemptionPolicy": "Never"}),
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "knarr",
             "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}}}),
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "able"},
+            "status": {"declaredFeatures": ["InPlacePodLevelResourcesVerticalScaling"]}}),
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "plain"}}),
     ];
     for object in objects {
         testing::put(&core, object).await;
@@ -372,4 +375,24 @@ async fn what_is_used_is_kept_and_only_what_can_grow_grows() {
     );
     assert_eq!(grow("stays", "Bound").await, Some(stays.clone()));
     assert_eq!(grow("", "Bound").await, Some(stays));
+}
+
+#[tokio::test]
+async fn a_pod_as_a_whole_is_resized_only_where_the_node_can_do_it() {
+    let core = world().await;
+    let sized = |node: &str, cpu: &str| pod(json!({"nodeName": node, "resources": {"limits": {"cpu": cpu}}}));
+    let resize = |node: &'static str, cpu: &'static str, sub: &'static str| {
+        let (core, old, mut new) = (&core, sized(node, "1"), sized(node, cpu));
+        async move { admit(core, &user(), &mut new, Some(&old), sub).await.err().map(|error| error.message) }
+    };
+    let why = "pods \"p\" is forbidden: ";
+    let refused = format!(
+        "{why}pod update requires features InPlacePodLevelResourcesVerticalScaling which are not available on node \"plain\""
+    );
+    assert_eq!(resize("able", "2", "resize").await, None);
+    assert_eq!(resize("plain", "2", "resize").await, Some(refused));
+    assert_eq!(resize("plain", "1", "resize").await, None);
+    assert_eq!(resize("plain", "2", "status").await, None);
+    assert_eq!(resize("gone", "2", "").await, Some(format!("{why}node \"gone\" not found")));
+    assert_eq!(resize("", "2", "").await, None);
 }

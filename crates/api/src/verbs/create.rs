@@ -111,6 +111,7 @@ async fn try_insert(
     attempt.mutate().await?;
     let object = attempt.object();
     write::complete(kind, object);
+    kinds::strategy::profiles_of_annotations(kind, object).into_iter().for_each(|warning| call.warn(warning));
     kinds::strategy::prepare_create(kind, object);
     follow::born(kind, object);
     let errors = kinds::validate_create(kind, object);

@@ -8,6 +8,7 @@ mod lenience;
 mod resize;
 mod status;
 
+pub(crate) use annotations::APP_ARMOR;
 use base::name::{self, range_message};
 use serde_json::Value;
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::error::quote;
 use crate::json::{at, has, int, list, members, text};
 use crate::path::Path;
+use crate::validate::pod::APP_ARMOR;
 use crate::validate::{ip, resources};
 
 /// Labels of nodes that have other names now.
@@ -51,7 +52,6 @@ pub(super) const GONE_VOLUMES: &[(&str, &str)] = &[
 
 const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_OF: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const APP_ARMOR_OF: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// A pod, or a template for pods.
 pub(super) fn all(pod: &Value, is_pod: bool, above: &Path<'_>, warnings: &mut Vec<String>) {
@@ -75,7 +75,7 @@ pub(super) fn all(pod: &Value, is_pod: bool, above: &Path<'_>, warnings: &mut Ve
         if !has(security, "seccompProfile") && has(annotations, &key) {
             warnings.push(format!("{}: {seccomp}", on_annotations.key(&key)));
         }
-        let key = format!("{APP_ARMOR_OF}{name}");
+        let key = format!("{APP_ARMOR}{name}");
         let profile = has(security, "appArmorProfile") || has(at(spec, "securityContext"), "appArmorProfile");
         if !is_pod && !profile && has(annotations, &key) {
             let message = "deprecated since v1.30; use the \"appArmorProfile\" field instead";

@@ -13,7 +13,8 @@ const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+/// What annotations of containers' profiles begin with.
+pub(crate) const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Whether the cost of deleting a pod is no number.
 pub(super) fn has_odd_cost(annotations: &Value) -> bool {
