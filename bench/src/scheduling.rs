@@ -1,6 +1,7 @@
 //! How fast pods get their nodes, durably, and what controllers do with many of them.
 //!
-//! Bindings are measured as upstream's scheduler benchmarks do it: nodes are objects without an agent. The pods are there
+//! Bindings are measured as upstream's scheduler benchmarks do it: nodes are objects without an agent, which are believed
+//! to be ready for less than a minute; that is enough. The pods are there
 //! before their scheduler is, which then finds them all: they ask for a scheduler of another name, and Knarr is started
 //! again with a configuration that has it. Workloads are measured on hollow nodes, which run as a process of their own.
 
@@ -147,6 +148,17 @@ fn worked() -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(process::work(Cluster::pid()?)?.nanos))
 }
 
+/// Waits until no node is kept from pods because it has not been seen ready.
+fn ready(client: &Client) -> anyhow::Result<()> {
+    let (begun, mut connection) = (Instant::now(), client.connect()?);
+    let unready = b"node.kubernetes.io/not-ready";
+    while connection.get("/api/v1/nodes")?.windows(unready.len()).any(|part| part == unready) {
+        ensure!(begun.elapsed() < LIMIT, "nodes do not become ready");
+        thread::sleep(POLL * 40);
+    }
+    Ok(())
+}
+
 fn bindings(cluster: &Cluster, load: &Load, report: &mut Report) -> anyhow::Result<()> {
     run(&mut Cluster::kubectl(["cordon", "--selector", "kubernetes.io/os=linux"]))?;
     run(&mut Cluster::kubectl(["create", "namespace", NAMESPACE]))?;
@@ -154,6 +166,7 @@ fn bindings(cluster: &Cluster, load: &Load, report: &mut Report) -> anyhow::Resu
     served(&client, &format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"))?;
     together(0..load.pods, || client.connect(), |open, number| open.post(PODS, &pod(load, number)))?;
     together(0..load.nodes, || client.connect(), |open, number| open.post("/api/v1/nodes", &node(number)))?;
+    ready(&client)?;
 
     let config = tempfile::NamedTempFile::new()?;
     let text = json!({

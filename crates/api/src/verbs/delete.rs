@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use kinds::Kind;
 use serde_json::{Map, Value, json};
 use store::{CommitError, Expect, Record, Write};
@@ -266,12 +267,16 @@ pub(crate) fn is_over(kind: &Kind, object: &Value) -> bool {
     marked && grace == 0 && free("/metadata/finalizers") && (!is_namespace(kind) || free("/spec/finalizers"))
 }
 
+/// So many objects of a collection are removed at a time: they share the writes to the disk.
+const REMOVALS: usize = 64;
+
 pub(crate) async fn collection(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     call.options.check_list(call.options.watch)?;
     let selection = Selection::parse(kind, &call.options, &call.info.name)?;
     let options = options(call)?;
     let list = list::select(core, call, kind, &selection).await?;
-    for record in &list.records {
+    let options = &options;
+    let removals = list.records.iter().cloned().map(|record| async move {
         let (namespace, name) = select::place(kind, &record.key);
         let target = Target {
             user: &call.user,
@@ -283,15 +288,20 @@ pub(crate) async fn collection(core: &Core, call: &Call, kind: &Arc<Kind>) -> Re
             manager: None,
             call: None,
         };
-        match remove(core, target, &options).await {
-            Ok(_) => {}
-            Err(error) if error.is("NotFound") => {}
+        match remove(core, target, options).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is("NotFound") => Ok(()),
             Err(error) => {
                 tracing::debug!(%error, name, "a delete of {} stopped here", group_resource(kind));
-                return Err(error);
+                Err(error)
             }
         }
+    });
+    let mut removals = futures::stream::iter(removals).buffer_unordered(REMOVALS);
+    while let Some(removed) = removals.next().await {
+        removed?;
     }
+    drop(removals);
     Ok(Answer::List(list))
 }
 
