@@ -147,20 +147,33 @@ impl Core {
     /// As [`Self::get`], for what nearly every write looks at (its namespace, its service account): the tree is kept with
     /// the version it was made of.
     pub fn kept(&self, kind: &Kind, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        let record = self.store.get(&key(kind, namespace, name))?;
+        Some(self.tree(kind, &record))
+    }
+
+    fn tree(&self, kind: &Kind, record: &Arc<Record>) -> Arc<Value> {
         struct Kept(Arc<Value>);
         if self.foreign_storage(kind).is_some() {
-            return self.get(kind, namespace, name);
+            return Arc::new(self.decode(kind, record));
         }
-        let record = self.store.get(&key(kind, namespace, name))?;
-        Some(record.memo(|record| Kept(Arc::new(parse(record)))).0.clone())
+        record.memo(|record| Kept(Arc::new(parse(record)))).0.clone()
     }
 
     /// All objects of a kind, in one namespace or (empty) in all.
     pub fn list(&self, kind: &Kind, namespace: &str) -> Vec<Arc<Value>> {
+        self.records(kind, namespace).iter().map(|record| Arc::new(self.decode(kind, record))).collect()
+    }
+
+    /// As [`Self::list`], of a kind with few objects that many writes look at; see [`Self::kept`].
+    pub fn list_kept(&self, kind: &Kind, namespace: &str) -> Vec<Arc<Value>> {
+        self.records(kind, namespace).iter().map(|record| self.tree(kind, record)).collect()
+    }
+
+    fn records(&self, kind: &Kind, namespace: &str) -> Vec<Arc<Record>> {
         let prefix = prefix(kind, namespace);
         let range = Range { prefix: &prefix, after: None, limit: 0, at: None };
         match self.store.range(range) {
-            Ok(page) => page.records.iter().map(|record| Arc::new(self.decode(kind, record))).collect(),
+            Ok(page) => page.records,
             Err(error) => {
                 tracing::error!(%error, prefix, "cannot list the newest state");
                 Vec::new()

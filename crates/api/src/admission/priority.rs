@@ -58,7 +58,7 @@ impl Admission for Priority {
 
 fn default_class(core: &Core) -> Option<std::sync::Arc<Value>> {
     let kind = core.kind(GROUP, "priorityclasses")?;
-    let classes = core.list(kind, "");
+    let classes = core.list_kept(kind, "");
     classes.into_iter().filter(|class| class["globalDefault"] == true).min_by_key(|class| class["value"].as_i64())
 }
 
@@ -68,7 +68,7 @@ fn set(core: &Core, pod: &mut Value) -> Result<(), String> {
         default_class(core)
     } else {
         let kind = core.kind(GROUP, "priorityclasses");
-        let class = kind.and_then(|kind| core.get(kind, "", named));
+        let class = kind.and_then(|kind| core.kept(kind, "", named));
         Some(class.ok_or_else(|| format!("no PriorityClass with name {named} was found"))?)
     };
     let value = class.as_ref().and_then(|class| class["value"].as_i64()).unwrap_or(0);
