@@ -302,6 +302,12 @@ pub static CONTROLLERS: &[Controller] = &[
         start: run::certificate::start,
     },
     Controller {
+        name: "validatingadmissionpolicy-status-controller",
+        reads: &["validatingadmissionpolicies.admissionregistration.k8s.io"],
+        owns: &["validatingadmissionpolicies.admissionregistration.k8s.io/status"],
+        start: run::policy_status::start,
+    },
+    Controller {
         name: "bootstrap-signer",
         reads: &["secrets", "configmaps"],
         owns: &["configmaps"],

@@ -28,7 +28,7 @@ pub mod node_selector;
 pub mod node_ttl;
 pub mod pod;
 pub mod pod_gc;
-//pub mod policy_status;
+pub mod policy_status;
 pub mod quota;
 pub mod replicaset;
 pub mod replication;

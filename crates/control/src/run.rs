@@ -26,7 +26,7 @@ pub(crate) mod node_ttl;
 pub(crate) mod overlay;
 pub(crate) mod pod_gc;
 pub(crate) mod pods;
-//pub(crate) mod policy_status;
+pub(crate) mod policy_status;
 pub(crate) mod quota;
 pub(crate) mod replicaset;
 pub(crate) mod replication;

@@ -75,6 +75,7 @@ fn cluster() -> (Fake, tasks::Context) {
         cluster_ca_pem: "PEM".into(),
         time_zone: Zone::UTC,
         sign: None,
+        sign_token: None,
     };
     let (controllers, scheduling) = (ctx.clone(), ctx.clone());
     ctx.children.try_spawn("controllers", run(config, controllers));

@@ -50,26 +50,34 @@ impl Place {
 /// What the expressions of one object may use.
 #[derive(Debug)]
 pub(crate) struct Expressions {
-    /// Whether there are parameters.
-    params: bool,
+    /// What the object is, and the one before.
+    object: Declaration,
+    /// What the parameters are, if there are any.
+    params: Option<Declaration>,
     /// Names and types; none where there can be no variables.
     variables: Option<Vec<(String, Type)>>,
 }
 
 impl Expressions {
+    /// Of objects and parameters nothing is known.
     pub(crate) fn new(params: bool, composed: bool) -> Self {
-        Self { params, variables: composed.then(Vec::new) }
+        let dynamic = || Declaration::Plain(Type::Dyn);
+        Self { object: dynamic(), params: params.then(dynamic), variables: composed.then(Vec::new) }
     }
 
-    fn env(&self, place: Place) -> Env {
-        let dynamic = || Declaration::Plain(Type::Dyn);
+    /// The types are known; there may be variables.
+    pub(crate) fn typed(object: Declaration, params: Option<Declaration>) -> Self {
+        Self { object, params, variables: Some(Vec::new()) }
+    }
+
+    pub(crate) fn env(&self, place: Place) -> Env {
         let mut env = Env::new()
-            .with("object", dynamic())
-            .with("oldObject", dynamic())
+            .with("object", self.object.clone())
+            .with("oldObject", self.object.clone())
             .with("namespaceObject", Declaration::Data(NAMESPACE.clone()))
             .with("request", Declaration::Data(REQUEST.clone()));
-        if self.params {
-            env = env.with("params", dynamic());
+        if let Some(params) = &self.params {
+            env = env.with("params", params.clone());
         }
         if place != Place::Message {
             let opaque = |opaque| Declaration::Plain(Type::Opaque(opaque));
@@ -107,6 +115,16 @@ impl Expressions {
                 Type::Dyn
             }
         };
+        self.know(name, ty);
+    }
+
+    /// As `declare`, of an expression whose faults are told elsewhere.
+    pub(crate) fn assume(&mut self, name: &str, text: &str) {
+        let ty = self.ty(text, Place::Variable).map_or(Type::Dyn, |ty| composed(&ty));
+        self.know(name, ty);
+    }
+
+    fn know(&mut self, name: &str, ty: Type) {
         if let Some(variables) = &mut self.variables {
             variables.retain(|(known, _)| known != name);
             variables.push((name.to_owned(), ty));
