@@ -192,3 +192,6 @@ pub(crate) fn controller_clients(api: api::Api) -> Arc<dyn Fn(&str) -> Client + 
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

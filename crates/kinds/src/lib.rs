@@ -17,7 +17,6 @@ pub mod schema;
 pub mod strategy;
 pub mod structural;
 pub mod table;
-pub mod typecheck;
 
 mod base64;
 mod coerce;

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use expressions::admission::{Checker, Known};
 use expressions::{Format, Meaning, Property, Shape};
 use k8s_openapi::api::admissionregistration::v1::{ExpressionWarning, NamedRuleWithOperations, ValidatingAdmissionPolicy};
-use kinds::typecheck::{Checker, Known};
 use serde_json::Value;
 
 /// So many kinds of a rule are looked at.
