@@ -377,7 +377,8 @@ mod tests {
         namespace["metadata"]["labels"]["mine"] = json!("yes");
         core.replace(&kind, namespace).await.unwrap();
         let maps = core.kind("", "configmaps").unwrap().clone();
-        let since = |core: &Core| testing::get(core, "", "configmaps", "kube-system", usage::TRACKING)["data"]["since"].clone();
+        let since =
+            |core: &Core| testing::get(core, "", "configmaps", "kube-system", usage::TRACKING)["data"]["since"].clone();
         let today = since(&core);
         for (said, expected) in [(json!("2020-02-02"), json!("2020-02-02")), (json!("lately"), today.clone())] {
             let mut map = testing::get(&core, "", "configmaps", "kube-system", usage::TRACKING);

@@ -118,7 +118,9 @@ impl Target {
             _ => ("", rest.to_vec()),
         };
         let part = |index: usize| rest.get(index).map_or(String::new(), |part| (*part).to_owned());
-        let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.replace("%3D", "=").replace("%2F", "/")));
+        let pair = |pair: &str| {
+            pair.split_once('=').map(|(key, value)| (key.to_owned(), value.replace("%3D", "=").replace("%2F", "/")))
+        };
         Some(Self {
             plural: part(0),
             namespace: namespace.to_owned(),

@@ -24,7 +24,8 @@ impl Drop for Cluster {
 }
 
 async fn cluster() -> Cluster {
-    let (cluster_ca, client_ca) = (Authority::generate("cluster-ca").unwrap(), Authority::generate("client-ca").unwrap());
+    let (cluster_ca, client_ca) =
+        (Authority::generate("cluster-ca").unwrap(), Authority::generate("client-ca").unwrap());
     let front_proxy_ca = Authority::generate("front-proxy-ca").unwrap();
     let issue = |authority: &Authority, name: &str, usage| {
         let request = pki::Request {
@@ -107,7 +108,14 @@ impl Cluster {
     }
 
     /// Waits until the object is as it should be; null while it is not there.
-    async fn until(&self, version: &str, kind: &str, namespace: &str, name: &str, reached: impl Fn(&Value) -> bool) -> Value {
+    async fn until(
+        &self,
+        version: &str,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+        reached: impl Fn(&Value) -> bool,
+    ) -> Value {
         let mut last = Value::Null;
         let waiting = async {
             loop {
@@ -159,7 +167,9 @@ async fn a_token_in_a_secret_lets_its_account_in_until_the_account_is_gone() {
 async fn a_pods_disk_is_attached_reported_and_detached() {
     let cluster = cluster().await;
     let managed = json!({ "volumes.kubernetes.io/controller-managed-attach-detach": "true" });
-    cluster.create(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1", "annotations": managed } })).await;
+    cluster
+        .create(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1", "annotations": managed } }))
+        .await;
     cluster
         .until("v1", "Node", "", "n1", |node| node["metadata"]["annotations"]["node.alpha.kubernetes.io/ttl"] == "0")
         .await;
@@ -175,15 +185,20 @@ async fn a_pods_disk_is_attached_reported_and_detached() {
                 "storageClassName": "", "volumeName": "pv", "resources": { "requests": size } } }))
         .await;
     cluster
-        .create(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p", "namespace": "default" }, "spec": {
+        .create(
+            json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p", "namespace": "default" }, "spec": {
             "nodeName": "n1", "containers": [{ "name": "c", "image": "i" }],
-            "volumes": [{ "name": "d", "persistentVolumeClaim": { "claimName": "data" } }] } }))
+            "volumes": [{ "name": "d", "persistentVolumeClaim": { "claimName": "data" } }] } }),
+        )
         .await;
     // SHA-256 of the handle, the driver and the node
     let name = "csi-6ec8467e7a0e02d4590a5d841b423f358999e8b5c4e14829d7f37d11e10c47fe";
     let (version, kind) = ("storage.k8s.io/v1", "VolumeAttachment");
     let made = cluster.until(version, kind, "", name, Value::is_object).await;
-    assert_eq!(made["spec"], json!({ "attacher": "d.example.com", "nodeName": "n1", "source": { "persistentVolumeName": "pv" } }));
+    assert_eq!(
+        made["spec"],
+        json!({ "attacher": "d.example.com", "nodeName": "n1", "source": { "persistentVolumeName": "pv" } })
+    );
     cluster.patch_status(version, kind, "", name, json!({ "attached": true })).await;
     let attached = json!([{ "name": "kubernetes.io/csi/d.example.com^disk", "devicePath": "" }]);
     cluster.until("v1", "Node", "", "n1", |node| node["status"]["volumesAttached"] == attached).await;
@@ -196,8 +211,10 @@ async fn a_pods_disk_is_attached_reported_and_detached() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_hears_what_its_expressions_have_wrong() {
     let cluster = cluster().await;
-    let rules = json!([{ "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": ["*"] }]);
-    let validations = json!([{ "expression": "object.spec.replicas <= 5" }, { "expression": "object.spec.replicaz <= 5" }]);
+    let rules =
+        json!([{ "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": ["*"] }]);
+    let validations =
+        json!([{ "expression": "object.spec.replicas <= 5" }, { "expression": "object.spec.replicaz <= 5" }]);
     let (version, kind) = ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy");
     cluster
         .create(json!({ "apiVersion": version, "kind": kind, "metadata": { "name": "p.example.com" },
@@ -227,6 +244,8 @@ async fn cluster_info_is_signed_and_an_ended_token_removed() {
     cluster.create(token("abcdef", "2999-01-01T00:00:00Z")).await;
     cluster.create(token("012345", "2020-01-01T00:00:00Z")).await;
     let signed = |map: &Value, id: &str| map["data"][format!("jws-kubeconfig-{id}")].is_string();
-    cluster.until("v1", "ConfigMap", "kube-public", "cluster-info", |map| signed(map, "abcdef") && !signed(map, "012345")).await;
+    cluster
+        .until("v1", "ConfigMap", "kube-public", "cluster-info", |map| signed(map, "abcdef") && !signed(map, "012345"))
+        .await;
     cluster.until("v1", "Secret", "kube-system", "bootstrap-token-012345", Value::is_null).await;
 }

@@ -147,7 +147,8 @@ mod tests {
         other.type_ = Some("Opaque".into());
         assert_eq!(plan(&other, None, "PEM"), None);
         let mut leaving = secret(json!({ ACCOUNT: "web" }), Value::Null);
-        leaving.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(crate::world::NOW));
+        leaving.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(crate::world::NOW));
         assert_eq!(plan(&leaving, None, "PEM"), None);
     }
 

@@ -41,12 +41,25 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// To say of a node what is attached to it, in place of what it says.
-    Report { node: String, volumes: Vec<AttachedVolume> },
+    Report {
+        node: String,
+        volumes: Vec<AttachedVolume>,
+    },
     /// To tell people of pods.
-    Tell { pods: Vec<Arc<Pod>>, warning: bool, reason: &'static str, message: String },
+    Tell {
+        pods: Vec<Arc<Pod>>,
+        warning: bool,
+        reason: &'static str,
+        message: String,
+    },
     /// To delete an attachment. If `safely`, only if the node does not use the volume, as it says itself by then; but only
     /// after the node was told.
-    Detach { attachment: String, node: String, volume: Option<String>, safely: bool },
+    Detach {
+        attachment: String,
+        node: String,
+        volume: Option<String>,
+        safely: bool,
+    },
     Attach(Box<VolumeAttachment>),
 }
 
@@ -209,7 +222,9 @@ fn tell(
 }
 
 enum Verdict {
-    Detach { safely: bool },
+    Detach {
+        safely: bool,
+    },
     Wait(Duration),
     /// Until the node says something else.
     Stay,
@@ -247,7 +262,8 @@ fn uses(node: &Node, one: &Attachment<'_>) -> bool {
 pub fn seen_of(node: &Node) -> impl PartialEq + use<> {
     let status = node.status.as_ref();
     let names = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect::<Vec<_>>();
-    let used = names(status.iter().flat_map(|status| status.volumes_in_use.iter().flatten()).map(String::as_str).collect());
+    let used =
+        names(status.iter().flat_map(|status| status.volumes_in_use.iter().flatten()).map(String::as_str).collect());
     let attached = names(reported(node).map(|volume| volume.name.as_str()).collect());
     (used, attached, is_managed(node), is_ready(node), pod_gc::is_given_up(node))
 }
@@ -343,7 +359,9 @@ fn refuse(name: &str, want: &Want, wants: &Wants, before: &Memory, after: &mut M
             others.iter().filter(|other| other.namespace() == pod.namespace()).map(|other| other.name_any()).collect();
         let foreign = others.len() - local.len();
         let why = match (local.is_empty(), foreign) {
-            (true, 0) => "Volume is already exclusively attached to one node and can't be attached to another".to_owned(),
+            (true, 0) => {
+                "Volume is already exclusively attached to one node and can't be attached to another".to_owned()
+            }
             (true, _) => format!("Volume is already used by {foreign} pod(s) in different namespaces"),
             (false, 0) => format!("Volume is already used by pod(s) {}", local.join(", ")),
             (false, _) => {

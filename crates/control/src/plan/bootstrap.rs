@@ -98,7 +98,8 @@ mod tests {
     const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0); // 2027-01-15T08:00:00Z
 
     fn token(name: &str, pairs: &[(&str, &str)]) -> Secret {
-        let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect();
+        let data =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect();
         let mut secret = Secret { type_: Some(TYPE.into()), data: Some(data), ..Secret::default() };
         secret.metadata.name = Some(name.into());
         secret

@@ -123,8 +123,10 @@ mod tests {
     }
 
     fn account(uid: &str, secrets: Value) -> ServiceAccount {
-        serde_json::from_value(json!({ "metadata": { "name": "web", "namespace": "ns", "uid": uid }, "secrets": secrets }))
-            .expect("an account")
+        serde_json::from_value(
+            json!({ "metadata": { "name": "web", "namespace": "ns", "uid": uid }, "secrets": secrets }),
+        )
+        .expect("an account")
     }
 
     fn check(labels: Value, expected: Option<Action>) {

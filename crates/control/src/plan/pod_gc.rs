@@ -50,8 +50,7 @@ pub fn is_given_up(node: &Node) -> bool {
 /// Whether a person has given the node up, and it does not say otherwise.
 pub fn is_out_of_service(node: &Node) -> bool {
     let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    is_given_up(node)
-        && !conditions.any(|one| one.type_ == "Ready" && one.status == "True")
+    is_given_up(node) && !conditions.any(|one| one.type_ == "Ready" && one.status == "True")
 }
 
 /// Nodes on which pods are not looked after any more, by name.

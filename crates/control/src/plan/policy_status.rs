@@ -3,7 +3,8 @@
 //! Invariant: of each generation it is told once. A kind that is named by a wildcard, or that is not there, says nothing; so
 //! what is told is never about more than the policy itself names.
 //! Upstream: `pkg/controller/validatingadmissionpolicystatus` and the type checker of the admission plugin. Not as upstream:
-//! a field whose schema names no type, as quantities have it, may be named; upstream warns of a field that is there.
+//! a field whose schema names no type, as quantities have it, or leads back to where it came from, may be anything; upstream
+//! warns of fields that are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +12,9 @@ use std::sync::Arc;
 
 use expressions::admission::{Checker, Known};
 use expressions::{Format, Meaning, Property, Shape};
-use k8s_openapi::api::admissionregistration::v1::{ExpressionWarning, NamedRuleWithOperations, ValidatingAdmissionPolicy};
+use k8s_openapi::api::admissionregistration::v1::{
+    ExpressionWarning, NamedRuleWithOperations, ValidatingAdmissionPolicy,
+};
 use serde_json::Value;
 
 /// So many kinds of a rule are looked at.
@@ -36,7 +39,11 @@ impl Version {
 
     /// Where the API tells of it.
     pub fn path(&self) -> String {
-        if self.group.is_empty() { format!("api/{}", self.version) } else { format!("apis/{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            format!("api/{}", self.version)
+        } else {
+            format!("apis/{}/{}", self.group, self.version)
+        }
     }
 }
 
@@ -173,7 +180,7 @@ impl<'d> Reader<'d> {
     fn read(&mut self, schema: &'d Value, root: bool, name: &str) -> Option<Arc<Shape>> {
         if let Some(reference) = reference(schema) {
             if self.above.contains(&reference) || self.above.len() >= DEEPEST {
-                return Some(Arc::new(Shape::object(name.to_owned(), []))); // a circle ends in an empty object
+                return Some(Arc::new(Shape::dynamic())); // a circle is followed once
             }
             let target = self.schemas.get(reference)?;
             self.above.push(reference);
@@ -212,7 +219,8 @@ impl<'d> Reader<'d> {
     }
 
     fn object(&mut self, schema: &'d Value, root: bool, name: &str) -> Shape {
-        let required: BTreeSet<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: BTreeSet<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let mut properties = Vec::new();
         for (property, inner) in schema["properties"].as_object().into_iter().flatten() {
             if let Some(shape) = self.inner(inner, &format!("{name}.{property}")) {

@@ -29,7 +29,11 @@ const WORKERS: usize = 5;
 enum Item {
     Secret(Key),
     /// A Secret that is gone, which its account may still list.
-    Reference { account: Key, uid: Option<String>, secret: String },
+    Reference {
+        account: Key,
+        uid: Option<String>,
+        secret: String,
+    },
 }
 
 impl fmt::Display for Item {

@@ -78,8 +78,7 @@ impl Shell {
         let Some((name, _)) = account_token::names(secret) else { return Ok(None) };
         let api: Api<ServiceAccount> = Api::namespaced(self.reader.clone(), namespace);
         let account = api.get_opt(name).await;
-        account
-            .map_err(|error| write::failed(&error, format_args!("cannot read service account {namespace}/{name}")))
+        account.map_err(|error| write::failed(&error, format_args!("cannot read service account {namespace}/{name}")))
     }
 
     /// The names of the Secrets that pods of the namespace use.

@@ -116,7 +116,8 @@ async fn a_token_that_nobody_used_for_years_is_marked() {
     ctx.children.try_spawn("cleaner", run_some(only, config, ctx.clone()));
     let marked = |fake: &Fake| -> Vec<String> {
         let secrets = fake.list("secrets").into_iter();
-        let marked = secrets.filter(|one| one["metadata"]["labels"]["kubernetes.io/legacy-token-invalid-since"].is_string());
+        let marked =
+            secrets.filter(|one| one["metadata"]["labels"]["kubernetes.io/legacy-token-invalid-since"].is_string());
         marked.map(|one| one["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
     };
     fake.until("the listed one is marked, the other was made on purpose", |fake| marked(fake) == ["old"]).await;

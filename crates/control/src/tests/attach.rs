@@ -53,7 +53,10 @@ fn disk() -> (Fake, tasks::Context) {
         for node in ["n1", "n2"] {
             let managed = json!({ "volumes.kubernetes.io/controller-managed-attach-detach": "true" });
             let status = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
-            objects.create_object("nodes", json!({ "metadata": { "name": node, "annotations": managed }, "status": status }));
+            objects.create_object(
+                "nodes",
+                json!({ "metadata": { "name": node, "annotations": managed }, "status": status }),
+            );
         }
         let claim = json!({ "metadata": { "name": "data", "namespace": "shop" },
             "spec": { "volumeName": "pv" }, "status": { "phase": "Bound" } });

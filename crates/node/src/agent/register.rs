@@ -70,10 +70,7 @@ impl Register {
             pod_cidr: config.pod_cidr.clone(),
             labels,
             annotations: BTreeMap::from([
-                (
-                    config.local_volumes.annotation.clone(),
-                    super::local_dir(&config.data_dir).display().to_string(),
-                ),
+                (config.local_volumes.annotation.clone(), super::local_dir(&config.data_dir).display().to_string()),
                 // as kubelets: volumes are attached by the cluster, not by the node
                 ("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned()),
             ]),

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
 /// A cluster of a few words. Volume `v` is bound to claim `v`; attachments are named by volume and node.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Cluster {
     pods: Vec<Arc<Pod>>,
     nodes: Vec<Arc<Node>>,
@@ -122,6 +122,10 @@ impl Cluster {
 
     /// Does what was planned; drivers keep what is deleted until they let go.
     fn apply(&mut self, plan: Plan) {
+        self.apply_at(plan, NOW);
+    }
+
+    fn apply_at(&mut self, plan: Plan, now: Timestamp) {
         self.memory = plan.memory;
         for action in plan.actions {
             match action {
@@ -134,7 +138,7 @@ impl Cluster {
                     Arc::make_mut(one.expect("an attachment")).metadata.deletion_timestamp = Some(Time(NOW));
                 }
                 Action::Attach(mut attachment) => {
-                    attachment.metadata.creation_timestamp = Some(Time(NOW));
+                    attachment.metadata.creation_timestamp = Some(Time(now));
                     self.attachments.push(Arc::new(*attachment));
                 }
                 Action::Tell { .. } => {}
@@ -180,7 +184,8 @@ fn no() -> Value {
 
 #[test]
 fn the_name_of_an_attachment_is_the_one_kubelets_compute() {
-    let volume = Volume { name: "pv".into(), driver: "ebs.csi.aws.com".into(), handle: "vol-1".into(), exclusive: true };
+    let volume =
+        Volume { name: "pv".into(), driver: "ebs.csi.aws.com".into(), handle: "vol-1".into(), exclusive: true };
     let expected = "csi-ddbfb4470da740e26d0871a8e7cbfaaea0fe241c682170c176b52f44abb4a3be";
     assert_eq!(volume.attachment("n1"), expected, "SHA-256 of vol-1ebs.csi.aws.comn1");
     assert_eq!(volume.unique_name(), "kubernetes.io/csi/ebs.csi.aws.com^vol-1");
@@ -222,8 +227,10 @@ fn a_pod_that_is_going_keeps_its_volume_while_a_container_runs() {
         let mut cluster = Cluster::new(&["n1"], &["a"]).pod("p", "n1", "a");
         let pod = Arc::make_mut(&mut cluster.pods[0]);
         pod.metadata.deletion_timestamp = Some(Time(NOW));
-        let status = json!({ "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
-        pod.status.get_or_insert_default().container_statuses = serde_json::from_value(json!([status])).expect("statuses");
+        let status =
+            json!({ "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
+        pod.status.get_or_insert_default().container_statuses =
+            serde_json::from_value(json!([status])).expect("statuses");
         cluster
     };
     check(&going(json!({ "running": {} })), &["attach a to n1"]);
@@ -322,7 +329,8 @@ fn a_new_volume_for_one_node_goes_to_one_and_a_shared_one_to_all() {
 
 #[test]
 fn people_are_told_of_each_failure_of_a_driver_once_and_of_one_that_says_nothing() {
-    let failed = json!({ "attached": false, "attachError": { "message": "no such disk", "time": "2027-01-15T00:00:00Z" } });
+    let failed =
+        json!({ "attached": false, "attachError": { "message": "no such disk", "time": "2027-01-15T00:00:00Z" } });
     let mut cluster = Cluster::new(&["n1"], &["a"]).pod("p", "n1", "a").attached("a", "n1", failed, &[]);
     check(&cluster, &["warn p: AttachVolume.Attach failed for volume \"a\" : no such disk"]);
     cluster.apply(cluster.plan(NOW));
@@ -370,7 +378,8 @@ fn clusters() -> impl Strategy<Value = Cluster> {
         }
         for ((volume, node), used) in said {
             if node != "n3" {
-                cluster = cluster.says(node, if used { &[volume] } else { &[] }, &[volume]);
+                let told = [volume];
+                cluster = cluster.says(node, &told[..usize::from(used)], &told);
             }
         }
         unready.into_iter().fold(cluster, Cluster::unready)
@@ -385,7 +394,7 @@ proptest! {
             cluster.memory = cluster.plan(NOW).memory;
         }
         let plan = cluster.plan(now);
-        cluster.apply(plan);
+        cluster.apply_at(plan, now);
         let again = cluster.plan(now);
         prop_assert!(again.actions.is_empty(), "{:?}", lines(&again));
     }

@@ -115,15 +115,16 @@ fn is_terminated(one: &Pod) -> bool {
 
 /// What pods need, where.
 pub fn wants(world: &World<'_>) -> Wants {
-    let managed: BTreeMap<String, bool> =
-        world.nodes.iter().map(|node| (node.name_any(), is_managed(node))).collect();
+    let managed: BTreeMap<String, bool> = world.nodes.iter().map(|node| (node.name_any(), is_managed(node))).collect();
     let mut wants = Wants::new();
     for pod in world.pods {
         let Some(node) = node_of(pod).filter(|node| managed.get(*node) == Some(&true)) else { continue };
         for volume in volumes_of(pod, world) {
-            let want = wants
-                .entry(volume.attachment(node))
-                .or_insert_with(|| Want { volume, node: node.to_owned(), pods: Vec::new() });
+            let want = wants.entry(volume.attachment(node)).or_insert_with(|| Want {
+                volume,
+                node: node.to_owned(),
+                pods: Vec::new(),
+            });
             want.pods.push(Arc::clone(pod));
         }
     }
