@@ -7,6 +7,7 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::wait::await_condition;
 use pki::{Authority, Usage};
 use serde_json::{Value, json};
 
@@ -71,7 +72,7 @@ async fn cluster() -> Cluster {
     context.children.try_spawn("controllers", control::run(control, context.clone()));
     let client = api.client(api::User::component("kubernetes-admin", &["system:masters"]));
     let cluster = Cluster { client, context };
-    cluster.until("v1", "ServiceAccount", "default", "default", |_| true).await;
+    cluster.until("v1", "ServiceAccount", "default", "default", Value::is_object).await;
     cluster
 }
 
@@ -116,20 +117,13 @@ impl Cluster {
         name: &str,
         reached: impl Fn(&Value) -> bool,
     ) -> Value {
-        let mut last = Value::Null;
-        let waiting = async {
-            loop {
-                last = self.get(version, kind, namespace, name).await;
-                if reached(&last) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if tokio::time::timeout(Duration::from_secs(30), waiting).await.is_err() {
-            panic!("{kind} {name} never got there: {last}");
+        let shown = |object: Option<&DynamicObject>| object.map_or(Value::Null, |object| json!(object));
+        let condition = |object: Option<&DynamicObject>| reached(&shown(object));
+        let waiting = await_condition(self.api(version, kind, namespace), name, condition);
+        match tokio::time::timeout(Duration::from_secs(30), waiting).await {
+            Ok(object) => shown(object.unwrap().as_ref()),
+            Err(_) => panic!("{kind} {name} never got there: {}", self.get(version, kind, namespace, name).await),
         }
-        last
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{AttachedVolume, Node, Pod};
+use k8s_openapi::api::core::v1::{AttachedVolume, Node, PersistentVolume, Pod};
 use k8s_openapi::api::storage::v1::{VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
@@ -90,6 +90,17 @@ impl Attachment<'_> {
     fn unique(&self) -> Option<String> {
         self.volume.as_ref().map(Volume::unique_name)
     }
+}
+
+/// Whether there is anything to decide: in most clusters no volume is attached by a driver, and none was.
+pub fn is_asked_for(
+    volumes: &[Arc<PersistentVolume>],
+    nodes: &[Arc<Node>],
+    attachments: &[Arc<VolumeAttachment>],
+) -> bool {
+    !attachments.is_empty()
+        || volumes.iter().any(|one| volume(one).is_some())
+        || nodes.iter().any(|node| reported(node).any(|volume| volume.name.starts_with(wanted::PREFIX)))
 }
 
 /// Decides what is attached and detached.

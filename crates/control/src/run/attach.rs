@@ -97,9 +97,12 @@ fn waking<K, S: PartialEq>(
 
 impl Shell {
     async fn look(&self) -> anyhow::Result<Next> {
+        let (nodes, attachments) = (self.nodes.in_namespace(""), self.attachments.in_namespace(""));
+        if !plan::is_asked_for(&self.volumes.list(), &nodes, &attachments) {
+            return Ok(Next::Done);
+        }
         let plan = {
-            let (pods, nodes, attachments) =
-                (self.pods.list(), self.nodes.in_namespace(""), self.attachments.in_namespace(""));
+            let pods = self.pods.list();
             let world = World {
                 pods: &pods,
                 nodes: &nodes,

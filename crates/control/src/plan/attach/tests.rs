@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::CSIDriver;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -316,6 +316,16 @@ fn pods_of_other_namespaces_are_counted_and_not_named() {
     let message = "warn q: Multi-Attach error for volume \"a\" Volume is already used by pod(s) p and 1 pod(s) in different \
                    namespaces";
     check(&cluster, &[message]);
+}
+
+#[test]
+fn a_cluster_without_drivers_asks_for_nothing() {
+    let asked = |cluster: &Cluster| is_asked_for(&cluster.volumes, &cluster.nodes, &cluster.attachments);
+    let none = Cluster::new(&["n1"], &[]);
+    assert!(!asked(&none));
+    assert!(asked(&Cluster::new(&["n1"], &["a"])));
+    assert!(asked(&none.clone().attached("a", "n1", yes(), &[])));
+    assert!(asked(&none.says("n1", &[], &["a"])), "a node that was told of a volume that is gone");
 }
 
 #[test]
