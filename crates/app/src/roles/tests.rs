@@ -142,7 +142,7 @@ async fn a_token_in_a_secret_lets_its_account_in_until_the_account_is_gone() {
     assert!(data["ca.crt"].0.starts_with(b"-----BEGIN CERTIFICATE-----") && data["namespace"].0 == b"default");
     let token = String::from_utf8(data["token"].0.clone()).unwrap();
     let ask = async || {
-        let spec = TokenReviewSpec { token: Some(token.clone()), ..TokenReviewSpec::default() };
+        let spec = TokenReviewSpec { token: token.clone(), ..TokenReviewSpec::default() };
         let review = TokenReview { spec, ..TokenReview::default() };
         let api = Api::<TokenReview>::all(cluster.client.clone());
         let status = api.create(&PostParams::default(), &review).await.unwrap().status.unwrap();

@@ -81,7 +81,8 @@ pub(crate) fn start(shared: &Shared) -> Launch {
     })
 }
 
-/// Wakes when what is seen of an object becomes another.
+/// Wakes when what is seen of an object becomes another, or the object goes: the last that is heard of it may be what
+/// nobody saw before, as a pod that is deleted at once is heard of as one that is being deleted.
 fn waking<K, S: PartialEq>(
     queue: &Queue<Key>,
     seen: impl Fn(&K) -> Option<S> + Send + Sync + 'static,
@@ -89,7 +90,7 @@ fn waking<K, S: PartialEq>(
     let queue = queue.clone();
     move |change| {
         let (old, new) = (change.old.and_then(|old| seen(old)), change.new.and_then(|new| seen(new)));
-        if old != new {
+        if change.new.is_none() || old != new {
             queue.add(Key::cluster("volumes"));
         }
     }
