@@ -16,6 +16,11 @@ use store::Store;
 use crate::{
     access,
     aggregate::{Offer, follow as services},
+    authn::{
+        account::{Ref, legacy_claims},
+        jwt::Error as TokenError,
+        usage,
+    },
     bootstrap,
     config::Config,
     core::{BuildError, Core},
@@ -98,6 +103,7 @@ impl Api {
                 () = stop.cancelled() => Ok(()),
             }
         });
+        ctx.children.spawn("use of tokens", usage::follow(core.clone()));
         let (core, stop) = (core.clone(), ctx.stop.clone());
         ctx.children.spawn("end of watches", async move {
             stop.cancelled().await;
@@ -133,6 +139,16 @@ impl Api {
     /// said before [`Api::start`].
     pub fn offer(&self, group: &str, version: &str, offer: Offer) {
         self.inner.core.aggregate.offer(group, version, offer);
+    }
+
+    /// A token of the account of that name and uid, which dies with a Secret of its namespace that holds it; it has no
+    /// other end.
+    ///
+    /// # Errors
+    /// When the key cannot sign.
+    pub fn account_token(&self, namespace: &str, account: &str, uid: &str, secret: &str) -> Result<String, TokenError> {
+        let account = Ref { name: account.to_owned(), uid: uid.to_owned() };
+        self.inner.core.access.token_key.sign(&legacy_claims(namespace, secret, &account))
     }
 
     pub fn core(&self) -> &Arc<Core> {

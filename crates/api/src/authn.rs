@@ -8,11 +8,13 @@
 //! - [`x509`]: client certificates, verified against the client authority.
 //! - [`jwt`]: signing and checking ES256 tokens.
 //! - [`account`]: what a service account token claims, checked against live objects.
+//! - [`usage`]: on which day tokens without an end were last used.
 //! - [`impersonation`]: acting as somebody else, where RBAC permits it.
 
 pub(crate) mod account;
 pub(crate) mod impersonation;
 pub(crate) mod jwt;
+pub(crate) mod usage;
 pub(crate) mod x509;
 
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use crate::{
     admission::service,
     aggregate::follow,
     allocate::Number,
+    authn::usage,
     config::{Config, FrontProxy},
     core::{self, Core, text},
     encode,
@@ -43,7 +44,7 @@ pub(crate) enum Error {
 }
 
 /// How an object that exists already is treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Existing {
     /// It belongs to the user from now on.
     Keep,
@@ -51,6 +52,8 @@ enum Existing {
     Reconcile,
     /// These fields are ours.
     Follow(&'static [&'static str]),
+    /// This entry of its data is ours as long as it does not make sense.
+    Mend(&'static str, fn(&str) -> bool),
 }
 
 /// Makes sure that everything is there.
@@ -167,6 +170,12 @@ fn merge(held: &Value, wanted: &Value, existing: Existing) -> Option<Value> {
             }
             (merged != *held).then_some(merged)
         }
+        Existing::Mend(entry, makes_sense) => {
+            let sensible = held["data"][entry].as_str().is_some_and(makes_sense);
+            let mut merged = held.clone();
+            merged["data"][entry] = wanted["data"][entry].clone();
+            (!sensible).then_some(merged)
+        }
     }
 }
 
@@ -177,6 +186,7 @@ fn objects(config: &Config) -> Vec<(Value, Existing)> {
     objects.extend(policy::objects().into_iter().map(|object| (object, Existing::Reconcile)));
     objects.extend(priority_classes().map(|object| (object, Existing::Keep)));
     objects.push((client_authority(config), Existing::Follow(&["data"])));
+    objects.push((token_tracking(), Existing::Mend("since", |since| since.parse::<jiff::civil::Date>().is_ok())));
     objects.push((crate::allocate::default_range(&config.service_cidr), Existing::Keep));
     if let Some(service) = kubernetes_service(config) {
         objects.push((service, Existing::Keep));
@@ -236,6 +246,16 @@ fn client_authority(config: &Config) -> Value {
             "requestheader-group-headers": json!(["X-Remote-Group"]).to_string(),
             "requestheader-extra-headers-prefix": json!(["X-Remote-Extra-"]).to_string(),
         },
+    })
+}
+
+/// Since when it is noted which tokens in Secrets are used.
+fn token_tracking() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": usage::TRACKING, "namespace": "kube-system"},
+        "data": {"since": usage::day(base::time::now(), 0)},
     })
 }
 
@@ -356,6 +376,17 @@ mod tests {
         let mut namespace = testing::get(&core, "", "namespaces", "", "default");
         namespace["metadata"]["labels"]["mine"] = json!("yes");
         core.replace(&kind, namespace).await.unwrap();
+        let maps = core.kind("", "configmaps").unwrap().clone();
+        let since =
+            |core: &Core| testing::get(core, "", "configmaps", "kube-system", usage::TRACKING)["data"]["since"].clone();
+        let today = since(&core);
+        for (said, expected) in [(json!("2020-02-02"), json!("2020-02-02")), (json!("lately"), today.clone())] {
+            let mut map = testing::get(&core, "", "configmaps", "kube-system", usage::TRACKING);
+            map["data"]["since"] = said;
+            core.replace(&maps, map).await.unwrap();
+            apply(&core).await.unwrap();
+            assert_eq!(since(&core), expected);
+        }
         core.config.advertise = "192.168.7.7".parse().unwrap();
         apply(&core).await.unwrap();
         let endpoints = testing::get(&core, "", "endpoints", "default", "kubernetes");

@@ -309,6 +309,8 @@ mod tests {
         assert_eq!(merged["subjects"].as_array().unwrap().len(), 2);
     }
 
+    const POLICIES: &str = "validatingadmissionpolicy-status-controller";
+
     fn compiled() -> Policy {
         let mut policy = Policy::default();
         for object in objects() {
@@ -352,10 +354,45 @@ mod tests {
             (true, &controller("root-ca-cert-publisher"), "create", "", "configmaps"),
             (true, &controller("service-account-controller"), "create", "", "serviceaccounts"),
             (false, &controller("service-account-controller"), "create", "", "secrets"),
+            (true, &manager, "update", "", "secrets"),
+            (true, &manager, "delete", "", "secrets"),
+            (true, &manager, "get", "", "serviceaccounts"),
+            (true, &manager, "update", "", "serviceaccounts"),
+            (true, &controller("legacy-service-account-token-cleaner"), "patch", "", "secrets"),
+            (true, &controller("legacy-service-account-token-cleaner"), "delete", "", "secrets"),
+            (false, &controller("legacy-service-account-token-cleaner"), "get", "", "secrets"),
+            (true, &controller("attachdetach-controller"), "create", "storage.k8s.io", "volumeattachments"),
+            (true, &controller("attachdetach-controller"), "delete", "storage.k8s.io", "volumeattachments"),
+            (true, &controller("attachdetach-controller"), "patch", "", "nodes/status"),
+            (true, &controller("attachdetach-controller"), "get", "", "nodes"),
+            (false, &controller("attachdetach-controller"), "patch", "", "nodes"),
+            (true, &controller("ttl-controller"), "patch", "", "nodes"),
+            (false, &controller("ttl-controller"), "patch", "", "nodes/status"),
+            (
+                true,
+                &controller(POLICIES),
+                "patch",
+                "admissionregistration.k8s.io",
+                "validatingadmissionpolicies/status",
+            ),
+            (false, &controller(POLICIES), "patch", "admissionregistration.k8s.io", "validatingadmissionpolicies"),
+            (false, &controller("bootstrap-signer"), "update", "", "configmaps"),
+            (false, &controller("token-cleaner"), "delete", "", "secrets"),
         ];
         for (allowed, user, verb, group, resource) in table {
             let ask = Attributes::resource(user, verb, group, resource, "ns", "x");
             assert_eq!(policy.allows(&ask), allowed, "{} {verb} {resource}", user.name);
+        }
+        let (signer, cleaner) = (controller("bootstrap-signer"), controller("token-cleaner"));
+        let local = [
+            (true, &signer, "update", "configmaps", "kube-public", "cluster-info"),
+            (false, &signer, "update", "configmaps", "kube-public", "other"),
+            (false, &signer, "update", "configmaps", "kube-system", "cluster-info"),
+            (true, &cleaner, "delete", "secrets", "kube-system", "bootstrap-token-abcdef"),
+        ];
+        for (allowed, user, verb, resource, namespace, name) in local {
+            let ask = Attributes::resource(user, verb, "", resource, namespace, name);
+            assert_eq!(policy.allows(&ask), allowed, "{} {verb} {resource} in {namespace}", user.name);
         }
     }
 

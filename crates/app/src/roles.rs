@@ -89,6 +89,14 @@ pub(crate) fn signer(credentials: &Credentials) -> anyhow::Result<control::Sign>
     }))
 }
 
+/// What makes tokens of service accounts for the controllers.
+pub(crate) fn token_signer(api: api::Api) -> control::SignToken {
+    Arc::new(move |of| {
+        let signed = api.account_token(&of.namespace, &of.account, &of.uid, &of.secret);
+        signed.map_err(|error| base::error::chain(&error))
+    })
+}
+
 /// The volume provisioner's settings.
 pub(crate) fn volumes() -> volumes::Config {
     volumes::Config { provisioner: platform::PROVISIONER.to_owned() }
@@ -184,3 +192,6 @@ pub(crate) fn controller_clients(api: api::Api) -> Arc<dyn Fn(&str) -> Client + 
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,6 +66,7 @@ async fn start(
         cluster_ca_pem: credentials.cluster_ca.cert_pem().to_owned(),
         time_zone: host::time_zone(),
         sign: Some(roles::signer(credentials)?),
+        sign_token: Some(roles::token_signer(api.clone())),
     };
     let since = Instant::now();
     let mut pending = Vec::new();

@@ -58,6 +58,7 @@ pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", true),
     // what the resource metrics API calls pods is another kind here
     ("metrics.k8s.io", "v1beta1", "PodMetrics", "podmetrics", true),
+    ("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false),
     ("example.com", "v1", "Gadget", "gadgets", true),
 ];
 
@@ -117,7 +118,9 @@ impl Target {
             _ => ("", rest.to_vec()),
         };
         let part = |index: usize| rest.get(index).map_or(String::new(), |part| (*part).to_owned());
-        let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.replace("%3D", "=")));
+        let pair = |pair: &str| {
+            pair.split_once('=').map(|(key, value)| (key.to_owned(), value.replace("%3D", "=").replace("%2F", "/")))
+        };
         Some(Self {
             plural: part(0),
             namespace: namespace.to_owned(),

@@ -41,7 +41,12 @@ pub struct Config {
     pub time_zone: Zone,
     /// Signs requests for certificates; without it none is signed.
     pub sign: Option<Sign>,
+    /// Makes tokens of service accounts; without it none is made.
+    pub sign_token: Option<SignToken>,
 }
+
+/// Makes a token for an account that dies with a Secret; or why there is none. The key stays with who gives this.
+pub type SignToken = Arc<dyn Fn(&plan::account_token::Subject) -> Result<String, String> + Send + Sync>;
 
 /// Signs a request (DER) with the authority of those who are to believe it, for these uses and so long; the certificate,
 /// PEM, or why there is none. The keys stay with who gives this.
@@ -88,6 +93,19 @@ pub static CONTROLLERS: &[Controller] = &[
         reads: &["namespaces", "serviceaccounts"],
         owns: &["serviceaccounts"],
         start: run::service_account::start,
+    },
+    Controller {
+        // writes as the controller manager itself, as upstream's
+        name: "tokens-controller",
+        reads: &["serviceaccounts", "secrets"],
+        owns: &["secrets", "serviceaccounts"],
+        start: run::account_token::start,
+    },
+    Controller {
+        name: "legacy-service-account-token-cleaner",
+        reads: &["secrets", "serviceaccounts", "pods", "configmaps"],
+        owns: &["secrets"],
+        start: run::legacy_token::start,
     },
     Controller {
         name: "root-ca-cert-publisher",
@@ -150,6 +168,7 @@ pub static CONTROLLERS: &[Controller] = &[
         owns: &["nodes", "nodes/status", "pods", "pods/status", "events"],
         start: run::node_lifecycle::start,
     },
+    Controller { name: "ttl-controller", reads: &["nodes"], owns: &["nodes"], start: run::node_ttl::start },
     Controller {
         name: "service-cidrs-controller",
         reads: &["servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io"],
@@ -254,6 +273,19 @@ pub static CONTROLLERS: &[Controller] = &[
         start: run::volume::expand::start,
     },
     Controller {
+        name: "attachdetach-controller",
+        reads: &[
+            "pods",
+            "nodes",
+            "persistentvolumeclaims",
+            "persistentvolumes",
+            "csidrivers.storage.k8s.io",
+            "volumeattachments.storage.k8s.io",
+        ],
+        owns: &["volumeattachments.storage.k8s.io", "nodes/status", "events"],
+        start: run::attach::start,
+    },
+    Controller {
         name: "resource-claim-controller",
         reads: &["pods", "resourceclaims.resource.k8s.io", "resourceclaimtemplates.resource.k8s.io"],
         owns: &["resourceclaims.resource.k8s.io", "resourceclaims.resource.k8s.io/status", "pods/status", "events"],
@@ -269,6 +301,19 @@ pub static CONTROLLERS: &[Controller] = &[
         ],
         start: run::certificate::start,
     },
+    Controller {
+        name: "validatingadmissionpolicy-status-controller",
+        reads: &["validatingadmissionpolicies.admissionregistration.k8s.io"],
+        owns: &["validatingadmissionpolicies.admissionregistration.k8s.io/status"],
+        start: run::policy_status::start,
+    },
+    Controller {
+        name: "bootstrap-signer",
+        reads: &["secrets", "configmaps"],
+        owns: &["configmaps"],
+        start: run::bootstrap::signer,
+    },
+    Controller { name: "token-cleaner", reads: &["secrets"], owns: &["secrets"], start: run::bootstrap::cleaner },
 ];
 
 /// Starts the workers of a controller, once all caches are filled.
@@ -283,6 +328,7 @@ pub(crate) struct Shared {
     pub(crate) cluster_ca_pem: String,
     pub(crate) time_zone: Zone,
     pub(crate) sign: Option<Sign>,
+    pub(crate) sign_token: Option<SignToken>,
     clients: Arc<dyn Fn(&str) -> Client + Send + Sync>,
 }
 
@@ -326,6 +372,7 @@ async fn run_some(
         cluster_ca_pem: config.cluster_ca_pem,
         time_zone: config.time_zone,
         sign: config.sign,
+        sign_token: config.sign_token,
         clients: config.clients,
     };
     let launches: Vec<Launch> = controllers.into_iter().map(|controller| (controller.start)(&shared)).collect();

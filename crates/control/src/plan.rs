@@ -5,7 +5,10 @@
 //! Boundary: plans and actions are all that leaves; `run` is their only reader.
 //! Why not decide inside the reconcile loop: the hard half could then only be tested with a cluster.
 
+pub mod account_token;
+pub mod attach;
 pub mod autoscaler;
+pub mod bootstrap;
 pub mod certificate;
 pub mod claim;
 pub mod cronjob;
@@ -18,11 +21,14 @@ pub mod endpointslice_mirroring;
 pub mod garbage;
 pub mod job;
 pub mod labels;
+pub mod legacy_token;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod node_selector;
+pub mod node_ttl;
 pub mod pod;
 pub mod pod_gc;
+pub mod policy_status;
 pub mod quota;
 pub mod replicaset;
 pub mod replication;

@@ -3,7 +3,10 @@
 //! Invariant: a wake-up carries a key and nothing else; what is done is decided from the caches and our own writes that
 //! they do not show yet (`overlay`). Every write goes out under the identity of its controller.
 
+pub(crate) mod account_token;
+pub(crate) mod attach;
 pub(crate) mod autoscaler;
+pub(crate) mod bootstrap;
 pub(crate) mod certificate;
 pub(crate) mod clock;
 pub(crate) mod cronjob;
@@ -16,11 +19,14 @@ pub(crate) mod endpointslice;
 pub(crate) mod endpointslice_mirroring;
 pub(crate) mod garbage;
 pub(crate) mod job;
+pub(crate) mod legacy_token;
 pub(crate) mod namespace;
 pub(crate) mod node_lifecycle;
+pub(crate) mod node_ttl;
 pub(crate) mod overlay;
 pub(crate) mod pod_gc;
 pub(crate) mod pods;
+pub(crate) mod policy_status;
 pub(crate) mod quota;
 pub(crate) mod replicaset;
 pub(crate) mod replication;

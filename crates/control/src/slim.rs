@@ -1,10 +1,36 @@
-//! What the controllers keep of a pod: there are more of them than of anything else, and most of a pod is for its node.
+//! What the controllers keep of objects of which there are many, where they read little of them.
+//!
+//! Pods are more than anything else, and most of a pod is for its node.
 //!
 //! A typed pod takes 15 KB; without what only a node or the scheduler reads, a third of that. Nobody here writes a pod back
 //! as a whole: pods are made from templates and changed by patches.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use informer::{Kept, Part};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
+use serde::Deserialize;
+
+/// Of a service account only who it is.
+pub(crate) type Account = Part<Identity>;
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Identity {
+    #[serde(deserialize_with = "informer::identity")]
+    metadata: ObjectMeta,
+}
+
+impl Kept for Identity {
+    type Kind = ServiceAccount;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
 
 /// Forgets what no controller reads.
 pub(crate) fn pod(pod: &mut Pod) {

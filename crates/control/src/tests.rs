@@ -1,5 +1,7 @@
 //! The controllers and the scheduler together, against a server in memory and a kubelet of a few lines.
 
+mod accounts;
+mod attach;
 mod autoscaler;
 mod batch;
 mod scheduling;
@@ -75,6 +77,7 @@ fn cluster() -> (Fake, tasks::Context) {
         cluster_ca_pem: "PEM".into(),
         time_zone: Zone::UTC,
         sign: None,
+        sign_token: Some(Arc::new(|of| Ok(format!("{} in {} of {}", of.account, of.secret, of.uid)))),
     };
     let (controllers, scheduling) = (ctx.clone(), ctx.clone());
     ctx.children.try_spawn("controllers", run(config, controllers));

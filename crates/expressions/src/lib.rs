@@ -7,6 +7,7 @@
 //! schema. Why not a general CEL interpreter: data stays the JSON it is, costs are counted as upstream counts them, and
 //! no input can exhaust stack, memory or time.
 
+pub mod admission;
 mod check;
 mod clock;
 mod cost;

@@ -11,10 +11,11 @@ use ring::digest;
 use serde::{Deserialize, Serialize};
 use store::{Record, Store};
 
-use super::jwt;
+use super::{jwt, usage::Usage};
 use crate::identity::User;
 
 pub(crate) const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
+const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 const EXTRA: &str = "authentication.kubernetes.io/";
 /// Clocks of nodes differ; upstream's JWT library allows a minute.
 const LEEWAY: i64 = 60;
@@ -40,6 +41,12 @@ pub(crate) enum Error {
     OtherUid { what: &'static str, live: String, claimed: String },
     #[error("service account token has been invalidated")]
     Invalidated,
+    #[error(
+        "the token in secret {namespace}/{secret} for service account {namespace}/{account} has been marked invalid. Use \
+         tokens from the TokenRequest API or manually created secret-based tokens, or remove the '{INVALID_SINCE}' label \
+         from the secret to temporarily allow use of this token"
+    )]
+    Marked { namespace: String, secret: String, account: String },
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
@@ -112,6 +119,20 @@ pub(crate) struct Accounts {
     issuer: String,
     store: Arc<dyn Store>,
     verified: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
+    /// Of tokens in Secrets, which have no end.
+    pub(crate) usage: Usage,
+}
+
+/// What a token in a Secret claims: an account, and the Secret it dies with.
+pub(crate) fn legacy_claims(namespace: &str, secret: &str, account: &Ref) -> serde_json::Value {
+    serde_json::json!({
+        "iss": LEGACY_ISSUER,
+        "kubernetes.io/serviceaccount/namespace": namespace,
+        "kubernetes.io/serviceaccount/secret.name": secret,
+        "kubernetes.io/serviceaccount/service-account.name": account.name,
+        "kubernetes.io/serviceaccount/service-account.uid": account.uid,
+        "sub": format!("system:serviceaccount:{namespace}:{}", account.name),
+    })
 }
 
 /// What of a stored object decides whether tokens bound to it count.
@@ -145,7 +166,7 @@ impl Life {
 
 impl Accounts {
     pub(crate) fn new(key: Arc<jwt::Key>, issuer: impl Into<String>, store: Arc<dyn Store>) -> Self {
-        Self { key, issuer: issuer.into(), store, verified: Mutex::default() }
+        Self { key, issuer: issuer.into(), store, verified: Mutex::default(), usage: Usage::default() }
     }
 
     /// The user of a token and which of the wanted audiences it is for; no wanted audience means the API server's.
@@ -263,7 +284,13 @@ impl Accounts {
         if !same || secret["metadata"]["deletionTimestamp"].is_string() {
             return Err(Error::Invalidated);
         }
-        self.account(namespace, &Ref { name: name.clone(), uid: claims.legacy_uid.clone() }, now)
+        let user = self.account(namespace, &Ref { name: name.clone(), uid: claims.legacy_uid.clone() }, now)?;
+        self.usage.note(namespace, &claims.legacy_secret, &secret, now);
+        if secret["metadata"]["labels"][INVALID_SINCE].as_str().is_some_and(|since| !since.is_empty()) {
+            let (namespace, secret, account) = (namespace.clone(), claims.legacy_secret.clone(), name.clone());
+            return Err(Error::Marked { namespace, secret, account });
+        }
+        Ok(user)
     }
 }
 
@@ -368,23 +395,19 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_legacy_token_lives_as_long_as_its_secret_holds_it() {
         let (accounts, key, store) = world().await;
-        let prefix = "kubernetes.io/serviceaccount/";
-        let mut claims = json!({"iss": LEGACY_ISSUER, "sub": "system:serviceaccount:ns:web"});
-        let parts = [
-            ("namespace", "ns"),
-            ("secret.name", "t"),
-            ("service-account.name", "web"),
-            ("service-account.uid", "sa-1"),
-        ];
-        for (field, value) in parts {
-            claims[format!("{prefix}{field}")] = json!(value);
-        }
-        let token = key.sign(&claims).unwrap();
+        let token = key.sign(&legacy_claims("ns", "t", &Ref { name: "web".into(), uid: "sa-1".into() })).unwrap();
         assert!(matches!(accounts.user_at(&token, &[], 2000), Err(Error::Invalidated)));
         let data = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &token);
-        let value = json!({"metadata": {"uid": "s"}, "data": {"token": data}}).to_string().into();
-        let write = Write::Put { key: "/core/secrets/ns/t".to_owned(), value, expect: Expect::Any };
-        store.commit(vec![write]).await.unwrap();
+        let held = |labels: Value| {
+            let value = json!({"metadata": {"uid": "s", "labels": labels}, "data": {"token": data}}).to_string().into();
+            vec![Write::Put { key: "/core/secrets/ns/t".to_owned(), value, expect: Expect::Any }]
+        };
+        store.commit(held(json!({}))).await.unwrap();
         assert_eq!(accounts.user_at(&token, &[], 2000).unwrap().0.name, "system:serviceaccount:ns:web");
+        store.commit(held(json!({INVALID_SINCE: "1970-01-01"}))).await.unwrap();
+        let refused = accounts.user_at(&token, &[], 2000).unwrap_err();
+        assert!(refused.to_string().starts_with("the token in secret ns/t for service account ns/web has been marked"));
+        store.commit(vec![put("/core/serviceaccounts/ns/web", "sa-2")]).await.unwrap();
+        assert!(matches!(accounts.user_at(&token, &[], 2000), Err(Error::OtherUid { .. })));
     }
 }

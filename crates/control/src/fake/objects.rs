@@ -295,9 +295,10 @@ fn clone(target: &Target) -> Target {
 }
 
 fn selected(target: &Target, value: &Value) -> bool {
-    match target.query.get("fieldSelector").and_then(|selector| selector.strip_prefix("metadata.name=")) {
-        Some(name) => value["metadata"]["name"] == json!(name),
-        None => true,
+    match target.query.get("fieldSelector").and_then(|selector| selector.split_once('=')) {
+        Some(("metadata.name", name)) => value["metadata"]["name"] == json!(name),
+        Some(("type", name)) => value["type"] == json!(name),
+        _ => true,
     }
 }
 

@@ -41,12 +41,16 @@ pub struct Removal {
 
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
+/// Whether a person has given the node up.
+pub fn is_given_up(node: &Node) -> bool {
+    let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints.any(|taint| taint.key == OUT_OF_SERVICE)
+}
+
 /// Whether a person has given the node up, and it does not say otherwise.
 pub fn is_out_of_service(node: &Node) -> bool {
-    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    taints.into_iter().any(|taint| taint.key == OUT_OF_SERVICE)
-        && !conditions.any(|one| one.type_ == "Ready" && one.status == "True")
+    is_given_up(node) && !conditions.any(|one| one.type_ == "Ready" && one.status == "True")
 }
 
 /// Nodes on which pods are not looked after any more, by name.

@@ -2,12 +2,12 @@
 
 use base::Key;
 use informer::{Change, Next, Queue};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
 
 use super::write;
 use crate::plan::service_account as plan;
+use crate::slim::Account;
 use crate::{Launch, Shared};
 
 const NAME: &str = "service-account-controller";
@@ -15,15 +15,12 @@ const NAME: &str = "service-account-controller";
 pub(crate) fn start(shared: &Shared) -> Launch {
     let queue: Queue<Key> = Queue::new();
     let namespaces = shared.informers.of::<Namespace>();
-    // Only the accounts of that one name are worth memory.
-    let api: Api<ServiceAccount> = Api::all(shared.client(""));
-    let named = watcher::Config::default().fields(&format!("metadata.name={}", plan::NAME));
-    let accounts = shared.informers.with::<ServiceAccount>(api, named);
+    let accounts = shared.informers.of::<Account>();
     let wake = queue.clone();
     namespaces.on_change(move |change: Change<'_, Namespace>| wake.add(Key::cluster(change.latest().name_any())));
     let wake = queue.clone();
-    accounts.on_change(move |change: Change<'_, ServiceAccount>| {
-        if change.new.is_none() {
+    accounts.on_change(move |change: Change<'_, Account>| {
+        if change.new.is_none() && change.latest().name_any() == plan::NAME {
             wake.add(Key::cluster(change.latest().namespace().unwrap_or_default()));
         }
     });
@@ -32,7 +29,7 @@ pub(crate) fn start(shared: &Shared) -> Launch {
     Box::new(move || {
         informer::work(&queue, 1, &shared.context, NAME, move |key: Key| {
             let namespace = namespaces.get("", &key.name);
-            let missing = plan::plan(namespace.as_deref(), accounts.get(&key.name, plan::NAME).as_deref());
+            let missing = plan::plan(namespace.as_deref(), accounts.get(&key.name, plan::NAME).is_some());
             let client = client.clone();
             async move {
                 let Some(account) = missing else { return Ok(Next::Done) };

@@ -19,6 +19,7 @@ async fn until_killed_often(fake: &Fake, writes: usize, what: &str, reached: imp
             cluster_ca_pem: "PEM".into(),
             time_zone: Zone::UTC,
             sign: None,
+            sign_token: None,
         };
         let some = CONTROLLERS.iter().filter(|controller| UNDER_TEST.contains(&controller.name));
         ctx.children.try_spawn("controllers", run_some(some, config, ctx.clone()));

@@ -69,10 +69,11 @@ impl Register {
             port: i32::from(config.listen.port()),
             pod_cidr: config.pod_cidr.clone(),
             labels,
-            annotations: BTreeMap::from([(
-                config.local_volumes.annotation.clone(),
-                super::local_dir(&config.data_dir).display().to_string(),
-            )]),
+            annotations: BTreeMap::from([
+                (config.local_volumes.annotation.clone(), super::local_dir(&config.data_dir).display().to_string()),
+                // as kubelets: volumes are attached by the cluster, not by the node
+                ("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned()),
+            ]),
             machine,
             restrictions: runtime.restrictions(),
             images,
