@@ -5,6 +5,7 @@
 //! whose `mutate` ran, so that something taken in `mutate` (an address, a port) is either kept or given back.
 
 mod account;
+mod ask;
 mod certificates;
 mod defaults;
 mod lifecycle;
@@ -24,7 +25,9 @@ use async_trait::async_trait;
 use kinds::Kind;
 use serde_json::Value;
 
-use crate::{allocate::Number, core::Core, error::ApiError, identity::User};
+pub(crate) use ask::Rounds;
+
+use crate::{allocate::Number, call::Call, core::Core, error::ApiError, identity::User};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -50,6 +53,9 @@ pub struct Admit<'a> {
     pub dry_run: bool,
     /// Addresses and ports taken for this write; settled with it.
     pub taken: &'a mut Vec<Number>,
+    /// The request; none if the server itself writes.
+    pub(crate) call: Option<&'a Call>,
+    pub(crate) rounds: &'a mut Rounds,
 }
 
 #[async_trait]
@@ -62,6 +68,11 @@ pub trait Admission: Send + Sync {
 
     async fn validate(&self, _core: &Core, _admit: &Admit<'_>) -> Result<(), ApiError> {
         Ok(())
+    }
+
+    /// Whether `mutate` is to see what a webhook made of the object.
+    fn looks_again(&self) -> bool {
+        true
     }
 
     /// The write is over. `committed` is false for dry runs, refusals and lost races (a retry admits anew).
@@ -85,6 +96,9 @@ pub(crate) fn chain() -> Vec<Arc<dyn Admission>> {
         Arc::new(defaults::DefaultStorageClass),
         Arc::new(storage::PersistentVolumeClaimResize),
         Arc::new(defaults::DefaultIngressClass),
+        Arc::new(ask::MutatingAdmissionWebhook::default()),
+        Arc::new(ask::ValidatingAdmissionPolicy::default()),
+        Arc::new(ask::ValidatingAdmissionWebhook::default()),
         Arc::new(rbac::RbacEscalation),
         Arc::new(service::ServiceNumbers),
         Arc::new(quota::ResourceQuota::default()),

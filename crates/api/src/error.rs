@@ -4,6 +4,8 @@
 //! and people read the message. One type, because a refusal of the store, of admission or of the parser looks the same
 //! to a client; the constructors are the closed list of meanings.
 
+use std::borrow::Cow;
+
 use kinds::{FieldError, Kind};
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use crate::attributes::Attributes;
 #[error("{message}")]
 pub struct ApiError {
     pub code: u16,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     pub message: String,
     pub details: Box<Details>,
 }
@@ -47,8 +49,8 @@ fn qualified(name: &str, group: &str) -> String {
 }
 
 impl ApiError {
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Box::default() }
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), message: message.into(), details: Box::default() }
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
@@ -246,7 +248,7 @@ impl ApiError {
             "code": self.code,
         });
         if !self.reason.is_empty() {
-            status["reason"] = Value::from(self.reason);
+            status["reason"] = Value::from(&*self.reason);
         }
         if !details.continue_token.is_empty() {
             status["metadata"]["continue"] = Value::String(details.continue_token.clone());

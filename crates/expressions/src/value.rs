@@ -120,6 +120,12 @@ impl<'a> Value<'a> {
         data::untyped(json)
     }
 
+    /// A map of values by name, such as a policy's variables.
+    pub fn named(values: impl IntoIterator<Item = (Arc<str>, Self)>) -> Self {
+        let entry = |(name, value): (Arc<str>, Self)| (Key::Text(name.clone()), (Self::Text(name), value));
+        Self::Map(Arc::new(values.into_iter().map(entry).collect()))
+    }
+
     pub fn text(text: impl Into<Arc<str>>) -> Self {
         Self::Text(text.into())
     }

@@ -28,6 +28,10 @@ pub(super) struct ServiceNumbers;
 
 #[async_trait]
 impl Admission for ServiceNumbers {
+    fn looks_again(&self) -> bool {
+        false // what it has taken is taken
+    }
+
     fn name(&self) -> &'static str {
         "ServiceNumbers"
     }

@@ -49,6 +49,8 @@ async fn admit(core: &Core, user: &User, object: &mut Value, old: Option<&Value>
         old,
         dry_run: false,
         taken: &mut taken,
+        call: None,
+        rounds: &mut Rounds::default(),
     };
     for plugin in &core.admission {
         plugin.mutate(core, &mut admit).await?;
@@ -273,6 +275,8 @@ async fn the_cluster_cannot_lose_its_own_namespaces() {
             old: None,
             dry_run: false,
             taken: &mut taken,
+            call: None,
+            rounds: &mut Rounds::default(),
         };
         assert_eq!(lifecycle::NamespaceLifecycle.mutate(&core, &mut admit).await.is_ok(), allowed, "{name}");
     }

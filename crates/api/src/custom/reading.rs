@@ -157,6 +157,19 @@ impl Core {
         text(&parse(record), "/apiVersion") == storage
     }
 
+    /// An object as another row of the same resource has it.
+    pub(crate) async fn in_version(&self, from: &Kind, to: &Kind, mut object: Value) -> Result<Value, ApiError> {
+        if (&from.group, &from.version) == (&to.group, &to.version) {
+            return Ok(object);
+        }
+        if from.custom.is_none() {
+            kinds::convert(&mut object, from, to);
+            return Ok(object);
+        }
+        let converted = self.convert(from, vec![object], &to.api_version()).await?;
+        converted.into_iter().next().ok_or_else(|| ApiError::internal("a conversion answered nothing"))
+    }
+
     /// Turns objects of one kind into another version of it.
     async fn convert(&self, kind: &Kind, objects: Vec<Value>, version: &str) -> Result<Vec<Value>, ApiError> {
         let Some(custom) = kind.custom.as_ref().filter(|_| !objects.is_empty()) else { return Ok(objects) };

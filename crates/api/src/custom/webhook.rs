@@ -133,10 +133,7 @@ async fn ask(core: &Core, webhook: &Value, objects: &[Value], version: &str) -> 
         "apiVersion": api_version,
         "request": {"uid": uid, "desiredAPIVersion": version, "objects": objects},
     });
-    let answer = match tokio::time::timeout(PATIENCE, post(core, &webhook["clientConfig"], &question)).await {
-        Ok(answer) => answer?,
-        Err(_) => return Err("context deadline exceeded".to_owned()),
-    };
+    let answer = post(core, &webhook["clientConfig"], &question, PATIENCE).await?;
     // older webhooks were never asked to say what they answer
     if review == "v1" {
         let (kind, held) = (text(&answer, "/kind"), text(&answer, "/apiVersion"));
@@ -173,7 +170,15 @@ struct Place {
     port: u16,
 }
 
-async fn post(core: &Core, client: &Value, question: &Value) -> Result<Value, String> {
+/// Asks whoever a `WebhookClientConfig` names, and waits no longer than `patience` (seconds) for the answer.
+pub(crate) async fn post(core: &Core, client: &Value, question: &Value, patience: Duration) -> Result<Value, String> {
+    match tokio::time::timeout(patience, converse(core, client, question, patience)).await {
+        Ok(answer) => answer,
+        Err(_) => Err("context deadline exceeded".to_owned()),
+    }
+}
+
+async fn converse(core: &Core, client: &Value, question: &Value, patience: Duration) -> Result<Value, String> {
     let service = &client["service"];
     let (place, found) = match client["url"].as_str() {
         Some(address) => (by_address(address)?, Ok(())),
@@ -184,7 +189,7 @@ async fn post(core: &Core, client: &Value, question: &Value) -> Result<Value, St
         }
     };
     let bundle = text(client, "/caBundle");
-    let address = format!("https://{}{}?timeout={}s", place.authority, place.path, PATIENCE.as_secs());
+    let address = format!("https://{}{}?timeout={}s", place.authority, place.path, patience.as_secs());
     let failed = |why: String| format!("Post {address:?}: {why}");
     found.map_err(failed)?;
     let connector = core.customs.clients.connector(bundle).map_err(failed)?;
@@ -192,7 +197,7 @@ async fn post(core: &Core, client: &Value, question: &Value) -> Result<Value, St
     let tcp = tcp.map_err(|error| failed(format!("dial tcp {}:{}: connect: {error}", place.host, place.port)))?;
     let name = ServerName::try_from(place.name.clone()).map_err(|error| failed(error.to_string()))?;
     let tls = connector.connect(name, tcp).await.map_err(|error| failed(format!("tls: {error}")))?;
-    exchange(core, tls, &place, question).await.map_err(failed)
+    exchange(core, tls, &place, question, patience).await.map_err(failed)
 }
 
 async fn exchange(
@@ -200,17 +205,18 @@ async fn exchange(
     tls: tokio_rustls::client::TlsStream<TcpStream>,
     place: &Place,
     question: &Value,
+    patience: Duration,
 ) -> Result<Value, String> {
     let body = serde_json::to_vec(question).expect("invariant: a JSON value encodes into memory");
     let limit = ANSWER + 4 * body.len();
     let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.map_err(|error| error.to_string())?;
     let children = core.customs.children().ok_or("the server is still starting")?;
-    let driver = children.spawn("connection to a conversion webhook", async move {
+    let driver = children.spawn("connection to a webhook", async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to a conversion webhook broke");
+            tracing::debug!(%error, "a connection to a webhook broke");
         }
     });
-    let request = Request::post(format!("{}?timeout={}s", place.path, PATIENCE.as_secs()))
+    let request = Request::post(format!("{}?timeout={}s", place.path, patience.as_secs()))
         .header(header::HOST, &place.authority)
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json, */*")

@@ -100,7 +100,7 @@ async fn try_insert(
         name: &name,
         dry_run: call.options.dry_run,
         manager,
-        call: None,
+        call: Some(call),
     };
     let mut attempt = Attempt::new(core, &target, Operation::Create);
     attempt.object = Some(object);

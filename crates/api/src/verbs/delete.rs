@@ -51,7 +51,6 @@ pub(crate) enum Deleted {
 pub(crate) async fn delete(core: &Core, call: &Call, kind: &Arc<Kind>) -> Result<Answer, ApiError> {
     let options = options(call)?;
     let mut target = update::target(call, kind);
-    target.call = None;
     target.dry_run = options.dry_run;
     let deleted = remove(core, target, &options).await?;
     Ok(answer(kind, &options, deleted))
@@ -286,7 +285,7 @@ pub(crate) async fn collection(core: &Core, call: &Call, kind: &Arc<Kind>) -> Re
             name,
             dry_run: options.dry_run,
             manager: None,
-            call: None,
+            call: Some(call),
         };
         match remove(core, target, options).await {
             Ok(_) => Ok(()),

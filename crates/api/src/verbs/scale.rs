@@ -93,7 +93,6 @@ async fn change(
     let owners = managed::Scale::new(&core.catalog(), kind);
     let mut target = update::target(call, kind);
     target.manager = None;
-    target.call = None;
     write::change(core, target, Rules::OBJECT, |old| {
         let mut scale = kinds::strategy::scale_get(kind, old)
             .ok_or_else(|| ApiError::internal(format!("{} has no replica count", kind.kind)))?;

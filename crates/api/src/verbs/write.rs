@@ -11,7 +11,7 @@ use serde_json::Value;
 use store::{CommitError, Expect, Record, Write};
 
 use crate::{
-    admission::{Admit, Operation},
+    admission::{Admit, Operation, Rounds},
     allocate::Number,
     call::Call,
     core::{self, Core, text},
@@ -36,7 +36,9 @@ pub(crate) struct Attempt<'a> {
     pub(crate) object: Option<Value>,
     pub(crate) old: Option<&'a Value>,
     pub(crate) dry_run: bool,
+    pub(crate) call: Option<&'a Call>,
     taken: Vec<Number>,
+    rounds: Rounds,
     /// Plugins that have acted and wait to hear the outcome.
     acted: usize,
 }
@@ -54,7 +56,9 @@ impl<'a> Attempt<'a> {
             object: None,
             old: None,
             dry_run: target.dry_run,
+            call: target.call,
             taken: Vec::new(),
+            rounds: Rounds::default(),
             acted: 0,
         }
     }
@@ -71,6 +75,8 @@ impl<'a> Attempt<'a> {
             old: self.old,
             dry_run: self.dry_run,
             taken: &mut self.taken,
+            call: self.call,
+            rounds: &mut self.rounds,
         }
     }
 
@@ -79,6 +85,12 @@ impl<'a> Attempt<'a> {
         for plugin in &core.admission {
             self.acted += 1;
             plugin.mutate(core, &mut self.admit()).await?;
+        }
+        if self.rounds.wanted {
+            self.rounds.again = true;
+            for plugin in core.admission.iter().filter(|plugin| plugin.looks_again()) {
+                plugin.mutate(core, &mut self.admit()).await?;
+            }
         }
         Ok(())
     }

@@ -3,18 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Value, json};
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     custom::{CRDS, TABS, crontabs, define, tab},
-    support::{Server, issue, server},
+    hooks::answering,
+    support::{Server, server},
 };
 
 /// How a webhook answers one object.
@@ -37,57 +31,26 @@ fn convert(object: &mut Value, version: &str) {
 }
 
 async fn webhook(server: &Server) -> Webhook {
-    let pair = issue(&server.cluster_ca, "webhook", None, pki::Usage::Server);
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(pair.cert_pem.as_bytes()).map(|one| one.expect("a certificate")).collect();
-    let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a server");
-    let (acceptor, listener) =
-        (TlsAcceptor::from(Arc::new(config)), tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port"));
-    let url = format!("https://{}/convert", listener.local_addr().expect("an address"));
     let asked: Arc<Mutex<Vec<usize>>> = Arc::default();
     let change: Arc<Mutex<Convert>> = Arc::new(Mutex::new(|_| {}));
-    let (children, counts, changes) = (server.context.children.clone(), asked.clone(), change.clone());
-    let spawner = children.clone();
-    children.spawn("webhook", async move {
-        loop {
-            let (stream, _) = listener.accept().await.expect("a connection");
-            let Ok(stream) = acceptor.accept(stream).await else { continue };
-            let (counts, changes) = (counts.clone(), changes.clone());
-            let answer = service_fn(move |request: Request<Incoming>| {
-                let (counts, changes) = (counts.clone(), changes.clone());
-                async move {
-                    let body = request.into_body().collect().await.expect("a body").to_bytes();
-                    let review: Value = serde_json::from_slice(&body).expect("a review");
-                    let version = review["request"]["desiredAPIVersion"].as_str().expect("a version");
-                    let mut objects = review["request"]["objects"].as_array().cloned().expect("objects");
-                    counts.lock().expect("counts").push(objects.len());
-                    for object in &mut objects {
-                        convert(object, version);
-                        (changes.lock().expect("a change"))(object);
-                    }
-                    let answer = json!({
-                        "kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1",
-                        "response": {
-                            "uid": review["request"]["uid"], "convertedObjects": objects, "result": {"status": "Success"},
-                        },
-                    });
-                    Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(answer.to_string()))))
-                }
-            });
-            spawner.spawn("webhook connection", async move {
-                let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-                drop(served.await);
-            });
+    let (counts, changes) = (asked.clone(), change.clone());
+    let url = answering(server, move |review| {
+        let version = review["request"]["desiredAPIVersion"].as_str().expect("a version");
+        let mut objects = review["request"]["objects"].as_array().cloned().expect("objects");
+        counts.lock().expect("counts").push(objects.len());
+        for object in &mut objects {
+            convert(object, version);
+            (changes.lock().expect("a change"))(object);
         }
-    });
-    Webhook { url, asked, change }
+        json!({
+            "kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1",
+            "response": {
+                "uid": review["request"]["uid"], "convertedObjects": objects, "result": {"status": "Success"},
+            },
+        })
+    })
+    .await;
+    Webhook { url: format!("{url}/convert"), asked, change }
 }
 
 fn definition(server: &Server, url: &str) -> Value {

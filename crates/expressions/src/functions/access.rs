@@ -93,6 +93,12 @@ impl Value<'static> {
         let (question, decision) = (Question::default(), Decision::default());
         Self::special(Special::Asking(Asking { stage: Opaque::Authorizer, authorizer, question, decision }))
     }
+
+    /// The `authorizer.requestResource` variable: a question about a resource that lacks only its verb.
+    pub fn request_resource(authorizer: Arc<dyn Authorizer>, question: Question) -> Self {
+        let decision = Decision::default();
+        Self::special(Special::Asking(Asking { stage: Opaque::ResourceCheck, authorizer, question, decision }))
+    }
 }
 
 fn asking<'v>(args: &'v [Value<'_>], stages: &[Opaque]) -> Result<&'v Asking, Failure> {

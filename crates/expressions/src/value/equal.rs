@@ -1,7 +1,7 @@
 //! Equality and order of values.
 //!
 //! Invariant: values of different types are not equal, except numbers, which compare by what they count; a list or object
-//! of the data compares with its like only. Lists of the data that are sets or maps compare without regard to order.
+//! of data with a shape compares with its like only. Lists of the data that are sets or maps compare without regard to order.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ pub(crate) fn equal(a: &Value<'_>, b: &Value<'_>) -> Result<bool, Failure> {
     if let (Value::Made(a), Value::Made(b)) = (a, b) {
         return a.equals(b);
     }
-    if let Value::Data(_) | Value::List(_, Some(_)) = a {
+    if matches!(a, Value::Data(Data { shape: Some(_), .. }) | Value::List(_, Some(_))) {
         return Err(Failure::no_overload());
     }
     Ok(match (a, b) {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{identity::User, testing};
+use crate::{admission::Rounds, identity::User, testing};
 
 fn quota(name: &str, spec: Value, hard: Value, used: Value) -> Value {
     json!({
@@ -33,6 +33,8 @@ async fn ask(core: &Core, object: &mut Value, old: Option<&Value>, sub: &str, dr
         old,
         dry_run,
         taken: &mut taken,
+        call: None,
+        rounds: &mut Rounds::default(),
     };
     let plugin = core.admission.iter().find(|plugin| plugin.name() == "ResourceQuota").expect("in the chain");
     plugin.validate(core, &admit).await.map_err(|error| error.message)

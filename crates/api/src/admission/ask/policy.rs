@@ -1,0 +1,307 @@
+//! ValidatingAdmissionPolicy: rules that are expressions, bound to requests and parameters (KEP-3488).
+//!
+//! Invariant: of a binding's decisions the first that denies is told; what it is told with is upstream's. A policy is
+//! compiled when it is first asked, and again when it has changed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base::selector::LabelSelector;
+use expressions::admission::Names;
+use expressions::{Budget, PER_CALL, PER_OBJECT, Type, Value};
+use kinds::Kind;
+use parking_lot::Mutex;
+use serde_json::Value as Json;
+
+use super::asked::Asked;
+use super::condition::{self, Compiled, Said, Scene, Seen};
+use crate::{
+    admission::{Admission, Admit},
+    core::{Core, text},
+    error::ApiError,
+};
+
+/// The longest message that an expression may make (upstream `MaxEvaluatedMessageExpressionSizeBytes`).
+const LONGEST_MESSAGE: usize = 5 * 1024;
+
+#[derive(Default)]
+pub(in crate::admission) struct ValidatingAdmissionPolicy {
+    /// By name, with the version they were made of.
+    compiled: Mutex<HashMap<String, (String, Arc<Policy>)>>,
+}
+
+/// A text and what was made of it.
+type Expression = (String, Compiled);
+
+/// The expressions of a policy.
+struct Policy {
+    conditions: Vec<Expression>,
+    variables: Vec<(Arc<str>, Expression)>,
+    validations: Vec<Validation>,
+    annotations: Vec<Expression>,
+}
+
+struct Validation {
+    expression: Expression,
+    explains: Option<Expression>,
+    message: String,
+    reason: String,
+}
+
+impl Policy {
+    fn new(spec: &Json) -> Self {
+        let params = spec["paramKind"].is_object();
+        let list = |field: &str| spec[field].as_array().cloned().unwrap_or_default();
+        let declared = list("variables");
+        let mut names = Names::untyped(params, !declared.is_empty());
+        let compile = |names: &Names, text: &str, authorizer: bool, variables: bool| -> Expression {
+            (text.trim().to_owned(), condition::compile(text, names, authorizer, variables))
+        };
+        let conditions = list("matchConditions");
+        let conditions = conditions.iter().map(|one| compile(&names, text(one, "/expression"), true, false)).collect();
+        let mut variables = Vec::new();
+        for one in &declared {
+            let (name, made) = (text(one, "/name"), compile(&names, text(one, "/expression"), true, true));
+            names.know(name, made.1.as_ref().map_or(&Type::Dyn, |program| program.result_type()));
+            variables.push((Arc::from(name), made));
+        }
+        let validation = |one: &Json| Validation {
+            expression: compile(&names, text(one, "/expression"), true, true),
+            explains: one["messageExpression"].as_str().map(|text| compile(&names, text, false, true)),
+            message: text(one, "/message").trim().to_owned(),
+            reason: text(one, "/reason").to_owned(),
+        };
+        let validations = list("validations").iter().map(validation).collect();
+        let annotations = list("auditAnnotations");
+        let annotations = annotations.iter().map(|one| compile(&names, text(one, "/valueExpression"), true, true));
+        Self { conditions, variables, validations, annotations: annotations.collect() }
+    }
+}
+
+/// Why not, and as what it is told.
+#[derive(Debug, PartialEq, Eq)]
+struct Denial {
+    message: String,
+    reason: String,
+    /// The policy could not decide, so its failure policy did.
+    failed: bool,
+}
+
+impl Denial {
+    fn failed(message: String) -> Self {
+        Self { message, reason: String::new(), failed: true }
+    }
+}
+
+impl Policy {
+    /// What the policy has against a request with these parameters.
+    fn judge(&self, seen: &Seen, params: Option<&Json>) -> Vec<Denial> {
+        let mut scene = Scene { seen, params, variables: Vec::new() };
+        let conditions = self.conditions.iter().map(|(text, program)| (text.as_str(), program));
+        match condition::all(&scene, conditions) {
+            Said::Yes => {}
+            Said::No => return Vec::new(),
+            Said::Failed(why) => return vec![Denial::failed(why)],
+        }
+        let mut budget = Budget::new(PER_CALL, PER_OBJECT);
+        for (name, (text, program)) in &self.variables {
+            // one that fails is not there for who uses it, and harms nobody else
+            if let Ok(value) = scene.evaluate(text, program, &mut budget) {
+                scene.variables.push((name.clone(), value));
+            }
+        }
+        let mut denials = Vec::new();
+        for validation in &self.validations {
+            let (text, program) = &validation.expression;
+            match scene.evaluate(text, program, &mut budget) {
+                Ok(Value::Bool(true)) => {}
+                Ok(_) => denials.push(Denial {
+                    message: validation.explain(&scene, &mut budget),
+                    reason: validation.reason.clone(),
+                    failed: false,
+                }),
+                Err(why) => denials.push(Denial::failed(why)),
+            }
+        }
+        for (text, program) in &self.annotations {
+            if let Err(why) = scene.evaluate(text, program, &mut budget) {
+                denials.push(Denial::failed(why));
+            }
+        }
+        denials
+    }
+}
+
+impl Validation {
+    fn explain<'a>(&'a self, scene: &Scene<'a>, budget: &mut Budget) -> String {
+        let made = self.explains.as_ref().and_then(|(text, program)| scene.evaluate(text, program, budget).ok());
+        let made = made.as_ref().and_then(Value::as_str).map(str::trim);
+        match made.filter(|made| !made.is_empty() && made.len() <= LONGEST_MESSAGE && !made.contains('\n')) {
+            Some(made) => made.to_owned(),
+            None if self.message.is_empty() => format!("failed expression: {}", self.expression.0),
+            None => self.message.clone(),
+        }
+    }
+}
+
+/// The kind in whose version a policy or a binding wants to see the request, if it is about it. A binding without rules
+/// is about all that its policy is about.
+fn wants(
+    asked: &Asked<'_>,
+    resources: &Json,
+    is_binding: bool,
+    new: Option<&Json>,
+    old: Option<&Json>,
+) -> Result<Option<Arc<Kind>>, ApiError> {
+    let own = || asked.core.catalog().resource(&asked.kind.group, &asked.kind.version, &asked.kind.plural).cloned();
+    if resources.is_null() {
+        return Ok(if is_binding { own() } else { None });
+    }
+    if !asked.is_selected(&resources["namespaceSelector"], &resources["objectSelector"], new, old)? {
+        return Ok(None);
+    }
+    let policy = &resources["matchPolicy"];
+    if asked.wanted(&resources["excludeResourceRules"], policy).is_some() {
+        return Ok(None);
+    }
+    let rules = &resources["resourceRules"];
+    if is_binding && rules.as_array().is_none_or(Vec::is_empty) {
+        return Ok(own());
+    }
+    Ok(asked.wanted(rules, policy))
+}
+
+/// The parameters a binding chose: none at all where a policy has no parameters, or its binding names none.
+fn parameters(asked: &Asked<'_>, policy: &Json, binding: &Json) -> Result<Vec<Option<Arc<Json>>>, String> {
+    let (wanted, chosen) = (&policy["spec"]["paramKind"], &binding["spec"]["paramRef"]);
+    if !wanted.is_object() || !chosen.is_object() {
+        return Ok(vec![None]);
+    }
+    let core = asked.core;
+    let (version, name) = (text(wanted, "/apiVersion"), text(wanted, "/kind"));
+    let catalog = core.catalog();
+    let kind = catalog.by_api_version(version, name).filter(|kind| core.serves(kind));
+    let kind =
+        kind.ok_or_else(|| format!("failed to find resource referenced by paramKind: '{version}, Kind={name}'"))?;
+    let given = text(chosen, "/namespace");
+    let namespace = match (kind.namespaced, given, asked.namespace) {
+        (false, "", _) => "",
+        (false, ..) => {
+            return Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`".to_owned());
+        }
+        (true, "", "") => {
+            let why = "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources";
+            return Err(why.to_owned());
+        }
+        (true, "", own) => own,
+        (true, given, _) => given,
+    };
+    let found: Vec<Arc<Json>> = match text(chosen, "/name") {
+        "" => {
+            let selector = LabelSelector::from_json(&chosen["selector"]).map_err(|error| error.to_string())?;
+            core.list(kind, namespace).into_iter().filter(|one| selector.matches_object(one)).collect()
+        }
+        name => core.get(kind, namespace, name).into_iter().collect(),
+    };
+    if found.is_empty() && chosen["parameterNotFoundAction"] == "Deny" {
+        return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
+    }
+    Ok(found.into_iter().map(Some).collect())
+}
+
+impl ValidatingAdmissionPolicy {
+    fn policy(&self, policy: &Json) -> Arc<Policy> {
+        let (name, version) = (text(policy, "/metadata/name"), text(policy, "/metadata/resourceVersion"));
+        if let Some((known, compiled)) = self.compiled.lock().get(name)
+            && known == version
+        {
+            return compiled.clone();
+        }
+        let compiled = Arc::new(Policy::new(&policy["spec"]));
+        self.compiled.lock().insert(name.to_owned(), (version.to_owned(), compiled.clone()));
+        compiled
+    }
+
+    /// Forgets policies that are gone.
+    fn sweep(&self, policies: &[Arc<Json>]) {
+        let mut compiled = self.compiled.lock();
+        if compiled.len() > policies.len() {
+            compiled.retain(|name, _| policies.iter().any(|policy| text(policy, "/metadata/name") == name));
+        }
+    }
+}
+
+#[async_trait]
+impl Admission for ValidatingAdmissionPolicy {
+    fn name(&self) -> &'static str {
+        "ValidatingAdmissionPolicy"
+    }
+
+    async fn validate(&self, core: &Core, admit: &Admit<'_>) -> Result<(), ApiError> {
+        let Some(asked) = Asked::of(core, admit) else { return Ok(()) };
+        let policies = asked.deciders("validatingadmissionpolicies");
+        if policies.is_empty() {
+            return Ok(());
+        }
+        self.sweep(&policies);
+        let (new, old) = (admit.object.as_deref(), admit.old);
+        let bindings = asked.deciders("validatingadmissionpolicybindings");
+        let mut denied = None;
+        for policy in &policies {
+            let name = text(policy, "/metadata/name");
+            let bindings: Vec<&Json> =
+                bindings.iter().map(|one| &**one).filter(|one| text(one, "/spec/policyName") == name).collect();
+            if bindings.is_empty() {
+                continue;
+            }
+            let Some(kind) = wants(&asked, &policy["spec"]["matchConstraints"], false, new, old)? else { continue };
+            let compiled = self.policy(policy);
+            let seen = Seen::new(&asked, &kind, new, old).await?;
+            for binding in bindings {
+                if wants(&asked, &binding["spec"]["matchResources"], true, new, old)?.is_none() {
+                    continue;
+                }
+                let denials = match parameters(&asked, policy, binding) {
+                    Ok(params) => params.iter().flat_map(|params| compiled.judge(&seen, params.as_deref())).collect(),
+                    Err(why) => vec![Denial::failed(format!("failed to configure binding: {why}"))],
+                };
+                let told = act(&asked, policy, binding, denials);
+                denied = denied.or(told);
+            }
+        }
+        denied.map_or(Ok(()), Err)
+    }
+}
+
+/// Does what a binding says about denials; the first that refuses the request.
+fn act(asked: &Asked<'_>, policy: &Json, binding: &Json, denials: Vec<Denial>) -> Option<ApiError> {
+    let mut denied = None;
+    let open = policy["spec"]["failurePolicy"] == "Ignore";
+    let (name, bound) = (text(policy, "/metadata/name"), text(binding, "/metadata/name"));
+    let actions: Vec<&str> =
+        binding["spec"]["validationActions"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    for Denial { message, reason, .. } in denials.into_iter().filter(|denial| !(open && denial.failed)) {
+        if actions.contains(&"Warn") {
+            asked.call.warn(format!(
+                "Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{bound}': {message}"
+            ));
+        }
+        if actions.contains(&"Audit") {
+            tracing::info!(policy = name, binding = bound, object = asked.name, "validation failed: {message}");
+        }
+        if actions.contains(&"Deny") && denied.is_none() {
+            let why = format!("ValidatingAdmissionPolicy '{name}' with binding '{bound}' denied request: {message}");
+            let mut error = ApiError::denied(asked.kind, asked.name, &why).with_cause("", &*why, "");
+            let (code, reason) = match reason.as_str() {
+                "Unauthorized" => (401, "Unauthorized"),
+                "Forbidden" => (403, "Forbidden"),
+                "RequestEntityTooLarge" => (413, "RequestEntityTooLarge"),
+                _ => (422, "Invalid"),
+            };
+            (error.code, error.reason) = (code, reason.into());
+            denied = Some(error);
+        }
+    }
+    denied
+}
