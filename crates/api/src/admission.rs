@@ -96,6 +96,7 @@ pub(crate) fn chain() -> Vec<Arc<dyn Admission>> {
         Arc::new(defaults::DefaultStorageClass),
         Arc::new(storage::PersistentVolumeClaimResize),
         Arc::new(defaults::DefaultIngressClass),
+        Arc::new(ask::MutatingAdmissionPolicy::default()),
         Arc::new(ask::MutatingAdmissionWebhook::default()),
         Arc::new(ask::ValidatingAdmissionPolicy::default()),
         Arc::new(ask::ValidatingAdmissionWebhook::default()),

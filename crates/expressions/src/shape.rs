@@ -304,6 +304,20 @@ pub fn escape(name: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(escaped.replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")))
 }
 
+/// The property that an identifier reaches.
+pub(crate) fn unescape(name: &str) -> Cow<'_, str> {
+    if !name.contains("__") {
+        return Cow::Borrowed(name);
+    }
+    if let Some(word) = name.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"))
+        && is_reserved(word)
+    {
+        return Cow::Borrowed(word);
+    }
+    let plain = name.replace("__slash__", "/").replace("__dash__", "-").replace("__dot__", ".");
+    Cow::Owned(plain.replace("__underscores__", "__"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,6 +336,7 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(escape(name).as_deref(), expected, "{name}");
+            assert_eq!(expected.map(unescape).as_deref(), expected.map(|_| name));
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod data;
 mod equal;
+mod json;
 mod key;
 mod made;
 

@@ -12,6 +12,7 @@ mod entries;
 mod fields;
 mod lastapplied;
 mod merge;
+mod overlay;
 mod remove;
 mod reset;
 mod scale;
@@ -34,6 +35,7 @@ use reset::Filter;
 use shape::Shape;
 use updater::Failure;
 
+pub use overlay::overlay;
 pub use scale::Scale;
 pub use updater::Conflict;
 

@@ -39,6 +39,11 @@ pub enum PatchError {
 }
 
 impl PatchError {
+    /// Whether a test of a JSON patch did not hold, so that nothing else is wrong with it.
+    pub fn is_failed_test(&self) -> bool {
+        matches!(self, PatchError::Unprocessable(why) if why.ends_with(json::TEST_FAILED))
+    }
+
     /// The HTTP status of this refusal.
     pub fn code(&self) -> u16 {
         match self {

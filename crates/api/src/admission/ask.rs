@@ -7,10 +7,12 @@
 
 mod asked;
 mod condition;
+mod mutating;
 mod policy;
 mod review;
 mod webhook;
 
+pub(super) use mutating::MutatingAdmissionPolicy;
 pub(super) use policy::ValidatingAdmissionPolicy;
 pub(crate) use webhook::Rounds;
 pub(super) use webhook::{MutatingAdmissionWebhook, ValidatingAdmissionWebhook};

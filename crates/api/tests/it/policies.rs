@@ -126,3 +126,78 @@ async fn a_binding_may_only_warn_and_a_policy_may_fail_open() {
     assert_eq!(told.warnings().len(), 1, "{:?}", told.warnings());
     assert!(told.warnings()[0].contains(warning), "{:?}", told.warnings());
 }
+
+async fn change(server: &Server, name: &str, mutations: Value, more: Value) {
+    let rules = json!([{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["pods", "configmaps"] }]);
+    let mut object = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": { "name": name },
+        "spec": { "matchConstraints": { "resourceRules": rules }, "mutations": mutations, "reinvocationPolicy": "Never", "failurePolicy": "Fail" },
+    });
+    for (field, value) in more.as_object().expect("a spec") {
+        object["spec"][field] = value.clone();
+    }
+    server.post(&format!("{GROUP}/mutatingadmissionpolicies"), object).await.expect(201);
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding", "metadata": { "name": name },
+        "spec": { "policyName": name },
+    });
+    server.post(&format!("{GROUP}/mutatingadmissionpolicybindings"), binding).await.expect(201);
+}
+
+fn apply(expression: &str) -> Value {
+    json!({ "patchType": "ApplyConfiguration", "applyConfiguration": { "expression": expression } })
+}
+
+fn patch(expression: &str) -> Value {
+    json!({ "patchType": "JSONPatch", "jsonPatch": { "expression": expression } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_change_objects_by_configurations_and_patches() {
+    let server = server().await;
+    let mesh = "Object{spec: Object.spec{initContainers: [Object.spec.initContainers{name: 'mesh', image: variables.image, restartPolicy: 'Always'}]}}";
+    let variables = json!([{ "name": "image", "expression": "'proxy:' + namespaceObject.metadata.name" }]);
+    let conditions =
+        json!([{ "name": "pods", "expression": "request.kind.kind == 'Pod' && !has(object.spec.initContainers)" }]);
+    change(&server, "mesh", json!([apply(mesh)]), json!({ "variables": variables, "matchConditions": conditions }))
+        .await;
+    let label = "[JSONPatch{op: 'test', path: '/kind', value: 'Pod'}, JSONPatch{op: 'add', path: '/metadata/labels', value: {'by': request.userInfo.username}}]";
+    change(&server, "label", json!([patch(label)]), json!({})).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
+    let made = server.post(pods, pod).await.expect(201);
+    let init = &made.body["spec"]["initContainers"];
+    assert_eq!((&init[0]["name"], &init[0]["image"]), (&json!("mesh"), &json!("proxy:default")));
+    assert_eq!((init[0]["imagePullPolicy"].as_str(), init.as_array().map(Vec::len)), (Some("IfNotPresent"), Some(1)));
+    assert!(
+        init[0]["volumeMounts"][0]["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-")),
+        "{init}"
+    );
+    assert_eq!(made.at("/metadata/labels/by"), "kubernetes-admin");
+    let made = server.post(MAPS, map("a", json!({}))).await.expect(201);
+    assert_eq!(made.body["metadata"].get("labels"), None, "the test of the patch did not hold");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_cannot_be_made_is_told_and_a_policy_hears_of_later_ones() {
+    let server = server().await;
+    let again =
+        "Object{metadata: Object.metadata{labels: {'count': string(has(object.data) ? size(object.data) : 0)}}}";
+    change(&server, "a-count", json!([apply(again)]), json!({ "reinvocationPolicy": "IfNeeded" })).await;
+    let adds = "has(object.data) && 'more' in object.data ? [] : [JSONPatch{op: 'add', path: '/data', value: {'more': 'yes', 'most': 'no'}}]";
+    change(&server, "b-adds", json!([patch(adds)]), json!({})).await;
+    let made = server.post(MAPS, map("a", Value::Null)).await.expect(201);
+    assert_eq!((made.at("/metadata/labels/count"), made.at("/data/more")), ("2", "yes"));
+    change(
+        &server,
+        "c-whole",
+        json!([apply("Object{metadata: Object.metadata{finalizers: [Object.wrong{a: 1}]}}")]),
+        json!({}),
+    )
+    .await;
+    let refused = server.post(MAPS, map("b", json!({}))).await.expect(403);
+    let why =
+        "policy 'c-whole' with binding 'c-whole' denied request: type mismatch: unexpected type name \"Object.wrong\"";
+    assert!(refused.at("/message").starts_with(why), "{}", refused.text);
+    assert_eq!(refused.at("/reason"), "Invalid");
+}

@@ -18,7 +18,7 @@ const MAX_COPIED_BYTES: usize = 3 * 1024 * 1024;
 const MAX_DEPTH: usize = 120;
 
 const MISSING: &str = "missing value";
-const TEST_FAILED: &str = "test failed";
+pub(super) const TEST_FAILED: &str = "test failed";
 const INVALID_INDEX: &str = "invalid index referenced";
 
 pub(super) fn apply(original: &Value, patch: &Value) -> Result<Value, PatchError> {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use expressions::admission::Names;
-use expressions::{Budget, Failure, PER_CALL, Program, Question, Value, listing};
+use expressions::{Budget, Env, Failure, PER_CALL, Program, Question, Value, listing};
 use kinds::Kind;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
@@ -28,8 +28,8 @@ const KEPT: usize = 1024;
 pub(super) type Compiled = Result<Program, String>;
 
 /// An expression that may name what there is of a request.
-pub(super) fn compile(text: &str, names: &Names, authorizer: bool, variables: bool) -> Compiled {
-    expressions::compile(text, &names.env(authorizer, variables)).map_err(|faults| listing(&faults))
+pub(super) fn compile(text: &str, env: &Env) -> Compiled {
+    expressions::compile(text, env).map_err(|faults| listing(&faults))
 }
 
 /// Match conditions of webhooks, by their text.
@@ -41,7 +41,7 @@ impl Programs {
         if let Some(known) = self.0.lock().get(text) {
             return known.clone();
         }
-        let compiled = Arc::new(compile(text, &Names::untyped(false, false), true, false));
+        let compiled = Arc::new(compile(text, &Names::untyped(false, false).env(true, false)));
         let mut known = self.0.lock();
         if known.len() >= KEPT {
             known.clear();

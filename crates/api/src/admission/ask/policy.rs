@@ -27,17 +27,97 @@ const LONGEST_MESSAGE: usize = 5 * 1024;
 
 #[derive(Default)]
 pub(in crate::admission) struct ValidatingAdmissionPolicy {
-    /// By name, with the version they were made of.
-    compiled: Mutex<HashMap<String, (String, Arc<Policy>)>>,
+    compiled: Kept<Policy>,
 }
 
 /// A text and what was made of it.
-type Expression = (String, Compiled);
+pub(super) type Expression = (String, Compiled);
+
+/// What policies of both kinds begin with.
+pub(super) struct Preamble {
+    pub(super) names: Names,
+    conditions: Vec<Expression>,
+    variables: Vec<(Arc<str>, Expression)>,
+}
+
+impl Preamble {
+    pub(super) fn new(spec: &Json, composed: bool) -> Self {
+        let list = |field: &str| spec[field].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut names = Names::untyped(spec["paramKind"].is_object(), composed || !list("variables").is_empty());
+        let compile = |names: &Names, one: &Json, variables: bool| -> Expression {
+            let text = text(one, "/expression");
+            (text.trim().to_owned(), condition::compile(text, &names.env(true, variables)))
+        };
+        let conditions = list("matchConditions").iter().map(|one| compile(&names, one, false)).collect();
+        let mut variables = Vec::new();
+        for one in list("variables") {
+            let (name, made) = (text(one, "/name"), compile(&names, one, true));
+            names.know(name, made.1.as_ref().map_or(&Type::Dyn, |program| program.result_type()));
+            variables.push((Arc::from(name), made));
+        }
+        Self { names, conditions, variables }
+    }
+
+    /// What the expressions of the policy see; none if a condition does not hold.
+    ///
+    /// # Errors
+    /// When a condition fails.
+    pub(super) fn scene<'a>(
+        &'a self,
+        seen: &'a Seen,
+        params: Option<&'a Json>,
+        budget: &mut Budget,
+    ) -> Result<Option<Scene<'a>>, String> {
+        let mut scene = Scene { seen, params, variables: Vec::new() };
+        match condition::all(&scene, self.conditions.iter().map(|(text, program)| (text.as_str(), program))) {
+            Said::Yes => {}
+            Said::No => return Ok(None),
+            Said::Failed(why) => return Err(why),
+        }
+        for (name, (text, program)) in &self.variables {
+            // one that fails is not there for who uses it, and harms nobody else
+            if let Ok(value) = scene.evaluate(text, program, budget) {
+                scene.variables.push((name.clone(), value));
+            }
+        }
+        Ok(Some(scene))
+    }
+}
+
+/// Compiled policies by name, with the version they were made of.
+pub(super) struct Kept<P>(Mutex<HashMap<String, (String, Arc<P>)>>);
+
+impl<P> Default for Kept<P> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<P> Kept<P> {
+    pub(super) fn get(&self, policy: &Json, make: fn(&Json) -> P) -> Arc<P> {
+        let (name, version) = (text(policy, "/metadata/name"), text(policy, "/metadata/resourceVersion"));
+        if let Some((known, compiled)) = self.0.lock().get(name)
+            && known == version
+        {
+            return compiled.clone();
+        }
+        let compiled = Arc::new(make(&policy["spec"]));
+        self.0.lock().insert(name.to_owned(), (version.to_owned(), compiled.clone()));
+        compiled
+    }
+
+    /// Forgets policies that are gone.
+    pub(super) fn sweep(&self, policies: &[Arc<Json>]) {
+        let mut compiled = self.0.lock();
+        if compiled.len() > policies.len() {
+            compiled.retain(|name, _| policies.iter().any(|policy| text(policy, "/metadata/name") == name));
+        }
+    }
+}
 
 /// The expressions of a policy.
 struct Policy {
-    conditions: Vec<Expression>,
-    variables: Vec<(Arc<str>, Expression)>,
+    preamble: Preamble,
     validations: Vec<Validation>,
     annotations: Vec<Expression>,
 }
@@ -51,31 +131,21 @@ struct Validation {
 
 impl Policy {
     fn new(spec: &Json) -> Self {
-        let params = spec["paramKind"].is_object();
-        let list = |field: &str| spec[field].as_array().cloned().unwrap_or_default();
-        let declared = list("variables");
-        let mut names = Names::untyped(params, !declared.is_empty());
-        let compile = |names: &Names, text: &str, authorizer: bool, variables: bool| -> Expression {
-            (text.trim().to_owned(), condition::compile(text, names, authorizer, variables))
+        let list = |field: &str| spec[field].as_array().map(Vec::as_slice).unwrap_or_default();
+        let preamble = Preamble::new(spec, false);
+        let compile = |text: &str, authorizer: bool| -> Expression {
+            (text.trim().to_owned(), condition::compile(text, &preamble.names.env(authorizer, true)))
         };
-        let conditions = list("matchConditions");
-        let conditions = conditions.iter().map(|one| compile(&names, text(one, "/expression"), true, false)).collect();
-        let mut variables = Vec::new();
-        for one in &declared {
-            let (name, made) = (text(one, "/name"), compile(&names, text(one, "/expression"), true, true));
-            names.know(name, made.1.as_ref().map_or(&Type::Dyn, |program| program.result_type()));
-            variables.push((Arc::from(name), made));
-        }
         let validation = |one: &Json| Validation {
-            expression: compile(&names, text(one, "/expression"), true, true),
-            explains: one["messageExpression"].as_str().map(|text| compile(&names, text, false, true)),
+            expression: compile(text(one, "/expression"), true),
+            explains: one["messageExpression"].as_str().map(|text| compile(text, false)),
             message: text(one, "/message").trim().to_owned(),
             reason: text(one, "/reason").to_owned(),
         };
         let validations = list("validations").iter().map(validation).collect();
-        let annotations = list("auditAnnotations");
-        let annotations = annotations.iter().map(|one| compile(&names, text(one, "/valueExpression"), true, true));
-        Self { conditions, variables, validations, annotations: annotations.collect() }
+        let annotations = list("auditAnnotations").iter().map(|one| compile(text(one, "/valueExpression"), true));
+        let annotations = annotations.collect();
+        Self { preamble, validations, annotations }
     }
 }
 
@@ -97,20 +167,12 @@ impl Denial {
 impl Policy {
     /// What the policy has against a request with these parameters.
     fn judge(&self, seen: &Seen, params: Option<&Json>) -> Vec<Denial> {
-        let mut scene = Scene { seen, params, variables: Vec::new() };
-        let conditions = self.conditions.iter().map(|(text, program)| (text.as_str(), program));
-        match condition::all(&scene, conditions) {
-            Said::Yes => {}
-            Said::No => return Vec::new(),
-            Said::Failed(why) => return vec![Denial::failed(why)],
-        }
         let mut budget = Budget::new(PER_CALL, PER_OBJECT);
-        for (name, (text, program)) in &self.variables {
-            // one that fails is not there for who uses it, and harms nobody else
-            if let Ok(value) = scene.evaluate(text, program, &mut budget) {
-                scene.variables.push((name.clone(), value));
-            }
-        }
+        let scene = match self.preamble.scene(seen, params, &mut budget) {
+            Ok(Some(scene)) => scene,
+            Ok(None) => return Vec::new(),
+            Err(why) => return vec![Denial::failed(why)],
+        };
         let mut denials = Vec::new();
         for validation in &self.validations {
             let (text, program) = &validation.expression;
@@ -147,7 +209,7 @@ impl Validation {
 
 /// The kind in whose version a policy or a binding wants to see the request, if it is about it. A binding without rules
 /// is about all that its policy is about.
-fn wants(
+pub(super) fn wants(
     asked: &Asked<'_>,
     resources: &Json,
     is_binding: bool,
@@ -173,7 +235,7 @@ fn wants(
 }
 
 /// The parameters a binding chose: none at all where a policy has no parameters, or its binding names none.
-fn parameters(asked: &Asked<'_>, policy: &Json, binding: &Json) -> Result<Vec<Option<Arc<Json>>>, String> {
+pub(super) fn parameters(asked: &Asked<'_>, policy: &Json, binding: &Json) -> Result<Vec<Option<Arc<Json>>>, String> {
     let (wanted, chosen) = (&policy["spec"]["paramKind"], &binding["spec"]["paramRef"]);
     if !wanted.is_object() || !chosen.is_object() {
         return Ok(vec![None]);
@@ -210,28 +272,6 @@ fn parameters(asked: &Asked<'_>, policy: &Json, binding: &Json) -> Result<Vec<Op
     Ok(found.into_iter().map(Some).collect())
 }
 
-impl ValidatingAdmissionPolicy {
-    fn policy(&self, policy: &Json) -> Arc<Policy> {
-        let (name, version) = (text(policy, "/metadata/name"), text(policy, "/metadata/resourceVersion"));
-        if let Some((known, compiled)) = self.compiled.lock().get(name)
-            && known == version
-        {
-            return compiled.clone();
-        }
-        let compiled = Arc::new(Policy::new(&policy["spec"]));
-        self.compiled.lock().insert(name.to_owned(), (version.to_owned(), compiled.clone()));
-        compiled
-    }
-
-    /// Forgets policies that are gone.
-    fn sweep(&self, policies: &[Arc<Json>]) {
-        let mut compiled = self.compiled.lock();
-        if compiled.len() > policies.len() {
-            compiled.retain(|name, _| policies.iter().any(|policy| text(policy, "/metadata/name") == name));
-        }
-    }
-}
-
 #[async_trait]
 impl Admission for ValidatingAdmissionPolicy {
     fn name(&self) -> &'static str {
@@ -244,7 +284,7 @@ impl Admission for ValidatingAdmissionPolicy {
         if policies.is_empty() {
             return Ok(());
         }
-        self.sweep(&policies);
+        self.compiled.sweep(&policies);
         let (new, old) = (admit.object.as_deref(), admit.old);
         let bindings = asked.deciders("validatingadmissionpolicybindings");
         let mut denied = None;
@@ -256,7 +296,7 @@ impl Admission for ValidatingAdmissionPolicy {
                 continue;
             }
             let Some(kind) = wants(&asked, &policy["spec"]["matchConstraints"], false, new, old)? else { continue };
-            let compiled = self.policy(policy);
+            let compiled = self.compiled.get(policy, Policy::new);
             let seen = Seen::new(&asked, &kind, new, old).await?;
             for binding in bindings {
                 if wants(&asked, &binding["spec"]["matchResources"], true, new, old)?.is_none() {

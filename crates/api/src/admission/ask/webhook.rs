@@ -27,16 +27,39 @@ pub(crate) struct Rounds {
     pub(crate) again: bool,
     /// Whether there must be a second one.
     pub(crate) wanted: bool,
-    /// Webhooks that were asked since the last change, and would hear of the next.
+    webhooks: Turns,
+    pub(super) policies: Turns,
+}
+
+/// Who of a plugin's callees is to be called a second time.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// Those that were called since the last change, and would hear of the next.
     heard: BTreeSet<String>,
-    /// Those that are to be asked again.
     due: BTreeSet<String>,
     last: Option<Value>,
 }
 
-impl Rounds {
-    fn changed(&mut self) {
+impl Turns {
+    pub(super) fn changed(&mut self) {
         self.due.append(&mut self.heard);
+    }
+
+    pub(super) fn heard(&mut self, id: String) {
+        self.heard.insert(id);
+    }
+
+    pub(super) fn is_due(&self, id: &str) -> bool {
+        self.due.contains(id)
+    }
+
+    /// Whether the object is not what the plugin left.
+    pub(super) fn is_other(&self, object: Option<&Value>) -> bool {
+        self.last.as_ref() != object
+    }
+
+    pub(super) fn remember(&mut self, object: Option<&Value>) {
+        self.last = object.cloned();
     }
 }
 
@@ -153,8 +176,8 @@ impl Admission for MutatingAdmissionWebhook {
         if hooks.is_empty() {
             return Ok(());
         }
-        if admit.rounds.again && admit.rounds.last.as_ref() != admit.object.as_deref() {
-            admit.rounds.changed(); // our own plugins changed it meanwhile
+        if admit.rounds.again && admit.rounds.webhooks.is_other(admit.object.as_deref()) {
+            admit.rounds.webhooks.changed(); // others changed it meanwhile
         }
         for hook in hooks {
             let Admit { object, old, rounds, .. } = &mut *admit;
@@ -162,7 +185,7 @@ impl Admission for MutatingAdmissionWebhook {
                 continue;
             }
             let id = hook.id();
-            if rounds.again && !rounds.due.contains(&id) {
+            if rounds.again && !rounds.webhooks.is_due(&id) {
                 continue;
             }
             let verdict = hook.ask(&asked, object.as_deref(), *old).await?;
@@ -171,7 +194,7 @@ impl Admission for MutatingAdmissionWebhook {
                 match patched(&asked, &hook.kind, object, &patch).await {
                     Ok(new) if new != *object => {
                         *object = new;
-                        rounds.changed();
+                        rounds.webhooks.changed();
                         rounds.wanted = true;
                     }
                     Ok(_) => {}
@@ -179,19 +202,23 @@ impl Admission for MutatingAdmissionWebhook {
                 }
             }
             if hook.spec()["reinvocationPolicy"] == "IfNeeded" {
-                rounds.heard.insert(id);
+                rounds.webhooks.heard(id);
             }
         }
-        admit.rounds.last = admit.object.as_deref().cloned();
+        admit.rounds.webhooks.remember(admit.object.as_deref());
         Ok(())
     }
 }
 
 /// The object with a patch that was made for it as `kind` has it.
 async fn patched(asked: &Asked<'_>, kind: &Kind, object: &Value, patch: &Value) -> Result<Value, String> {
-    let core = asked.core;
     let shown = asked.shown(Some(object), kind).await.map_err(|error| error.message)?;
-    let mut new = kinds::patch::json(&shown, patch).map_err(|error| error.to_string())?;
+    let new = kinds::patch::json(&shown, patch).map_err(|error| error.to_string())?;
+    back(asked, kind, object, new).await
+}
+
+/// What was made of `object` as `kind` has it, as the request's own kind has it.
+pub(super) async fn back(asked: &Asked<'_>, kind: &Kind, object: &Value, new: Value) -> Result<Value, String> {
     if asked.subresource == "scale" {
         let replicas = new["spec"]["replicas"].as_i64().unwrap_or(0);
         let mut whole = object.clone();
@@ -199,7 +226,7 @@ async fn patched(asked: &Asked<'_>, kind: &Kind, object: &Value, patch: &Value) 
         return Ok(whole);
     }
     kinds::coerce(kind, &new).map_err(|error| error.to_string())?;
-    new = core.in_version(kind, asked.kind, new).await.map_err(|error| error.message)?;
+    let mut new = asked.core.in_version(kind, asked.kind, new).await.map_err(|error| error.message)?;
     kinds::prune(asked.kind, &mut new);
     kinds::default(asked.kind, &mut new);
     Ok(new)
