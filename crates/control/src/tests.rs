@@ -2,6 +2,7 @@
 
 mod autoscaler;
 mod batch;
+mod devices;
 mod scheduling;
 
 use std::collections::{BTreeSet, HashSet};

@@ -10,6 +10,7 @@
 mod check;
 mod clock;
 mod cost;
+pub mod device;
 mod eval;
 mod fault;
 mod functions;

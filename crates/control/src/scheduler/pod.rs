@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{NodeSelector, PreferredSchedulingTerm, Tolerati
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use parking_lot::Mutex;
 
+use super::devices::{Extended, Wish};
 use super::resources::Resources;
 use crate::plan::labels::{self, Labels};
 
@@ -37,6 +38,8 @@ pub struct PodInfo {
     pub(super) nominated: Option<Arc<str>>,
     /// Why it has no node, as its status says now.
     pub(super) told: Option<Arc<Told>>,
+    /// The claims that were made for it, by its own name for them; some turn out not to be needed.
+    pub(super) made: Option<Arc<[(String, Option<String>)]>>,
 }
 
 /// The PodScheduled condition while it is false.
@@ -103,8 +106,10 @@ pub(super) struct Ask {
     pub(super) owner: Option<Owner>,
     /// What the kubelet of its node has to know (KEP-5328).
     pub(super) features: Vec<&'static str>,
-    /// Whether it asks for devices by claims.
-    pub(super) claims_devices: bool,
+    /// The claims of devices it has.
+    pub(super) claims: Vec<Wish>,
+    /// The extended resources it asks for, if any.
+    pub(super) extended: Option<Extended>,
 }
 
 /// The controller of a pod, for the spreading that nobody asked for.
@@ -246,6 +251,7 @@ impl PodInfo {
             && self.deleting == other.deleting
             && self.preempted == other.preempted
             && self.generation == other.generation
+            && self.made == other.made
     }
 
     /// The same pod on a node.

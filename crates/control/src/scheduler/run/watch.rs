@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{Scheduler, State};
 use crate::scheduler::facts::{Budget, OwnerKind};
-use crate::scheduler::hints::{Change, Context};
+use crate::scheduler::hints::Change;
 use crate::scheduler::node::NodeFacts;
 use crate::scheduler::pod::PodInfo;
 use crate::scheduler::seen::{
@@ -52,6 +52,7 @@ impl Scheduler {
             self.feed(Self::budget_told),
         ];
         listed.extend(self.watch_volumes());
+        listed.extend(self.watch_devices());
         let (done, pods) = watch::channel(false);
         self.children.spawn("watch pods to schedule", Arc::clone(self).watch_pods(done));
         listed.push(pods);
@@ -269,7 +270,7 @@ impl State {
 
     fn put(&mut self, pod: &Arc<PodInfo>, now: Instant) -> Option<Arc<PodInfo>> {
         let profile = self.world.profiles.get(&pod.ask().scheduler)?;
-        self.queue.put(pod.clone(), Context { profile, facts: &self.world.facts }, now)
+        self.queue.put(pod.clone(), self.world.context(profile), now)
     }
 
     fn pod_is_placed(&mut self, pod: &Arc<PodInfo>, now: Instant) -> bool {
