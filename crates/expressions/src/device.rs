@@ -173,7 +173,10 @@ mod tests {
         check(r#"device.attributes["other.example.com"].fast"#, expect!["true"]);
         check(r#"device.attributes["gpu.example.com"].driverVersion.isGreaterThan(semver("1.0.0"))"#, expect!["true"]);
         check(r#"device.capacity["gpu.example.com"].memory.compareTo(quantity("40Gi")) >= 0"#, expect!["true"]);
-        check(r#"cel.bind(dra, device.attributes["gpu.example.com"], dra.cores > 4 && has(dra.model))"#, expect!["true"]);
+        check(
+            r#"cel.bind(dra, device.attributes["gpu.example.com"], dra.cores > 4 && has(dra.model))"#,
+            expect!["true"],
+        );
         check(r#"device.attributes["gpu.example.com"].cores.includes(8)"#, expect!["true"]);
     }
 

@@ -246,9 +246,13 @@ impl<'a> Value<'a> {
             Self::Uint(value) => *value == 0,
             Self::Double(value) => *value == 0.0,
             Self::Timestamp(at) => at.is_zero(),
-            Self::Str(_) | Self::Text(_) | Self::Bytes(_) | Self::Data(_) | Self::List(..) | Self::Map(_) | Self::Domains(_) => {
-                self.size() == 0
-            }
+            Self::Str(_)
+            | Self::Text(_)
+            | Self::Bytes(_)
+            | Self::Data(_)
+            | Self::List(..)
+            | Self::Map(_)
+            | Self::Domains(_) => self.size() == 0,
             Self::Made(made) => made.is_zero(),
             Self::Optional(Some(inner)) => inner.is_zero(),
             Self::Type(_) | Self::Opaque(_) => false,

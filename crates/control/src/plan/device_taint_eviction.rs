@@ -119,7 +119,8 @@ mod tests {
     fn check(slices: &[Arc<ResourceSlice>], tolerations: &Value, change: impl FnOnce(&mut Value, &mut Value)) -> Fate {
         let mut pod = json!({ "metadata": { "name": "p", "namespace": "shop", "uid": "u" },
             "spec": { "nodeName": "n1", "containers": [], "resourceClaims": [{ "name": "gpu", "resourceClaimName": "c" }] } });
-        let result = json!({ "request": "r", "driver": "d", "pool": "n1", "device": "one", "tolerations": tolerations });
+        let result =
+            json!({ "request": "r", "driver": "d", "pool": "n1", "device": "one", "tolerations": tolerations });
         let mut claim = json!({ "metadata": { "name": "c", "namespace": "shop" }, "spec": {}, "status": {
             "allocation": { "devices": { "results": [result] } },
             "reservedFor": [{ "resource": "pods", "name": "p", "uid": "u" }] } });

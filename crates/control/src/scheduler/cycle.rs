@@ -214,7 +214,9 @@ impl<'a> Cycle<'a> {
 
     /// What has to be written about claims of devices before the pod is bound to the node.
     pub(super) fn device_plan(&self, node: NodeId) -> devices::Plan {
-        if !self.filters.contains(&Plugin::DynamicResources) || !self.view.profile.pre_bind.has(Plugin::DynamicResources) {
+        if !self.filters.contains(&Plugin::DynamicResources)
+            || !self.view.profile.pre_bind.has(Plugin::DynamicResources)
+        {
             return devices::Plan::default();
         }
         self.claims.plan(self.pod, node)

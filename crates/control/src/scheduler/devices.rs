@@ -4,6 +4,9 @@
 //! the decision is taken back. So no two decisions give one device.
 //! In reading order: `slice` and `pool` (what there is), `used` (what is taken), `claim` and `request` (what is wanted),
 //! `search` with `constraint` and `capacity` (the choice), `result` (what is written).
+//! Where upstream's search contradicts the API it serves, the API is followed: `distinctAttribute` holds over all devices of
+//! a request, shared devices use up counters as others do, access for administrators uses up none, and an older generation
+//! of a pool is not used on nodes for which the newer one has nothing.
 //! What is off by default in 1.36 is not done: taints by rules, attributes that are lists, claims of pod groups.
 
 mod capacity;
@@ -25,13 +28,13 @@ use k8s_openapi::api::resource::v1::{AllocationResult, DeviceClaim, DeviceClassS
 
 use super::node::NodeFacts;
 use super::pod::PodInfo;
-pub(super) use claim::{Claim, ClaimKey, Wish};
+pub(super) use claim::{Claim, ClaimKey, Made, Wish};
 pub(super) use extended::{Asking, Extended};
-use request::{Class, Selectors, Stock};
 pub(super) use request::Want;
+use request::{Class, Selectors, Stock};
 pub(super) use search::Stop;
-use slice::Slices;
 pub(super) use slice::Slice;
+use slice::Slices;
 use used::Used;
 
 /// What extended resources are called that are there for each class.

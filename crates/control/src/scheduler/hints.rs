@@ -101,9 +101,9 @@ impl Change<'_> {
     /// The plugins whose refusals this kind of change may cure.
     pub(super) fn cures(&self) -> Plugins {
         use Plugin::{
-            DynamicResources, InterPodAffinity, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts, NodeResourcesFit,
-            NodeUnschedulable, NodeVolumeLimits, PodTopologySpread, SchedulingGates, TaintToleration, VolumeBinding,
-            VolumeRestrictions, VolumeZone,
+            DynamicResources, InterPodAffinity, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts,
+            NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits, PodTopologySpread, SchedulingGates, TaintToleration,
+            VolumeBinding, VolumeRestrictions, VolumeZone,
         };
         let plugins: &[Plugin] = match self {
             Self::NodeAdded(_) => &[
@@ -228,13 +228,12 @@ impl Change<'_> {
 
 /// Whether a claim's change concerns the pod (upstream `isSchedulableAfterClaimChange`).
 fn claim_helps(pod: &PodInfo, namespace: &str, name: &str, event: ClaimEvent, context: Context<'_>) -> bool {
-    let Ok(claims) = context.devices.of_pod(pod) else { return false };
-    let own = || pod.key.namespace == namespace && claims.iter().any(|claim| claim.name == name);
-    match event {
+    let concerns = match event {
         ClaimEvent::Freed => true,
-        ClaimEvent::Added | ClaimEvent::Changed => own(),
+        ClaimEvent::Added | ClaimEvent::Changed => pod.key.namespace == namespace && pod.has_device_claim(name),
         ClaimEvent::Touched => false,
-    }
+    };
+    concerns && context.devices.of_pod(pod).is_ok()
 }
 
 fn terms(pod: &PodInfo) -> &Terms {

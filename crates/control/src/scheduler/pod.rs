@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{NodeSelector, PreferredSchedulingTerm, Tolerati
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use parking_lot::Mutex;
 
-use super::devices::{Extended, Wish};
+use super::devices::{Extended, Made, Wish};
 use super::resources::Resources;
 use crate::plan::labels::{self, Labels};
 
@@ -39,7 +39,7 @@ pub struct PodInfo {
     /// Why it has no node, as its status says now.
     pub(super) told: Option<Arc<Told>>,
     /// The claims that were made for it, by its own name for them; some turn out not to be needed.
-    pub(super) made: Option<Arc<[(String, Option<String>)]>>,
+    pub(super) made: Option<Made>,
 }
 
 /// The PodScheduled condition while it is false.
@@ -239,6 +239,15 @@ impl PodInfo {
             Volume::Claim(name) => Some((name.clone(), false)),
             Volume::Ephemeral(volume) => Some((format!("{}-{volume}", self.key.name), true)),
             Volume::Disk(_) | Volume::Csi(_) => None,
+        })
+    }
+
+    /// Whether the claim of that name in its namespace is one of the pod's claims of devices.
+    pub(super) fn has_device_claim(&self, claim: &str) -> bool {
+        let is_it = |name: &Option<String>| name.as_deref() == Some(claim);
+        self.ask().claims.iter().any(|wish| match &wish.claim {
+            Some(name) => name == claim,
+            None => self.made.iter().flat_map(|made| made.iter()).any(|(own, name)| *own == wish.name && is_it(name)),
         })
     }
 

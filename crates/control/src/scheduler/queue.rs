@@ -323,8 +323,15 @@ impl Queue {
     }
 
     /// A claim of devices appeared or changed: pods that waited for it to be there can be tried. True when there are such.
-    pub(super) fn claimed<'a>(&mut self, context: impl Fn(&PodInfo) -> Option<Context<'a>>, now: Instant) -> bool {
-        let waiting: Vec<Key> = self.unclaimed.iter().cloned().collect();
+    pub(super) fn claimed<'a>(
+        &mut self,
+        (namespace, name): (&str, &str),
+        context: impl Fn(&PodInfo) -> Option<Context<'a>>,
+        now: Instant,
+    ) -> bool {
+        let names = |key: &&Key| self.entries.get(*key).is_some_and(|entry| entry.pod.has_device_claim(name));
+        let own = self.unclaimed.iter().filter(|key| key.namespace == namespace);
+        let waiting: Vec<Key> = own.filter(names).cloned().collect();
         let mut woken = false;
         for key in waiting {
             let Some(entry) = self.entries.get(&key) else { continue };

@@ -125,7 +125,10 @@ impl State {
             let profile = profiles.get(&pod.ask().scheduler)?;
             Some(Context { profile, facts, devices })
         };
-        let claimed = matches!(change, Change::ResourceClaim { .. }) && self.queue.claimed(context, now);
+        let claimed = match change {
+            Change::ResourceClaim { namespace, name, .. } => self.queue.claimed((namespace, name), context, now),
+            _ => false,
+        };
         self.queue.wake(change, may, context, now) || claimed
     }
 

@@ -164,13 +164,16 @@ async fn a_pod_is_bound_when_its_devices_say_that_they_are_ready() {
         move |claim: &mut Value| {
             let condition = json!({ "type": kind, "status": "True", "reason": "Done", "message": "it is",
                 "lastTransitionTime": base::time::rfc3339(base::time::now()) });
-            let device = json!({ "driver": "gpu.example.com", "pool": "n1", "device": "one", "conditions": [condition] });
+            let device =
+                json!({ "driver": "gpu.example.com", "pool": "n1", "device": "one", "conditions": [condition] });
             claim["status"]["devices"] = json!([device]);
         }
     };
     fake.edit(|objects| objects.change("resourceclaims", "shop", "c", attached("Broken")));
-    let failed = "running PreBind plugin \"DynamicResources\": device binding failed: claim=c, reason=Done, message=\"it is\"";
-    fake.until("it is told of the failure", |fake| told(fake, "FailedScheduling").iter().any(|one| one == failed)).await;
+    let failed =
+        "running PreBind plugin \"DynamicResources\": device binding failed: claim=c, reason=Done, message=\"it is\"";
+    fake.until("it is told of the failure", |fake| told(fake, "FailedScheduling").iter().any(|one| one == failed))
+        .await;
     fake.until("the device is given back and given again", |fake| {
         let claim = get(fake, "resourceclaims", "c");
         device(&claim) == "one" && claim["status"]["devices"].is_null()
@@ -191,7 +194,8 @@ async fn a_pod_leaves_a_device_that_breaks() {
     fake.edit(|objects| {
         objects.change("resourceslices", "", "n1", |slice| {
             let since = base::time::rfc3339(base::time::now());
-            slice["spec"]["devices"][0]["taints"] = json!([{ "key": "hot", "effect": "NoExecute", "timeAdded": since }]);
+            slice["spec"]["devices"][0]["taints"] =
+                json!([{ "key": "hot", "effect": "NoExecute", "timeAdded": since }]);
         });
     });
     fake.until("the pod is gone", |fake| fake.list("pods").is_empty()).await;

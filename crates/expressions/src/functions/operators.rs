@@ -155,8 +155,10 @@ fn differs<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
 
 /// The order of the operands of an operator.
 fn ordered(args: &[Value<'_>], operator: &str) -> Result<std::cmp::Ordering, Failure> {
-    let unordered =
-        matches!(args[0], Value::Data(_) | Value::List(..) | Value::Map(_) | Value::Domains(_) | Value::Null | Value::Optional(_));
+    let unordered = matches!(
+        args[0],
+        Value::Data(_) | Value::List(..) | Value::Map(_) | Value::Domains(_) | Value::Null | Value::Optional(_)
+    );
     if unordered {
         return Err(Failure::new(format!("no such overload: {operator}")));
     }

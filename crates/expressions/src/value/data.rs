@@ -216,14 +216,18 @@ impl<'a, 'v> Map<'a, 'v> {
         match (self, key.as_str()) {
             (_, Some(name)) => self.field(name),
             (Self::Data(..), None) => Some(Err(Failure::no_overload())),
-            (Self::Made(entries) | Self::Domains(entries), None) => entries.get(&Key::of(key)?).map(|(_, value)| Ok(value.clone())),
+            (Self::Made(entries) | Self::Domains(entries), None) => {
+                entries.get(&Key::of(key)?).map(|(_, value)| Ok(value.clone()))
+            }
         }
     }
 
     /// Keys and values; of an object only the declared fields that are present.
     pub(crate) fn entries(self) -> Vec<(Value<'a>, Outcome<'a>)> {
         match self {
-            Self::Made(entries) | Self::Domains(entries) => entries.values().map(|(key, value)| (key.clone(), Ok(value.clone()))).collect(),
+            Self::Made(entries) | Self::Domains(entries) => {
+                entries.values().map(|(key, value)| (key.clone(), Ok(value.clone()))).collect()
+            }
             Self::Data(fields, shape) => fields
                 .iter()
                 .filter_map(|(name, json)| match shape.map(|shape| &shape.form) {

@@ -145,7 +145,8 @@ fn faults_of_plugins_and_arguments_too() {
 
 #[test]
 fn the_patience_of_dynamic_resources_is_read() {
-    let config = json!([{ "name": "DynamicResources", "args": { "filterTimeout": "250ms", "bindingTimeout": "1m30s" } }]);
+    let config =
+        json!([{ "name": "DynamicResources", "args": { "filterTimeout": "250ms", "bindingTimeout": "1m30s" } }]);
     let read = read(&with(&json!({ "profiles": [{ "pluginConfig": config }] }))).expect("a configuration");
     let allocating = read.config.profiles[0].allocating;
     assert_eq!((allocating.filter, allocating.binding), (Duration::from_millis(250), Duration::from_secs(90)));

@@ -75,9 +75,10 @@ impl Claim {
             if wanted.is_empty() {
                 continue;
             }
-            let status = self.devices.iter().find(|one| {
-                one.device == given.device && one.driver == given.driver && one.pool == given.pool
-            });
+            let status = self
+                .devices
+                .iter()
+                .find(|one| one.device == given.device && one.driver == given.driver && one.pool == given.pool);
             let Some(status) = status else { return Ok(false) };
             let holds = |kind: &String| {
                 status.conditions.iter().flatten().find(|one| one.type_ == *kind && one.status == "True")
@@ -108,6 +109,9 @@ pub(in crate::scheduler) struct Wish {
     /// The claim; none when it is made from a template.
     pub(in crate::scheduler) claim: Option<String>,
 }
+
+/// Claims that were made for a pod, by its own name for them; some turn out not to be needed.
+pub(in crate::scheduler) type Made = Arc<[(String, Option<String>)]>;
 
 /// Why a pod's claim is not there.
 pub(super) fn not_made(pod: &PodInfo) -> String {

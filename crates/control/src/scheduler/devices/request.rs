@@ -197,7 +197,11 @@ impl Want {
     ///
     /// # Errors
     /// When something of it is not known here, or its class is gone.
-    pub(in crate::scheduler) fn read(claim: String, spec: &Arc<DeviceClaim>, stock: &Stock<'_>) -> Result<Self, String> {
+    pub(in crate::scheduler) fn read(
+        claim: String,
+        spec: &Arc<DeviceClaim>,
+        stock: &Stock<'_>,
+    ) -> Result<Self, String> {
         let mut requests = Vec::new();
         for request in spec.requests.iter().flatten() {
             let mut choices = Vec::new();

@@ -132,10 +132,8 @@ impl<'a> Search<'a> {
                 }));
             }
         }
-        let constraints = wants
-            .iter()
-            .map(|want| want.spec.constraints.iter().flatten().map(Constraint::new).collect())
-            .collect();
+        let constraints =
+            wants.iter().map(|want| want.spec.constraints.iter().flatten().map(Constraint::new).collect()).collect();
         let mut search = Self {
             wants,
             pools,
@@ -302,7 +300,7 @@ impl<'a> Search<'a> {
         }
         // A share of a device that is in use already takes no more counters, and who only looks takes none.
         let in_use = self.used.shares(&device.id).is_some() || !self.candidates[candidate].shares.is_empty();
-        let counts = !device.consumes.is_empty() && !asked.admin && !(device.multiple && in_use);
+        let counts = !(device.consumes.is_empty() || asked.admin || device.multiple && in_use);
         if counts && !self.count(candidate) {
             return Ok(false);
         }
@@ -370,9 +368,7 @@ impl<'a> Search<'a> {
         let (pools, used) = (self.pools, self.used);
         let left = self.counters[pool].get_or_insert_with(|| counters(&pools[pool], used));
         let enough = device.consumes.iter().flat_map(|(set, amounts)| amounts.iter().map(move |one| (set, one))).all(
-            |(set, (counter, amount))| {
-                left.get(&(set.as_str(), counter.as_str())).is_some_and(|left| left >= amount)
-            },
+            |(set, (counter, amount))| left.get(&(set.as_str(), counter.as_str())).is_some_and(|left| left >= amount),
         );
         if enough {
             draw(left, device, false);

@@ -91,7 +91,8 @@ fn device(words: &[&str]) -> Value {
 }
 
 fn request(words: &[&str], line: &str) -> Value {
-    let mut request = json!({ "deviceClassName": set(words, "class").unwrap_or("any"), "allocationMode": "ExactCount" });
+    let mut request =
+        json!({ "deviceClassName": set(words, "class").unwrap_or("any"), "allocationMode": "ExactCount" });
     request["count"] = json!(set(words, "count").map_or(1, |text| text.parse::<i64>().expect("a number")));
     if words.contains(&"all") {
         request["allocationMode"] = json!("All");
@@ -172,8 +173,7 @@ pub(super) fn world(text: &str) -> World {
             }
             "used" => {
                 let parts: Vec<&str> = words[1].split('/').collect();
-                let mut result =
-                    json!({ "request": "r", "driver": parts[0], "pool": parts[1], "device": parts[2] });
+                let mut result = json!({ "request": "r", "driver": parts[0], "pool": parts[1], "device": parts[2] });
                 if let Some((name, amount)) = set(&words, "cap").and_then(|cap| cap.split_once(':')) {
                     result["shareID"] = json!("share");
                     result["consumedCapacity"] = json!({ name: amount });
@@ -190,7 +190,8 @@ pub(super) fn world(text: &str) -> World {
     for slice in slices {
         devices.put_slice(serde_json::from_value::<SeenSlice>(slice).expect("a slice").kept());
     }
-    let claims = claims.into_iter().map(|claim| serde_json::from_value::<SeenResourceClaim>(claim).expect("a claim").kept());
+    let claims =
+        claims.into_iter().map(|claim| serde_json::from_value::<SeenResourceClaim>(claim).expect("a claim").kept());
     let wants = claims.map(|claim| devices.want(&claim, &claim.spec)).collect();
     let node: Node =
         serde_json::from_value(json!({ "metadata": { "name": "n1", "labels": { "zone": "a" } } })).expect("a node");
@@ -260,19 +261,27 @@ fn classes_choose_too_and_what_cannot_be_told_is_an_error() {
     );
     check(
         &format!("{classes}{TWO}claim c\nrequest r class=bad"),
-        expect![[r#"Broken("class bad: selector #0: CEL compile error: must evaluate to bool or the unknown type, not int")"#]],
+        expect![[
+            r#"Broken("class bad: selector #0: CEL compile error: must evaluate to bool or the unknown type, not int")"#
+        ]],
     );
     check(
         &format!("{TWO}claim c\nrequest r class=none"),
-        expect![[r#"Broken("claim shop/c, request r: could not retrieve device class none: deviceclass.resource.k8s.io \"none\" not found")"#]],
+        expect![[
+            r#"Broken("claim shop/c, request r: could not retrieve device class none: deviceclass.resource.k8s.io \"none\" not found")"#
+        ]],
     );
     check(
         &format!("{TWO}claim c\nrequest r where device.attributes[\"d\"].model"),
-        expect![[r#"Broken("claim shop/c: selector #0: CEL runtime error: CEL result of type x could not be converted to bool")"#]],
+        expect![[
+            r#"Broken("claim shop/c: selector #0: CEL runtime error: CEL result of type x could not be converted to bool")"#
+        ]],
     );
     check(
         "slice s node=n1\ndevice a attr=v:1.x.y\nclaim c\nrequest r where true",
-        expect![[r#"Broken("claim shop/c: selector #0: CEL runtime error: attribute v: parse semantic version: unexpected character 'x' while parsing minor version number")"#]],
+        expect![[
+            r#"Broken("claim shop/c: selector #0: CEL runtime error: attribute v: parse semantic version: unexpected character 'x' while parsing minor version number")"#
+        ]],
     );
 }
 
@@ -283,11 +292,15 @@ fn all_means_every_device_that_suits_or_none() {
     check(&format!("{TWO}claim c\nrequest r all where false"), expect!["none"]);
     check(
         "slice s node=n1 of=2\ndevice a\nclaim c\nrequest r all",
-        expect![[r#"Broken("claim shop/c, request r: asks for all devices, but resource pool d/p is currently being updated")"#]],
+        expect![[
+            r#"Broken("claim shop/c, request r: asks for all devices, but resource pool d/p is currently being updated")"#
+        ]],
     );
     check(
         &format!("{TWO}claim c\nrequest r all\nmatch d/numa"),
-        expect![[r#"Broken("claim shop/c, request r: cannot add device d/p/b because a claim constraint would not be satisfied")"#]],
+        expect![[
+            r#"Broken("claim shop/c, request r: cannot add device d/p/b because a claim constraint would not be satisfied")"#
+        ]],
     );
     let many: String = (0..33).map(|index| format!("device x{index}\n")).collect();
     check(
@@ -312,7 +325,9 @@ fn of_alternatives_the_first_that_works_is_taken() {
     check(&format!("{TWO}device c\n{asked}"), expect!["r/small=d/p/a, r/small=d/p/b, s=d/p/c"]);
     check(&format!("{TWO}{asked}"), expect!["none"]);
     check(
-        &format!("{TWO}claim c\nrequest r/x where device.attributes[\"d\"].model == \"x\"\nor r/y\nrequest s/x where device.attributes[\"d\"].model == \"x\""),
+        &format!(
+            "{TWO}claim c\nrequest r/x where device.attributes[\"d\"].model == \"x\"\nor r/y\nrequest s/x where device.attributes[\"d\"].model == \"x\""
+        ),
         expect!["r/y=d/p/b, s/x=d/p/a"],
     );
     // too many for one claim: a smaller alternative before it makes room
@@ -325,9 +340,10 @@ fn of_alternatives_the_first_that_works_is_taken() {
 #[test]
 fn administrators_see_devices_that_others_have() {
     check(&format!("{TWO}used d/p/a\nclaim c\nrequest r admin"), expect!["r=d/p/a admin"]);
-    check(&format!("{TWO}used d/p/a\nused d/p/b\nclaim c\nrequest r admin count=2"), expect![
-        "r=d/p/a admin, r=d/p/b admin"
-    ]);
+    check(
+        &format!("{TWO}used d/p/a\nused d/p/b\nclaim c\nrequest r admin count=2"),
+        expect!["r=d/p/a admin, r=d/p/b admin"],
+    );
     check(&format!("{TWO}claim c\nrequest r admin count=2\nrequest s admin"), expect!["none"]);
 }
 
@@ -370,33 +386,34 @@ fn partitions_share_the_counters_of_their_device() {
     check(&format!("{gpu}used d/p/half2\nclaim c\nrequest r"), expect!["r=d/p/half1"]);
     check(&format!("{gpu}used d/p/whole\nclaim c\nrequest r"), expect!["none"]);
     check(&format!("{gpu}used d/p/whole\nclaim c\nrequest r admin"), expect!["r=d/p/whole admin"]);
-    check(
-        "slice s node=n1\ndevice a uses=gpu:memory:1\nclaim c\nrequest r",
-        expect!["Invalid"],
-    );
+    check("slice s node=n1\ndevice a uses=gpu:memory:1\nclaim c\nrequest r", expect!["Invalid"]);
 }
 
 #[test]
 fn a_device_that_is_shared_is_given_in_parts() {
     let nic = "slice s node=n1\ndevice nic multiple cap=bandwidth:10\n";
-    check(&format!("{nic}claim c\nrequest r cap=bandwidth:4\nrequest s cap=bandwidth:6"), expect![
-        "r=d/p/nic bandwidth=4, s=d/p/nic bandwidth=6"
-    ]);
+    check(
+        &format!("{nic}claim c\nrequest r cap=bandwidth:4\nrequest s cap=bandwidth:6"),
+        expect!["r=d/p/nic bandwidth=4, s=d/p/nic bandwidth=6"],
+    );
     check(&format!("{nic}claim c\nrequest r cap=bandwidth:4\nrequest s cap=bandwidth:7"), expect!["none"]);
     check(&format!("{nic}used d/p/nic cap=bandwidth:7\nclaim c\nrequest r cap=bandwidth:4"), expect!["none"]);
-    check(&format!("{nic}used d/p/nic cap=bandwidth:6\nclaim c\nrequest r cap=bandwidth:4"), expect![
-        "r=d/p/nic bandwidth=4"
-    ]);
+    check(
+        &format!("{nic}used d/p/nic cap=bandwidth:6\nclaim c\nrequest r cap=bandwidth:4"),
+        expect!["r=d/p/nic bandwidth=4"],
+    );
     check(&format!("{nic}claim c\nrequest r cap=memory:1"), expect!["none"]);
     check(&format!("{nic}claim c\nrequest r"), expect!["r=d/p/nic bandwidth=10"]);
-    check("slice s node=n1\ndevice a cap=memory:8Gi\ndevice b cap=memory:16Gi\nclaim c\nrequest r cap=memory:10Gi", expect![
-        "r=d/p/b"
-    ]);
+    check(
+        "slice s node=n1\ndevice a cap=memory:8Gi\ndevice b cap=memory:16Gi\nclaim c\nrequest r cap=memory:10Gi",
+        expect!["r=d/p/b"],
+    );
 }
 
 #[test]
 fn taints_keep_away_who_does_not_tolerate_them() {
-    let devices = "slice s node=n1\ndevice a taint=broken:NoExecute\ndevice b taint=old:NoSchedule\ndevice c taint=odd:None\n";
+    let devices =
+        "slice s node=n1\ndevice a taint=broken:NoExecute\ndevice b taint=old:NoSchedule\ndevice c taint=odd:None\n";
     check(&format!("{devices}claim c\nrequest r count=1"), expect!["r=d/p/c"]);
     check(&format!("{devices}claim c\nrequest r count=2 tolerate=old"), expect!["r=d/p/b, r=d/p/c"]);
     check(&format!("{devices}claim c\nrequest r count=3 tolerate=broken"), expect!["none"]);
@@ -432,7 +449,9 @@ fn configuration_comes_from_the_classes_that_were_chosen_and_from_the_claim() {
 #[test]
 fn a_search_that_takes_too_long_is_given_up() {
     let devices: String = (0..30).map(|index| format!("device x{index}\n")).collect();
-    let text = format!("slice s node=n1\n{devices}device y attr=odd:1\nclaim c\nrequest r count=15\nrequest s count=15\nrequest t count=2");
+    let text = format!(
+        "slice s node=n1\n{devices}device y attr=odd:1\nclaim c\nrequest r count=15\nrequest s count=15\nrequest t count=2"
+    );
     let World { devices, wants, node } = world(&text);
     let wants: Vec<Want> = wants.into_iter().map(|want| want.expect("a want")).collect();
     let steps = std::cell::Cell::new(0);

@@ -40,14 +40,7 @@ pub(in crate::scheduler) fn is_by_devices(name: &str, devices: &Devices, has: &R
     has.of(name) == 0 && Devices::may_stand_for(name) && devices.class_of(name).is_some()
 }
 
-fn room(
-    asked: &Resources,
-    args: &Fit,
-    devices: &Devices,
-    has: &Resources,
-    used: &Resources,
-    pods: usize,
-) -> Verdict {
+fn room(asked: &Resources, args: &Fit, devices: &Devices, has: &Resources, used: &Resources, pods: usize) -> Verdict {
     let full = i64::try_from(pods).unwrap_or(i64::MAX).saturating_add(1) > has.pods;
     if !full
         && asked.milli_cpu <= has.milli_cpu.saturating_sub(used.milli_cpu)

@@ -268,14 +268,19 @@ impl Claims {
 
 /// The extended resources of the pod that devices stand for, with the classes of those.
 fn backed<'a>(pod: &'a PodInfo, devices: &'a Devices) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let scalars = pod.shape.requests.scalars.iter().filter(|(name, amount)| **amount != 0 && Devices::may_stand_for(name));
+    let scalars =
+        pod.shape.requests.scalars.iter().filter(|(name, amount)| **amount != 0 && Devices::may_stand_for(name));
     scalars.filter_map(|(name, _)| Some((name.as_str(), devices.class_of(name)?)))
 }
 
 /// Whether the request is of a kind that is known; fails if its class does not exist.
 fn known(request: &DeviceRequest, devices: &Devices) -> Result<bool, String> {
     let check = |name: &str, class: &str| {
-        if devices.has_class(class) { Ok(()) } else { Err(format!("request {name}: device class {class} does not exist")) }
+        if devices.has_class(class) {
+            Ok(())
+        } else {
+            Err(format!("request {name}: device class {class} does not exist"))
+        }
     };
     if let Some(exactly) = &request.exactly {
         check(&request.name, &exactly.device_class_name)?;

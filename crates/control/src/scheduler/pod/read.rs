@@ -127,9 +127,10 @@ impl Shapes {
                     generation: told.observed_generation,
                 })
             }),
-            made: status.resource_claim_statuses.filter(|made| node.is_empty() && !made.is_empty()).map(|made| {
-                made.into_iter().map(|one| (one.name, one.resource_claim_name)).collect()
-            }),
+            made: status
+                .resource_claim_statuses
+                .filter(|made| node.is_empty() && !made.is_empty())
+                .map(|made| made.into_iter().map(|one| (one.name, one.resource_claim_name)).collect()),
             deleting,
             node,
         }

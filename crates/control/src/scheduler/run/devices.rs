@@ -37,11 +37,7 @@ fn seen(claim: Part<SeenResourceClaim>) -> Claim {
 impl Scheduler {
     /// Starts the watches of everything about devices.
     pub(super) fn watch_devices(self: &Arc<Self>) -> Vec<watch::Receiver<bool>> {
-        vec![
-            self.feed(Self::resource_claim_told),
-            self.feed(Self::slice_told),
-            self.feed(Self::device_class_told),
-        ]
+        vec![self.feed(Self::resource_claim_told), self.feed(Self::slice_told), self.feed(Self::device_class_told)]
     }
 
     fn resource_claim_told(&self, told: Told<'_, Part<SeenResourceClaim>>) {
@@ -196,10 +192,8 @@ impl Scheduler {
             let written = self.claims(claim).patch(claim, &patch, false).await;
             current = written.map_err(|error| Refused::at(&format!("add finalizer to claim {name}"), &error))?;
         }
-        if allocated.allocation_timestamp.is_none() {
+        if allocation.is_some() {
             allocated.allocation_timestamp = Some(Time(time::now()));
-            status["allocation"] = json!(allocated);
-        } else if allocation.is_some() {
             status["allocation"] = json!(allocated);
         }
         if !current.is_reserved_for(&pod.uid) {
@@ -222,9 +216,9 @@ impl Scheduler {
         let status = json!({ "extendedResourceClaimStatus": {
             "resourceClaimName": claim.name, "requestMappings": plan.mappings,
         } });
-        self.patch_status(pod, &status).await.map_err(|error| {
-            format!("update pod {} ExtendedResourceClaimStatus: {}", pod.key, write::message(&error))
-        })
+        self.patch_status(pod, &status)
+            .await
+            .map_err(|error| format!("update pod {} ExtendedResourceClaimStatus: {}", pod.key, write::message(&error)))
     }
 
     /// Waits until all devices of the pod say that they are ready (KEP-5007).
@@ -297,8 +291,7 @@ impl Scheduler {
                 return Ok(());
             }
             let left: Vec<_> = claim.reserved.iter().filter(|one| *one.uid != *pod.uid).collect();
-            let patch =
-                json!({ "metadata": { "resourceVersion": claim.version }, "status": { "reservedFor": left } });
+            let patch = json!({ "metadata": { "resourceVersion": claim.version }, "status": { "reservedFor": left } });
             match claims.patch(&claim, &patch, true).await {
                 Err(error) if write::is_conflict(&error) && attempt < TRIES => attempt += 1,
                 result => return result.map(drop),

@@ -96,6 +96,11 @@ impl Scheduler {
                         known.remove(&name);
                         tell(&scheduler, Told::Gone(&name));
                     }
+                    Err(watcher::Error::InitialListFailed(kube::Error::Api(answer))) if answer.code == 404 => {
+                        // an older server, which has no such objects
+                        tracing::debug!(kind, "the server does not know this kind, trying again");
+                        done.send_replace(true);
+                    }
                     Err(error) => tracing::warn!(kind, "the scheduler's watch was interrupted, trying again: {error}"),
                 }
             }

@@ -84,7 +84,7 @@ fn terms_that_name_different_nodes_at_once_name_none() {
 }
 
 #[test]
-fn a_node_must_know_what_the_pod_needs_and_devices_are_not_allocated() {
+fn a_node_must_know_what_the_pod_needs() {
     let declared = |features: &[&str]| {
         let (mut world, mut waiting) = world_of("node n1\npod a", Profile::default());
         let mut facts = (*world.cache.named("n1").expect("a node").facts.clone().expect("facts")).clone();

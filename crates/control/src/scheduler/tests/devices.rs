@@ -87,8 +87,11 @@ impl Test {
             Decision::Bind { node, devices, .. } => {
                 self.0.devices.assume(&devices);
                 let given = devices.claims.iter().map(|(claim, allocation)| {
-                    let results = allocation.iter().flat_map(|one| one.devices.iter().flat_map(|one| one.results.iter().flatten()));
-                    let devices: Vec<String> = results.map(|one| format!("{}={}/{}", one.request, one.pool, one.device)).collect();
+                    let results = allocation
+                        .iter()
+                        .flat_map(|one| one.devices.iter().flat_map(|one| one.results.iter().flatten()));
+                    let devices: Vec<String> =
+                        results.map(|one| format!("{}={}/{}", one.request, one.pool, one.device)).collect();
                     format!(" {}[{}]", claim.name, devices.join(" "))
                 });
                 format!("{node}{}", given.collect::<String>())
@@ -127,8 +130,9 @@ fn a_claim_that_has_devices_brings_its_pods_to_them() {
 #[test]
 fn what_is_missing_is_told_before_any_node() {
     let mut test = Test::new(TWO);
-    let tail = "no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.";
-    let mut check = |test: &mut Test, pod: &Value, why: &str| match test.decide(pod) {
+    let tail =
+        "no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.";
+    let check = |test: &mut Test, pod: &Value, why: &str| match test.decide(pod) {
         Decision::Refused(diagnosis) => {
             assert_eq!(diagnosis.message, format!("0/3 nodes are available: {why}. {tail}"));
         }
@@ -137,7 +141,8 @@ fn what_is_missing_is_told_before_any_node() {
     check(&mut test, &pod("p", &["a"]), "could not find ResourceClaim \"default/a\"");
     test.claim(&claim("a", &one("none")));
     check(&mut test, &pod("p", &["a"]), "request r: device class none does not exist");
-    let alternatives = json!({ "requests": [{ "name": "r", "firstAvailable": [{ "name": "s", "deviceClassName": "none" }] }] });
+    let alternatives =
+        json!({ "requests": [{ "name": "r", "firstAvailable": [{ "name": "s", "deviceClassName": "none" }] }] });
     test.claim(&claim("b", &alternatives));
     check(&mut test, &pod("p", &["b"]), "request r/s: device class none does not exist");
     let mut leaving = claim("c", &one("gpus"));
@@ -188,8 +193,10 @@ fn devices_that_failed_or_took_too_long_to_be_ready_are_given_back() {
         allocation["allocationTimestamp"] = json!(since);
         allocation["devices"]["results"][0]["bindingConditions"] = json!(["Ready"]);
         allocation["devices"]["results"][0]["bindingFailureConditions"] = json!(["Broken"]);
-        let condition = json!({ "type": status, "status": "True", "reason": "r", "message": "m", "lastTransitionTime": since });
-        claim["status"]["devices"] = json!([{ "driver": "d", "pool": "n1", "device": "gpu", "conditions": [condition] }]);
+        let condition =
+            json!({ "type": status, "status": "True", "reason": "r", "message": "m", "lastTransitionTime": since });
+        claim["status"]["devices"] =
+            json!([{ "driver": "d", "pool": "n1", "device": "gpu", "conditions": [condition] }]);
         claim
     };
     let cure = |claim: &Value| {
@@ -217,7 +224,8 @@ fn a_node_that_satisfies_earlier_alternatives_is_liked_more() {
         let expression = format!("device.attributes[\"d\"].model == \"{model}\"");
         json!({ "name": model, "deviceClassName": "gpus", "selectors": [{ "cel": { "expression": expression } }] })
     };
-    let devices = json!({ "requests": [{ "name": "r", "firstAvailable": [alternative("fast"), alternative("slow")] }] });
+    let devices =
+        json!({ "requests": [{ "name": "r", "firstAvailable": [alternative("fast"), alternative("slow")] }] });
     test.claim(&claim("a", &devices));
     test.check(&pod("p", &["a"]), expect!["n2 a[r/fast=n2/gpu]"]);
 }
@@ -225,10 +233,7 @@ fn a_node_that_satisfies_earlier_alternatives_is_liked_more() {
 #[test]
 fn an_extended_resource_is_satisfied_by_devices_of_its_class() {
     let mut test = Test::new(&["n2"]);
-    test.check(
-        &asking("p", "example.com/gpu", "1"),
-        expect!["n2 <extended-resources>[container-0-request-0=n2/gpu]"],
-    );
+    test.check(&asking("p", "example.com/gpu", "1"), expect!["n2 <extended-resources>[container-0-request-0=n2/gpu]"]);
     test.check(
         &asking("q", "deviceclass.resource.kubernetes.io/gpus", "1"),
         expect!["0/3 nodes are available: 3 cannot allocate all claims. still not schedulable, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."],

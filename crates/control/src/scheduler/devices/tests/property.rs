@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Claim, request, and the device that is given.
+type Slot = (usize, usize, usize);
 /// A device of the world: numa node, model, whether somebody has it, and how much of the counter it takes.
 type Made = (u8, u8, bool, u8);
 /// A request: how many, and of which model, if that matters.
@@ -32,7 +34,7 @@ fn text(devices: &[Made], claims: &[(Vec<Asked>, u8)], counter: u8) -> String {
 }
 
 /// Whether these devices (by claim, request and place) are a solution.
-fn is_good(devices: &[Made], claims: &[(Vec<Asked>, u8)], counter: u8, given: &[(usize, usize, usize)]) -> bool {
+fn is_good(devices: &[Made], claims: &[(Vec<Asked>, u8)], counter: u8, given: &[Slot]) -> bool {
     let mut taken = std::collections::BTreeSet::new();
     let mut left = i32::from(counter);
     left -= devices.iter().filter(|device| device.2).map(|device| i32::from(device.3)).sum::<i32>();
@@ -44,8 +46,6 @@ fn is_good(devices: &[Made], claims: &[(Vec<Asked>, u8)], counter: u8, given: &[
         }
         left -= i32::from(made.3);
     }
-    // a device that takes nothing is given though nothing is left
-    let strained = given.iter().any(|(_, _, device)| devices[*device].3 > 0);
     let constraints = claims.iter().enumerate().all(|(index, (_, constraint))| {
         let own: Vec<u8> = given.iter().filter(|one| one.0 == index).map(|one| devices[one.2].0).collect();
         let different: std::collections::BTreeSet<u8> = own.iter().copied().collect();
@@ -55,7 +55,18 @@ fn is_good(devices: &[Made], claims: &[(Vec<Asked>, u8)], counter: u8, given: &[
             _ => true,
         }
     });
-    constraints && (left >= 0 || !strained)
+    constraints && left >= 0
+}
+
+/// Tries every device for every slot.
+fn fill(slots: &[(usize, usize)], given: &mut Vec<Slot>, many: usize, good: &dyn Fn(&[Slot]) -> bool) -> bool {
+    let Some(((claim, request), rest)) = slots.split_first() else { return good(given) };
+    (0..many).any(|device| {
+        given.push((*claim, *request, device));
+        let found = fill(rest, given, many, good);
+        given.pop();
+        found
+    })
 }
 
 fn exists(devices: &[Made], claims: &[(Vec<Asked>, u8)], counter: u8) -> bool {
@@ -67,15 +78,6 @@ fn exists(devices: &[Made], claims: &[(Vec<Asked>, u8)], counter: u8) -> bool {
             each.flat_map(move |(request, (count, _))| std::iter::repeat_n((claim, request), *count))
         })
         .collect();
-    fn fill(slots: &[(usize, usize)], given: &mut Vec<(usize, usize, usize)>, many: usize, good: &dyn Fn(&[(usize, usize, usize)]) -> bool) -> bool {
-        let Some(((claim, request), rest)) = slots.split_first() else { return good(given) };
-        (0..many).any(|device| {
-            given.push((*claim, *request, device));
-            let found = fill(rest, given, many, good);
-            given.pop();
-            found
-        })
-    }
     fill(&slots, &mut Vec::new(), devices.len(), &|given| is_good(devices, claims, counter, given))
 }
 
