@@ -30,6 +30,19 @@ spec:
   containers: [{ name: main, image: "knarr.local/busybox:bookworm", command: [sleep, "3600"] }]
 "#;
 
+const EXTENDED: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: { name: q }
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: "knarr.local/busybox:bookworm"
+    command: [sleep, "3600"]
+    resources: { limits: { example.com/gpu: 1 } }
+"#;
+
 /// The devices of the only node.
 fn slice(node: &str) -> String {
     format!(
@@ -81,6 +94,35 @@ fn a_pod_gets_its_devices_and_is_not_started_without_their_driver() -> anyhow::R
     cluster.kubectl(["wait", "--for=delete", "pod/p", "--timeout=60s"])?;
     eventually("the claim is gone with its pod", || {
         let left = claim(&cluster, ".items[*].metadata.name")?;
+        ensure!(left.is_empty(), "still there: {left}");
+        Ok(())
+    })?;
+    stands_for_an_extended_resource(&cluster)
+}
+
+fn stands_for_an_extended_resource(cluster: &Cluster) -> anyhow::Result<()> {
+    cluster.apply(EXTENDED)?;
+    eventually("the pod is told what is missing", || {
+        says(cluster, "0/1 nodes are available: 1 Insufficient example.com/gpu.")
+    })?;
+    let named = r#"{"spec":{"extendedResourceName":"example.com/gpu"}}"#;
+    cluster.kubectl(["patch", "deviceclass", "gpus", "--type=merge", "-p", named])?;
+    let status = "jsonpath={.status.extendedResourceClaimStatus.resourceClaimName}";
+    eventually("the pod names its claim", || {
+        let name = cluster.kubectl(["get", "pod", "q", "-o", status])?;
+        ensure!(name.starts_with("q-extended-resources-"), "{name:?}");
+        Ok(())
+    })?;
+    let given = claim(cluster, ".items[0].status.allocation.devices.results[0].device")?;
+    ensure!(given == "small", "the other has a taint: {given}");
+    eventually("it is bound", || {
+        let node = cluster.kubectl(["get", "pod", "q", "-o", "jsonpath={.spec.nodeName}"])?;
+        ensure!(!node.is_empty(), "it has no node");
+        Ok(())
+    })?;
+    cluster.kubectl(["delete", "pod", "q", "--wait=true"])?;
+    eventually("the claim is gone with its pod", || {
+        let left = claim(cluster, ".items[*].metadata.name")?;
         ensure!(left.is_empty(), "still there: {left}");
         Ok(())
     })
