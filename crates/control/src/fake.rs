@@ -59,6 +59,10 @@ pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     // what the resource metrics API calls pods is another kind here
     ("metrics.k8s.io", "v1beta1", "PodMetrics", "podmetrics", true),
     ("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false),
+    ("resource.k8s.io", "v1", "ResourceClaim", "resourceclaims", true),
+    ("resource.k8s.io", "v1", "ResourceClaimTemplate", "resourceclaimtemplates", true),
+    ("resource.k8s.io", "v1", "ResourceSlice", "resourceslices", false),
+    ("resource.k8s.io", "v1", "DeviceClass", "deviceclasses", false),
     ("example.com", "v1", "Gadget", "gadgets", true),
 ];
 

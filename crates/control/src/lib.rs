@@ -292,6 +292,12 @@ pub static CONTROLLERS: &[Controller] = &[
         start: run::resource_claim::start,
     },
     Controller {
+        name: "device-taint-eviction-controller",
+        reads: &["pods", "resourceclaims.resource.k8s.io", "resourceslices.resource.k8s.io"],
+        owns: &["pods", "pods/status", "events"],
+        start: run::device_taint_eviction::start,
+    },
+    Controller {
         name: "certificate-controller",
         reads: &["certificatesigningrequests.certificates.k8s.io"],
         owns: &[

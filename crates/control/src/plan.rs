@@ -14,6 +14,8 @@ pub mod claim;
 pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
+pub mod device_taint_eviction;
+pub mod device_taints;
 pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;

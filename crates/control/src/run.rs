@@ -12,6 +12,7 @@ pub(crate) mod clock;
 pub(crate) mod cronjob;
 pub(crate) mod daemonset;
 pub(crate) mod deployment;
+pub(crate) mod device_taint_eviction;
 pub(crate) mod discovery;
 pub(crate) mod disruption;
 pub(crate) mod endpoints;

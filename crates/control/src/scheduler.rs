@@ -6,12 +6,14 @@
 //! process of its own, and it keeps a hundredth of what a controller needs.
 //!
 //! In reading order: `seen` (what is read from the API), `pod`, `node`, `facts` (what is kept), `cache` (where pods are),
+//! `storage` and `devices` (what can be had besides room),
 //! `cycle` and `plugins` (what plugins say), `decide`, `preempt`, then `hints` and `queue` (when to try), and `run`.
 
 mod cache;
 pub mod config;
 mod cycle;
 mod decide;
+mod devices;
 mod facts;
 mod hints;
 mod names;
@@ -30,6 +32,7 @@ mod world;
 
 pub use cache::Cache;
 pub use decide::{Decision, Diagnosis, Turn, decide};
+pub use devices::Plan as DevicePlan;
 pub use names::{Plugin, Plugins, Point};
 pub use pod::PodInfo;
 pub use profile::Profile;

@@ -4,6 +4,7 @@ mod accounts;
 mod attach;
 mod autoscaler;
 mod batch;
+mod devices;
 mod scheduling;
 
 use std::collections::{BTreeSet, HashSet};

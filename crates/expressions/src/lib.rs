@@ -11,6 +11,7 @@ pub mod admission;
 mod check;
 mod clock;
 mod cost;
+pub mod device;
 mod eval;
 mod fault;
 mod functions;

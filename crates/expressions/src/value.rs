@@ -50,6 +50,8 @@ pub enum Value<'a> {
     /// A list made by an expression; with the meaning it has from the data it is made of.
     List(Arc<Vec<Value<'a>>>, Option<&'a Meaning>),
     Map(Arc<Entries<'a>>),
+    /// A map in which every name that it does not have leads to an empty map.
+    Domains(Arc<Entries<'a>>),
     /// An object made by an expression that changes something.
     Made(Arc<Made<'a>>),
     Optional(Option<Arc<Value<'a>>>),
@@ -195,7 +197,7 @@ impl<'a> Value<'a> {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Data(data) => data.len() as u64,
             Self::List(items, _) => items.len() as u64,
-            Self::Map(entries) => entries.len() as u64,
+            Self::Map(entries) | Self::Domains(entries) => entries.len() as u64,
             Self::Optional(Some(inner)) => inner.size(),
             Self::Opaque(special) => match special.as_ref() {
                 Special::Ip(ip) => ip.size(),
@@ -221,7 +223,7 @@ impl<'a> Value<'a> {
             Self::Duration(_) => Type::Duration,
             Self::Data(data) if data.json.is_array() => Type::list(Type::Dyn),
             Self::List(..) => Type::list(Type::Dyn),
-            Self::Data(_) | Self::Map(_) => Type::map(Type::Dyn, Type::Dyn),
+            Self::Data(_) | Self::Map(_) | Self::Domains(_) => Type::map(Type::Dyn, Type::Dyn),
             Self::Made(made) => Type::Made(made.name().clone()),
             Self::Optional(_) => Type::optional(Type::Dyn),
             Self::Type(_) => Type::Type(Arc::new(Type::Dyn)),
@@ -251,9 +253,13 @@ impl<'a> Value<'a> {
             Self::Uint(value) => *value == 0,
             Self::Double(value) => *value == 0.0,
             Self::Timestamp(at) => at.is_zero(),
-            Self::Str(_) | Self::Text(_) | Self::Bytes(_) | Self::Data(_) | Self::List(..) | Self::Map(_) => {
-                self.size() == 0
-            }
+            Self::Str(_)
+            | Self::Text(_)
+            | Self::Bytes(_)
+            | Self::Data(_)
+            | Self::List(..)
+            | Self::Map(_)
+            | Self::Domains(_) => self.size() == 0,
             Self::Made(made) => made.is_zero(),
             Self::Optional(Some(inner)) => inner.is_zero(),
             Self::Type(_) | Self::Opaque(_) => false,

@@ -25,6 +25,7 @@ pub(crate) mod adopt;
 pub(crate) mod backoff;
 pub(crate) mod credentials;
 pub(crate) mod desired;
+mod devices;
 pub(crate) mod engine;
 mod event;
 pub(crate) mod files;

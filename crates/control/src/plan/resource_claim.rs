@@ -65,15 +65,21 @@ fn recorded<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
     Some(status.resource_claim_name.as_deref().unwrap_or(""))
 }
 
+/// The claims that the pod's spec is about, as far as their names are known, and whether they were made for the pod.
+pub fn of_spec(pod: &Pod) -> Vec<(String, bool)> {
+    let listed = pod.spec.iter().flat_map(|spec| spec.resource_claims.iter().flatten());
+    let named = listed.filter_map(|one| match &one.resource_claim_name {
+        Some(name) => Some((name.clone(), false)),
+        None => recorded(pod, &one.name).filter(|name| !name.is_empty()).map(|name| (name.to_owned(), true)),
+    });
+    named.collect()
+}
+
 /// The names of all claims that the pod uses, as far as they are known.
 pub fn names(pod: &Pod) -> Vec<String> {
-    let listed = pod.spec.iter().flat_map(|spec| spec.resource_claims.iter().flatten());
-    let own = listed.filter_map(|one| match &one.resource_claim_name {
-        Some(name) => Some(name.clone()),
-        None => recorded(pod, &one.name).filter(|name| !name.is_empty()).map(str::to_owned),
-    });
     let extended = pod.status.iter().filter_map(|status| status.extended_resource_claim_status.as_ref());
-    own.chain(extended.map(|status| status.resource_claim_name.clone())).collect()
+    let extended = extended.map(|status| status.resource_claim_name.clone());
+    of_spec(pod).into_iter().map(|(name, _)| name).chain(extended).collect()
 }
 
 /// Decides for a pod.

@@ -4,14 +4,17 @@
 //! a plugin takes part is decided once, before any node is looked at.
 
 use super::cache::{Cache, HOSTNAME, ZONE};
+use super::devices::{self, Devices};
 use super::facts::Facts;
 use super::names::{Plugin, Plugins};
 use super::node::{NodeId, NodeInfo};
 use super::nominated::Nominated;
+use super::plugins::devices::{Claims, Cure, Trouble};
 use super::plugins::{Early, Refusal, Verdict, affinity, allocation, basic, images, normalise, spread, volumes};
 use super::pod::{PodInfo, Shape};
 use super::profile::Profile;
 use super::storage::{Plan, Storage};
+use super::world::Clock;
 
 /// What a decision is made on.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,8 @@ pub(super) struct View<'a> {
     pub(super) cache: &'a Cache,
     pub(super) facts: &'a Facts,
     pub(super) storage: &'a Storage,
+    pub(super) devices: &'a Devices,
+    pub(super) clock: Clock,
     pub(super) nominated: &'a Nominated,
     pub(super) profile: &'a Profile,
 }
@@ -40,6 +45,9 @@ pub(super) struct Cycle<'a> {
     spread: Option<spread::Hard<'a>>,
     required: Option<affinity::Required<'a>>,
     volumes: volumes::Volumes,
+    claims: Claims,
+    /// Why no node can be judged, once that is so.
+    pub(super) failed: Option<String>,
 }
 
 /// What became of the look before the nodes.
@@ -53,7 +61,16 @@ pub(super) enum Start {
 
 impl<'a> Cycle<'a> {
     pub(super) fn new(view: View<'a>, pod: &'a PodInfo) -> Self {
-        Self { view, pod, filters: Vec::new(), spread: None, required: None, volumes: volumes::Volumes::default() }
+        Self {
+            view,
+            pod,
+            filters: Vec::new(),
+            spread: None,
+            required: None,
+            volumes: volumes::Volumes::default(),
+            claims: Claims::default(),
+            failed: None,
+        }
     }
 
     /// Asks every plugin what there is to look at.
@@ -93,7 +110,7 @@ impl<'a> Cycle<'a> {
                 go(ask.selector.is_some() || ask.required.is_some() || profile.added.required.is_some())
             }
             Plugin::NodePorts => go(!pod.shape.ports.is_empty()),
-            Plugin::DynamicResources => go(ask.claims_devices),
+            Plugin::DynamicResources => self.claims.start(pod, self.view.devices),
             Plugin::NodeDeclaredFeatures => go(!ask.features.is_empty()),
             Plugin::VolumeRestrictions => self.volumes.restrictions(pod, storage, cache),
             Plugin::NodeVolumeLimits => go(pod.claims().next().is_some()),
@@ -134,12 +151,12 @@ impl<'a> Cycle<'a> {
         self.filter(node)
     }
 
-    fn filter(&self, node: &NodeInfo) -> Verdict {
-        self.filters.iter().try_for_each(|plugin| self.apply(*plugin, node))
+    fn filter(&mut self, node: &NodeInfo) -> Verdict {
+        (0..self.filters.len()).try_for_each(|index| self.apply(self.filters[index], node))
     }
 
-    fn apply(&self, plugin: Plugin, node: &NodeInfo) -> Verdict {
-        let View { cache, facts, storage, profile, .. } = self.view;
+    fn apply(&mut self, plugin: Plugin, node: &NodeInfo) -> Verdict {
+        let View { cache, facts, storage, devices, profile, .. } = self.view;
         let (pod, ask, known) = (self.pod, self.pod.ask(), node.known());
         match plugin {
             Plugin::NodeUnschedulable => basic::unschedulable(ask, known),
@@ -147,8 +164,8 @@ impl<'a> Cycle<'a> {
             Plugin::TaintToleration => basic::tainted(ask, known),
             Plugin::NodeAffinity => basic::node_affinity(ask, profile.added.required.as_ref(), known),
             Plugin::NodePorts => basic::ports(pod, node),
-            Plugin::NodeResourcesFit => allocation::fits(pod, &profile.fit, node),
-            Plugin::DynamicResources => basic::devices(),
+            Plugin::NodeResourcesFit => allocation::fits(pod, &profile.fit, devices, node),
+            Plugin::DynamicResources => self.devices(node),
             Plugin::NodeDeclaredFeatures => basic::features(ask, known),
             Plugin::VolumeRestrictions => self.volumes.restricted(pod, node),
             Plugin::NodeVolumeLimits => volumes::limited(pod, storage, node),
@@ -159,6 +176,18 @@ impl<'a> Cycle<'a> {
                 self.required.as_ref().map_or(Ok(()), |required| required.check(pod, node.id, facts, cache))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn devices(&mut self, node: &NodeInfo) -> Verdict {
+        let View { devices, profile, clock, .. } = self.view;
+        match self.claims.check(self.pod, devices, node, &profile.allocating, clock.0) {
+            Ok(()) => Ok(()),
+            Err(Trouble::Refused(refusal)) => Err(refusal),
+            Err(Trouble::Failed(why)) => {
+                self.failed = Some(why);
+                Err(Refusal::final_(Plugin::DynamicResources, ""))
+            }
         }
     }
 
@@ -181,6 +210,21 @@ impl<'a> Cycle<'a> {
             return Plan::default();
         }
         self.volumes.plan(storage, cache.node(node).known()).unwrap_or_default()
+    }
+
+    /// What has to be written about claims of devices before the pod is bound to the node.
+    pub(super) fn device_plan(&self, node: NodeId) -> devices::Plan {
+        if !self.filters.contains(&Plugin::DynamicResources)
+            || !self.view.profile.pre_bind.has(Plugin::DynamicResources)
+        {
+            return devices::Plan::default();
+        }
+        self.claims.plan(self.pod, node)
+    }
+
+    /// What could be done about the pod's claims.
+    pub(super) fn cure(&self) -> Cure {
+        self.claims.cure(self.pod)
     }
 
     /// The scores of feasible nodes, weighted and summed.
@@ -243,6 +287,11 @@ impl<'a> Cycle<'a> {
                 let liked = affinity::Liked::new(pod, &profile.mutual, facts, cache)?;
                 let mut scores = each(&|node| liked.rate(node.id));
                 affinity::Liked::normalise(&mut scores);
+                Some(scores)
+            }
+            Plugin::DynamicResources => {
+                let mut scores = self.claims.rate(nodes)?;
+                normalise(&mut scores, false);
                 Some(scores)
             }
             _ => None,

@@ -9,10 +9,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::cycle::{self, Cycle, Start, View};
+use super::devices;
 use super::names::{Plugin, Plugins};
 use super::node::NodeId;
 use super::nominated::Nominate;
 use super::plugins::Refusal;
+use super::plugins::devices::Cure;
 use super::pod::PodInfo;
 use super::preempt;
 use super::storage::Plan;
@@ -21,8 +23,8 @@ use super::world::World;
 /// What to do with a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// Bind it to this node, when its volumes are ready.
-    Bind { node: Arc<str>, volumes: Plan },
+    /// Bind it to this node, when its volumes and devices are ready.
+    Bind { node: Arc<str>, volumes: Plan, devices: devices::Plan },
     /// No node is good; perhaps room is to be made.
     Refused(Diagnosis),
     /// Something went wrong that has nothing to do with the nodes.
@@ -39,6 +41,8 @@ pub struct Diagnosis {
     pub(super) nominate: Nominate,
     /// Pods to evict.
     pub(super) victims: Vec<Arc<PodInfo>>,
+    /// What to do about a claim of devices.
+    pub(super) cure: Cure,
 }
 
 /// Where the next search starts, and the source of chance.
@@ -124,12 +128,15 @@ pub fn decide(world: &mut World, pod: &PodInfo, turn: &mut Turn) -> Decision {
             plugins: Plugins::default(),
             nominate: Nominate::Set(None),
             victims: Vec::new(),
+            cure: Cure::None,
         });
     }
     let view = View {
         cache: &world.cache,
         facts: &world.facts,
         storage: &world.storage,
+        devices: &world.devices,
+        clock: world.clock,
         nominated: &world.nominated,
         profile: &profile,
     };
@@ -141,20 +148,25 @@ pub fn decide(world: &mut World, pod: &PodInfo, turn: &mut Turn) -> Decision {
     };
     let mut statuses = Statuses { plugins: choosers, ..Statuses::default() };
     let feasible = find(&mut cycle, chosen, choosers, &mut statuses, turn);
+    if let Some(why) = cycle.failed.take() {
+        return Decision::Failed(why);
+    }
     match feasible.as_slice() {
         [] => Decision::Refused(diagnose(&mut cycle, &statuses, turn)),
-        [node] => bind(&cycle, *node),
+        [node] => bind(&cycle, *node, turn),
         nodes => {
             let scores = cycle.scores(nodes);
             let best = nodes.iter().zip(scores).max_by_key(|(_, score)| (*score, turn.chance()));
             let (node, _) = best.expect("invariant: there are two nodes at least");
-            bind(&cycle, *node)
+            bind(&cycle, *node, turn)
         }
     }
 }
 
-fn bind(cycle: &Cycle<'_>, node: NodeId) -> Decision {
-    Decision::Bind { node: cycle.view.cache.node(node).name().clone(), volumes: cycle.plan(node) }
+fn bind(cycle: &Cycle<'_>, node: NodeId, turn: &mut Turn) -> Decision {
+    let mut devices = cycle.device_plan(node);
+    devices.number(|| turn.chance());
+    Decision::Bind { node: cycle.view.cache.node(node).name().clone(), volumes: cycle.plan(node), devices }
 }
 
 /// The nodes that will do, not more than are enough.
@@ -184,7 +196,7 @@ fn find(
             Ok(()) => feasible.push(id),
             Err(refusal) => statuses.put(id, refusal),
         }
-        if feasible.len() >= enough {
+        if feasible.len() >= enough || cycle.failed.is_some() {
             break;
         }
     }
@@ -200,8 +212,12 @@ fn refused_early(cycle: &mut Cycle<'_>, refusal: Refusal, turn: &mut Turn) -> Di
         plugins: Plugins::only(refusal.plugin),
         nominate: Nominate::Keep,
         victims: Vec::new(),
+        cure: Cure::None,
     };
-    if cycle.view.profile.post_filters.contains(&Plugin::DynamicResources) {
+    let profile = cycle.view.profile;
+    let place = |plugin: Plugin| profile.pre_filters.iter().position(|one| *one == plugin);
+    let looked_up = place(Plugin::DynamicResources) <= place(refusal.plugin);
+    if profile.post_filters.contains(&Plugin::DynamicResources) && !looked_up {
         // The claims of the pod were never looked up, and this is how upstream says it.
         diagnosis.message.push_str(" not found");
     } else {
@@ -217,6 +233,7 @@ fn diagnose(cycle: &mut Cycle<'_>, statuses: &Statuses, turn: &mut Turn) -> Diag
         plugins: statuses.plugins,
         nominate: Nominate::Keep,
         victims: Vec::new(),
+        cure: Cure::None,
     };
     post_filter(cycle, statuses, turn, &mut diagnosis);
     diagnosis
@@ -232,8 +249,14 @@ fn post_filter(cycle: &mut Cycle<'_>, statuses: &Statuses, turn: &mut Turn, diag
     for plugin in &profile.post_filters {
         match plugin {
             Plugin::DynamicResources => {
-                let claims = cycle.pod.ask().claims_devices;
-                said.push(if claims { "still not schedulable" } else { "no new claims to deallocate" }.to_owned());
+                diagnosis.cure = cycle.cure();
+                let what = match &diagnosis.cure {
+                    Cure::None => "no new claims to deallocate",
+                    Cure::Free(_) => "deallocation of ResourceClaim completed",
+                    Cure::Delete(_) => "deletion of ResourceClaim completed",
+                    Cure::Nothing => "still not schedulable",
+                };
+                said.push(what.to_owned());
             }
             Plugin::DefaultPreemption => match preempt::preempt(cycle, statuses, turn) {
                 preempt::Outcome::Evict { node, victims } => {

@@ -3,6 +3,7 @@
 //! Invariant: a hint may say yes in vain, but never no to a change that makes the pod fit. A plugin that is not named for
 //! a kind of change ([`Change::cures`]) is not asked.
 
+use super::devices::Devices;
 use super::facts::Facts;
 use super::names::{Plugin, Plugins};
 use super::node::NodeFacts;
@@ -60,6 +61,32 @@ pub(super) enum Change<'a> {
     Driver(&'a str),
     /// A volume is no longer attached to a node.
     Detached,
+    /// A claim of devices appeared or changed: by name, with what it was.
+    ResourceClaim {
+        namespace: &'a str,
+        name: &'a str,
+        event: ClaimEvent,
+    },
+    /// Devices are free again, or there are new ones.
+    Devices,
+    /// A class of devices appeared or changed; the extended resource it stands for, if that is new.
+    DeviceClass {
+        name: &'a str,
+        new: bool,
+        resource: Option<&'a str>,
+    },
+}
+
+/// What happened to a claim of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClaimEvent {
+    Added,
+    /// It gave its devices back.
+    Freed,
+    /// Its status is another.
+    Changed,
+    /// Something else of it is another.
+    Touched,
 }
 
 /// What a hint is decided on besides the pod and the change.
@@ -67,15 +94,16 @@ pub(super) enum Change<'a> {
 pub(super) struct Context<'a> {
     pub(super) profile: &'a Profile,
     pub(super) facts: &'a Facts,
+    pub(super) devices: &'a Devices,
 }
 
 impl Change<'_> {
     /// The plugins whose refusals this kind of change may cure.
     pub(super) fn cures(&self) -> Plugins {
         use Plugin::{
-            InterPodAffinity, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts, NodeResourcesFit,
-            NodeUnschedulable, NodeVolumeLimits, PodTopologySpread, SchedulingGates, TaintToleration, VolumeBinding,
-            VolumeRestrictions, VolumeZone,
+            DynamicResources, InterPodAffinity, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts,
+            NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits, PodTopologySpread, SchedulingGates, TaintToleration,
+            VolumeBinding, VolumeRestrictions, VolumeZone,
         };
         let plugins: &[Plugin] = match self {
             Self::NodeAdded(_) => &[
@@ -90,6 +118,7 @@ impl Change<'_> {
                 VolumeZone,
                 PodTopologySpread,
                 InterPodAffinity,
+                DynamicResources,
                 NodeDeclaredFeatures,
             ],
             Self::NodeChanged { .. } => &[
@@ -101,6 +130,7 @@ impl Change<'_> {
                 VolumeZone,
                 PodTopologySpread,
                 InterPodAffinity,
+                DynamicResources,
                 NodeDeclaredFeatures,
             ],
             Self::NodeGone(_) => &[PodTopologySpread],
@@ -119,6 +149,8 @@ impl Change<'_> {
             Self::Limits { .. } => &[NodeVolumeLimits, VolumeBinding],
             Self::Room | Self::Driver(_) => &[VolumeBinding],
             Self::Detached => &[NodeVolumeLimits],
+            Self::ResourceClaim { .. } | Self::Devices => &[DynamicResources],
+            Self::DeviceClass { .. } => &[DynamicResources, NodeResourcesFit],
             Self::Own { .. } => &[
                 SchedulingGates,
                 NodeUnschedulable,
@@ -126,6 +158,7 @@ impl Change<'_> {
                 NodeResourcesFit,
                 PodTopologySpread,
                 InterPodAffinity,
+                DynamicResources,
                 NodeDeclaredFeatures,
             ],
         };
@@ -181,8 +214,26 @@ impl Change<'_> {
                 pod.shape.volumes.iter().any(|one| matches!(one, Volume::Csi(driver) if driver == name))
             }
             Self::Detached => pod.claims().next().is_some(),
+            Self::ResourceClaim { namespace, name, event } => claim_helps(pod, namespace, name, event, context),
+            Self::Devices => true,
+            Self::DeviceClass { name, new, resource } => {
+                let asks = |resource: &str| pod.shape.requests.of(resource) > 0;
+                plugin == Plugin::DynamicResources
+                    || new && asks(&Devices::resource_of(name))
+                    || resource.is_some_and(asks)
+            }
         }
     }
+}
+
+/// Whether a claim's change concerns the pod (upstream `isSchedulableAfterClaimChange`).
+fn claim_helps(pod: &PodInfo, namespace: &str, name: &str, event: ClaimEvent, context: Context<'_>) -> bool {
+    let concerns = match event {
+        ClaimEvent::Freed => true,
+        ClaimEvent::Added | ClaimEvent::Changed => pod.key.namespace == namespace && pod.has_device_claim(name),
+        ClaimEvent::Touched => false,
+    };
+    concerns && context.devices.of_pod(pod).is_ok()
 }
 
 fn terms(pod: &PodInfo) -> &Terms {
@@ -204,8 +255,12 @@ fn node_helps(plugin: Plugin, pod: &PodInfo, old: Option<&NodeFacts>, new: &Node
             fits(new) && !old.is_some_and(fits)
         }
         Plugin::NodeResourcesFit => {
-            allocation::fits_alone(pod, &profile.fit, &new.allocatable)
-                && old.is_none_or(|old| has_more(&pod.shape.requests, &old.allocatable, &new.allocatable))
+            let by_devices = |name: &String| allocation::is_by_devices(name, context.devices, &new.allocatable);
+            allocation::fits_alone(pod, &profile.fit, context.devices, &new.allocatable)
+                && old.is_none_or(|old| {
+                    has_more(&pod.shape.requests, &old.allocatable, &new.allocatable)
+                        || pod.shape.requests.scalars.keys().any(by_devices)
+                })
         }
         Plugin::PodTopologySpread => {
             let (now, before) = (labelled(pod, new, context), old.is_some_and(|old| labelled(pod, old, context)));
@@ -230,6 +285,9 @@ fn node_helps(plugin: Plugin, pod: &PodInfo, old: Option<&NodeFacts>, new: &Node
                 || terms.far.iter().any(|term| old.labels.contains_key(&term.topology_key) && moved(&term.topology_key))
         }
         Plugin::NodeDeclaredFeatures => old.is_none_or(|old| old.features != new.features),
+        Plugin::DynamicResources => {
+            old.is_none_or(|old| old.labels != new.labels || old.allocatable != new.allocatable)
+        }
         Plugin::VolumeBinding | Plugin::VolumeZone => old.is_none_or(|old| old.labels != new.labels),
         _ => true,
     }
@@ -283,6 +341,7 @@ fn own_helps(plugin: Plugin, old: &PodInfo, new: &PodInfo) -> bool {
         Plugin::NodeResourcesFit => has_more(&old.shape.requests, &new.shape.requests, &old.shape.requests),
         Plugin::PodTopologySpread => labels || tolerates_more,
         Plugin::InterPodAffinity => labels,
+        Plugin::DynamicResources => old.made != new.made,
         _ => old.shape != new.shape,
     }
 }

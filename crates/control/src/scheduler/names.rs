@@ -78,8 +78,8 @@ static ROWS: &[Row] = &[
     row(
         Plugin::DynamicResources,
         "DynamicResources",
-        0,
-        &[PreEnqueue, PreFilter, Filter, PostFilter, Reserve, PreBind],
+        2,
+        &[PreEnqueue, PreFilter, Filter, PostFilter, Score, Reserve, PreBind],
     ),
     row(Plugin::DefaultPreemption, "DefaultPreemption", 0, &[PreEnqueue, PostFilter]),
     row(Plugin::NodeResourcesBalancedAllocation, "NodeResourcesBalancedAllocation", 1, &[PreScore, Score]),

@@ -6,6 +6,7 @@
 pub(super) mod affinity;
 pub(super) mod allocation;
 pub(super) mod basic;
+pub(super) mod devices;
 pub(super) mod images;
 pub(super) mod spread;
 pub(super) mod volumes;

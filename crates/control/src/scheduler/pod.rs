@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{NodeSelector, PreferredSchedulingTerm, Tolerati
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use parking_lot::Mutex;
 
+use super::devices::{Extended, Made, Wish};
 use super::resources::Resources;
 use crate::plan::labels::{self, Labels};
 
@@ -37,6 +38,8 @@ pub struct PodInfo {
     pub(super) nominated: Option<Arc<str>>,
     /// Why it has no node, as its status says now.
     pub(super) told: Option<Arc<Told>>,
+    /// The claims that were made for it, by its own name for them; some turn out not to be needed.
+    pub(super) made: Option<Made>,
 }
 
 /// The PodScheduled condition while it is false.
@@ -103,8 +106,10 @@ pub(super) struct Ask {
     pub(super) owner: Option<Owner>,
     /// What the kubelet of its node has to know (KEP-5328).
     pub(super) features: Vec<&'static str>,
-    /// Whether it asks for devices by claims.
-    pub(super) claims_devices: bool,
+    /// The claims of devices it has.
+    pub(super) claims: Vec<Wish>,
+    /// The extended resources it asks for, if any.
+    pub(super) extended: Option<Extended>,
 }
 
 /// The controller of a pod, for the spreading that nobody asked for.
@@ -237,6 +242,15 @@ impl PodInfo {
         })
     }
 
+    /// Whether the claim of that name in its namespace is one of the pod's claims of devices.
+    pub(super) fn has_device_claim(&self, claim: &str) -> bool {
+        let is_it = |name: &Option<String>| name.as_deref() == Some(claim);
+        self.ask().claims.iter().any(|wish| match &wish.claim {
+            Some(name) => name == claim,
+            None => self.made.iter().flat_map(|made| made.iter()).any(|(own, name)| *own == wish.name && is_it(name)),
+        })
+    }
+
     /// Whether nothing that is kept differs.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shape, &other.shape)
@@ -246,6 +260,7 @@ impl PodInfo {
             && self.deleting == other.deleting
             && self.preempted == other.preempted
             && self.generation == other.generation
+            && self.made == other.made
     }
 
     /// The same pod on a node.

@@ -33,6 +33,22 @@ pub struct Profile {
     pub(super) preemption: Preemption,
     /// How long volumes may take to be bound.
     pub(super) bind_timeout: Duration,
+    pub(super) allocating: Allocating,
+}
+
+/// Arguments of DynamicResources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Allocating {
+    /// How long a search for devices on one node may take; zero means as long as it does.
+    pub(super) filter: Duration,
+    /// How long devices may take to become ready.
+    pub(super) binding: Duration,
+}
+
+impl Default for Allocating {
+    fn default() -> Self {
+        Self { filter: Duration::from_secs(10), binding: Duration::from_secs(600) }
+    }
 }
 
 /// Arguments of NodeResourcesFit.
@@ -152,6 +168,7 @@ impl Profile {
             added: Added::default(),
             preemption: Preemption { percentage: 10, absolute: 100 },
             bind_timeout: Duration::from_secs(600),
+            allocating: Allocating::default(),
         }
     }
 

@@ -90,6 +90,8 @@ pub(super) struct Queue {
     waiting: BTreeMap<(Duration, u64), Key>,
     /// Pods for which others are being evicted.
     preempting: BTreeSet<Key>,
+    /// Pods whose claims of devices are not there yet.
+    unclaimed: BTreeSet<Key>,
     /// How many waiting pods each plugin refused.
     refused: HashMap<Plugin, usize>,
     serial: u64,
@@ -107,6 +109,7 @@ impl Queue {
             recovering: BTreeMap::new(),
             waiting: BTreeMap::new(),
             preempting: BTreeSet::new(),
+            unclaimed: BTreeSet::new(),
             refused: HashMap::new(),
             serial: 0,
         }
@@ -171,7 +174,8 @@ impl Queue {
                     }
                 }
             }
-            State::Gated { .. } | State::InFlight => {}
+            State::Gated { .. } => drop(self.unclaimed.remove(key)),
+            State::InFlight => {}
         }
     }
 
@@ -194,6 +198,12 @@ impl Queue {
         let gates = &context.profile.pre_enqueue;
         let gate = if gates.has(Plugin::SchedulingGates) && !entry.pod.ask().gates.is_empty() {
             Some(Plugin::SchedulingGates)
+        } else if gates.has(Plugin::DynamicResources)
+            && !entry.pod.ask().claims.is_empty()
+            && context.devices.of_pod(&entry.pod).is_err()
+        {
+            self.unclaimed.insert(key.clone());
+            Some(Plugin::DynamicResources)
         } else if gates.has(Plugin::DefaultPreemption) && preempting {
             Some(Plugin::DefaultPreemption)
         } else {
@@ -310,6 +320,28 @@ impl Queue {
             self.wait(key, refused);
         }
         again
+    }
+
+    /// A claim of devices appeared or changed: pods that waited for it to be there can be tried. True when there are such.
+    pub(super) fn claimed<'a>(
+        &mut self,
+        (namespace, name): (&str, &str),
+        context: impl Fn(&PodInfo) -> Option<Context<'a>>,
+        now: Instant,
+    ) -> bool {
+        let names = |key: &&Key| self.entries.get(*key).is_some_and(|entry| entry.pod.has_device_claim(name));
+        let own = self.unclaimed.iter().filter(|key| key.namespace == namespace);
+        let waiting: Vec<Key> = own.filter(names).cloned().collect();
+        let mut woken = false;
+        for key in waiting {
+            let Some(entry) = self.entries.get(&key) else { continue };
+            let Some(context) = context(&entry.pod) else { continue };
+            if context.devices.of_pod(&entry.pod).is_ok() {
+                self.enqueue(&key, context, now, true);
+                woken = true;
+            }
+        }
+        woken
     }
 
     /// Something happened that may help pods that `may` be helped. True when one can be tried.

@@ -3,6 +3,7 @@
 //! Invariant: one loop decides; a decision is assumed in the cache before the next one is made, and what it asks to be
 //! written is written beside the loop. Of what the watches show only what plugins read is kept, and it is kept once.
 
+mod devices;
 mod volumes;
 mod watch;
 mod write;
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch as latest};
 use tokio::time::Instant;
 
 use super::decide::{Decision, Turn, decide};
+use super::devices::Plan as DevicePlan;
 use super::hints::{Change, Context};
 use super::names::Plugins;
 use super::nominated::Nominate;
@@ -22,7 +24,7 @@ use super::pod::PodInfo;
 use super::profile::Profile;
 use super::queue::{BackOff, Queue};
 use super::storage::Plan;
-use super::world::World;
+use super::world::{Clock, World};
 use crate::events::{Events, Recorder};
 use write::Report;
 
@@ -44,7 +46,7 @@ struct Scheduler {
     state: Mutex<State>,
     wake: Notify,
     writes: Arc<Semaphore>,
-    /// How often something about claims and volumes was shown.
+    /// How often something about claims, volumes and devices was shown.
     storage: latest::Sender<u64>,
 }
 
@@ -57,8 +59,21 @@ struct State {
 
 /// What a decision asks to be written.
 enum Job {
-    Bind { pod: Arc<PodInfo>, node: Arc<str>, volumes: Plan },
+    Bind { pod: Arc<PodInfo>, node: Arc<str>, needs: Needs },
     Report(Report),
+}
+
+/// What has to be ready before a pod is bound.
+#[derive(Debug, Default)]
+struct Needs {
+    volumes: Plan,
+    devices: DevicePlan,
+}
+
+impl Needs {
+    fn is_empty(&self) -> bool {
+        self.volumes.is_empty() && self.devices.is_empty()
+    }
 }
 
 /// Runs the scheduler until the service is told to stop. Ready when everything has been read once.
@@ -70,7 +85,7 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let events = Events::new(Arc::new(move |_: &str| own.clone()), &ctx);
     let profiles = if config.profiles.is_empty() { vec![Profile::default()] } else { config.profiles };
     let state = State {
-        world: World::new(profiles),
+        world: World { clock: Clock(base::time::now), ..World::new(profiles) },
         queue: Queue::new(config.back_off, Instant::now()),
         turn: Turn::new(chance()),
     };
@@ -105,17 +120,21 @@ fn chance() -> u64 {
 impl State {
     /// Tells waiting pods of a change; `may` says which of them it can concern. True when one can be tried.
     fn tell(&mut self, change: Change<'_>, may: impl Fn(&PodInfo) -> bool, now: Instant) -> bool {
-        let World { facts, profiles, .. } = &self.world;
+        let World { facts, profiles, devices, .. } = &self.world;
         let context = |pod: &PodInfo| {
             let profile = profiles.get(&pod.ask().scheduler)?;
-            Some(Context { profile, facts })
+            Some(Context { profile, facts, devices })
         };
-        self.queue.wake(change, may, context, now)
+        let claimed = match change {
+            Change::ResourceClaim { namespace, name, .. } => self.queue.claimed((namespace, name), context, now),
+            _ => false,
+        };
+        self.queue.wake(change, may, context, now) || claimed
     }
 
     fn failed(&mut self, pod: &PodInfo, plugins: Plugins, now: Instant) {
         if let Some(profile) = self.world.profiles.get(&pod.ask().scheduler) {
-            self.queue.failed(&pod.key, plugins, Context { profile, facts: &self.world.facts }, now);
+            self.queue.failed(&pod.key, plugins, self.world.context(profile), now);
         }
     }
 
@@ -133,11 +152,12 @@ impl State {
             return Some(Job::Report(Report::leaving(pod)));
         }
         match decide(&mut self.world, &pod, &mut self.turn) {
-            Decision::Bind { node, volumes } => {
+            Decision::Bind { node, volumes, devices } => {
                 self.world.nominated.remove(&pod.uid);
                 self.world.cache.assume(Arc::new(pod.on(&node)));
                 self.world.storage.assume(&volumes, &node);
-                Some(Job::Bind { pod, node, volumes })
+                self.world.devices.assume(&devices);
+                Some(Job::Bind { pod, node, needs: Needs { volumes, devices } })
             }
             Decision::Refused(diagnosis) => {
                 if !diagnosis.victims.is_empty() {
@@ -195,10 +215,10 @@ impl Scheduler {
         let scheduler = Arc::clone(self);
         self.children.spawn("write a decision", async move {
             match job {
-                Job::Bind { pod, node, volumes } if volumes.is_empty() => scheduler.bind(&pod, &node).await,
-                Job::Bind { pod, node, volumes } => {
-                    drop(permit); // volumes can take minutes, and others must not wait for them
-                    return scheduler.bind_with_volumes(&pod, &node, &volumes).await;
+                Job::Bind { pod, node, needs } if needs.is_empty() => scheduler.bind(&pod, &node, &needs).await,
+                Job::Bind { pod, node, needs } => {
+                    drop(permit); // that can take minutes, and others must not wait for it
+                    return scheduler.bind_when_ready(&pod, &node, &needs).await;
                 }
                 Job::Report(report) => scheduler.report(report).await,
             }

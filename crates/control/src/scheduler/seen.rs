@@ -34,8 +34,10 @@ macro_rules! part_of {
     };
 }
 
+mod devices;
 mod volumes;
 
+pub(super) use devices::{EXTENDED, SeenDeviceClass, SeenResourceClaim, SeenSlice};
 pub(super) use volumes::{SeenAttachment, SeenClaim, SeenClass, SeenCsiNode, SeenDisk, SeenDriver, SeenRoom};
 
 part_of!(Pod, SeenPod);
@@ -72,9 +74,16 @@ pub(super) struct PodSpec {
     pub(super) containers: Option<Vec<Container>>,
     pub(super) init_containers: Option<Vec<Container>>,
     pub(super) volumes: Option<Vec<Volume>>,
-    pub(super) resource_claims: Option<Vec<IgnoredAny>>,
+    pub(super) resource_claims: Option<Vec<PodClaim>>,
     pub(super) host_network: Option<bool>,
     pub(super) host_users: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct PodClaim {
+    pub(super) name: String,
+    pub(super) resource_claim_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -154,6 +163,7 @@ pub(super) struct PodStatus {
     pub(super) conditions: Option<Vec<Condition>>,
     pub(super) start_time: Option<Time>,
     pub(super) nominated_node_name: Option<String>,
+    pub(super) resource_claim_statuses: Option<Vec<PodClaim>>,
     pub(super) container_statuses: Option<Vec<ContainerStatus>>,
     pub(super) init_container_statuses: Option<Vec<ContainerStatus>>,
     pub(super) resources: Option<Requests>,

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod basic;
+mod devices;
 mod preemption;
 mod resources;
 mod spread;
@@ -116,6 +117,8 @@ fn rated(text: &str, profile: &Profile) -> String {
         cache: &world.cache,
         facts: &world.facts,
         storage: &world.storage,
+        devices: &world.devices,
+        clock: world.clock,
         nominated: &world.nominated,
         profile,
     };
@@ -234,7 +237,7 @@ proptest! {
                         // With the victims gone the pod fits there.
                         victims.iter().for_each(|victim| drop(world.cache.remove_pod(&victim.uid)));
                         let nominated = PodInfo { nominated: Some(node.clone()), ..(**pod).clone() };
-                        prop_assert_eq!(decide(&mut world, &nominated, &mut turn), Decision::Bind { node: node.clone(), volumes: Default::default() });
+                        prop_assert_eq!(decide(&mut world, &nominated, &mut turn), Decision::Bind { node: node.clone(), volumes: Default::default(), devices: Default::default() });
                         world.cache.assume(Arc::new(pod.on(node)));
                     }
                 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Node;
 
 use super::cache::Cache;
+use super::devices::Devices;
 use super::facts::Facts;
+use super::hints::Context;
 use super::node::NodeFacts;
 use super::nominated::Nominated;
 use super::pod::{PodInfo, Shapes};
@@ -22,10 +24,22 @@ pub struct World {
     pub(super) cache: Cache,
     pub(super) facts: Facts,
     pub(super) storage: Storage,
+    pub(super) devices: Devices,
     pub(super) nominated: Nominated,
     pub(super) shapes: Shapes,
     /// By scheduler name.
     pub(super) profiles: HashMap<String, Arc<Profile>>,
+    pub(super) clock: Clock,
+}
+
+/// What time it is. Decisions are made at one moment, unless they are told otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock(pub(super) fn() -> jiff::Timestamp);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(|| jiff::Timestamp::UNIX_EPOCH)
+    }
 }
 
 impl World {
@@ -33,6 +47,13 @@ impl World {
     pub fn new(profiles: impl IntoIterator<Item = Profile>) -> Self {
         let profiles = profiles.into_iter().map(|profile| (profile.name.clone(), Arc::new(profile)));
         Self { profiles: profiles.collect(), ..Self::default() }
+    }
+}
+
+impl World {
+    /// What hints are decided on for pods of the profile.
+    pub(super) fn context<'a>(&'a self, profile: &'a Profile) -> Context<'a> {
+        Context { profile, facts: &self.facts, devices: &self.devices }
     }
 }
 

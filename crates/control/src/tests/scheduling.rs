@@ -4,7 +4,7 @@ use super::*;
 use crate::scheduler::{Config as Scheduling, Profile};
 
 /// A server with nodes of 4 cores and a scheduler; the context must be kept.
-fn scheduling(nodes: &[&str], config: Scheduling) -> (Fake, tasks::Context) {
+pub(super) fn scheduling(nodes: &[&str], config: Scheduling) -> (Fake, tasks::Context) {
     let fake = Fake::new();
     fake.edit(|objects| {
         objects.create_object("namespaces", json!({ "metadata": { "name": "shop" } }));
@@ -19,7 +19,7 @@ fn scheduling(nodes: &[&str], config: Scheduling) -> (Fake, tasks::Context) {
     (fake, ctx)
 }
 
-fn pod(fake: &Fake, name: &str, cpu: &str, spec: &Value) {
+pub(super) fn pod(fake: &Fake, name: &str, cpu: &str, spec: &Value) {
     let mut all =
         json!({ "containers": [{ "name": "c", "image": "v1", "resources": { "requests": { "cpu": cpu } } }] });
     for (field, value) in spec.as_object().expect("an object") {
@@ -29,15 +29,15 @@ fn pod(fake: &Fake, name: &str, cpu: &str, spec: &Value) {
     fake.edit(|objects| objects.create_object("pods", pod));
 }
 
-fn get(fake: &Fake, plural: &str, name: &str) -> Value {
+pub(super) fn get(fake: &Fake, plural: &str, name: &str) -> Value {
     fake.list(plural).into_iter().find(|one| one["metadata"]["name"] == json!(name)).unwrap_or_default()
 }
 
-fn is_on(fake: &Fake, name: &str, node: &str) -> bool {
+pub(super) fn is_on(fake: &Fake, name: &str, node: &str) -> bool {
     get(fake, "pods", name)["spec"]["nodeName"] == json!(node)
 }
 
-fn told(fake: &Fake, reason: &str) -> Vec<String> {
+pub(super) fn told(fake: &Fake, reason: &str) -> Vec<String> {
     let events = fake.list("events").into_iter().filter(|event| event["reason"] == json!(reason));
     events.filter_map(|event| event["message"].as_str().map(str::to_owned)).collect()
 }

@@ -98,7 +98,7 @@ fn traversal(value: &Value<'_>) -> u64 {
         Value::Bytes(bytes) => (bytes.len() as f64 * TEXT) as u64,
         Value::Data(data) => json_traversal(data.json),
         Value::List(items, _) => items.iter().map(traversal).fold(0, u64::saturating_add),
-        Value::Map(entries) => {
+        Value::Map(entries) | Value::Domains(entries) => {
             let parts = entries.values().flat_map(|(key, value)| [traversal(key), traversal(value)]);
             parts.fold(0, u64::saturating_add)
         }

@@ -155,8 +155,10 @@ fn differs<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
 
 /// The order of the operands of an operator.
 fn ordered(args: &[Value<'_>], operator: &str) -> Result<std::cmp::Ordering, Failure> {
-    let unordered =
-        matches!(args[0], Value::Data(_) | Value::List(..) | Value::Map(_) | Value::Null | Value::Optional(_));
+    let unordered = matches!(
+        args[0],
+        Value::Data(_) | Value::List(..) | Value::Map(_) | Value::Domains(_) | Value::Null | Value::Optional(_)
+    );
     if unordered {
         return Err(Failure::new(format!("no such overload: {operator}")));
     }
@@ -284,7 +286,7 @@ fn contains<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
         return holds(list, sought).map(Value::Bool);
     }
     let map = range.as_map().ok_or_else(Failure::no_overload)?;
-    match map.get(sought) {
+    match map.known().get(sought) {
         Some(Err(failure)) => Err(failure),
         found => Ok(Value::Bool(found.is_some())),
     }
@@ -310,7 +312,8 @@ fn size<'a>(_: &mut Meter<'a>, args: &[Value<'a>]) -> Outcome<'a> {
         | Value::Bytes(_)
         | Value::Data(_)
         | Value::List(..)
-        | Value::Map(_)) => Ok(Value::Int(value.size() as i64)),
+        | Value::Map(_)
+        | Value::Domains(_)) => Ok(Value::Int(value.size() as i64)),
         _ => Err(Failure::no_overload()),
     }
 }

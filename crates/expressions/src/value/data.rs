@@ -165,6 +165,8 @@ impl<'a, 'v> List<'a, 'v> {
 pub(crate) enum Map<'a, 'v> {
     Data(&'a serde_json::Map<String, Json>, Option<&'a Shape>),
     Made(&'v Entries<'a>),
+    /// What is not there is empty.
+    Domains(&'v Entries<'a>),
 }
 
 impl<'a, 'v> Map<'a, 'v> {
@@ -172,6 +174,7 @@ impl<'a, 'v> Map<'a, 'v> {
         match value {
             Value::Data(data) => data.json.as_object().map(|fields| Self::Data(fields, data.shape)),
             Value::Map(entries) => Some(Self::Made(entries)),
+            Value::Domains(entries) => Some(Self::Domains(entries)),
             _ => None,
         }
     }
@@ -179,7 +182,15 @@ impl<'a, 'v> Map<'a, 'v> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Data(fields, _) => fields.len(),
-            Self::Made(entries) => entries.len(),
+            Self::Made(entries) | Self::Domains(entries) => entries.len(),
+        }
+    }
+
+    /// The same without what is there only because it is looked up.
+    pub(crate) fn known(self) -> Self {
+        match self {
+            Self::Domains(entries) => Self::Made(entries),
+            other => other,
         }
     }
 
@@ -195,6 +206,9 @@ impl<'a, 'v> Map<'a, 'v> {
                 _ => fields.get(name).map(|json| Ok(untyped(json))),
             },
             Self::Made(entries) => entries.get(&Key::Text(name.into())).map(|(_, value)| Ok(value.clone())),
+            Self::Domains(_) => {
+                Some(self.known().field(name).unwrap_or_else(|| Ok(Value::Map(std::sync::Arc::default()))))
+            }
         }
     }
 
@@ -202,14 +216,18 @@ impl<'a, 'v> Map<'a, 'v> {
         match (self, key.as_str()) {
             (_, Some(name)) => self.field(name),
             (Self::Data(..), None) => Some(Err(Failure::no_overload())),
-            (Self::Made(entries), None) => entries.get(&Key::of(key)?).map(|(_, value)| Ok(value.clone())),
+            (Self::Made(entries) | Self::Domains(entries), None) => {
+                entries.get(&Key::of(key)?).map(|(_, value)| Ok(value.clone()))
+            }
         }
     }
 
     /// Keys and values; of an object only the declared fields that are present.
     pub(crate) fn entries(self) -> Vec<(Value<'a>, Outcome<'a>)> {
         match self {
-            Self::Made(entries) => entries.values().map(|(key, value)| (key.clone(), Ok(value.clone()))).collect(),
+            Self::Made(entries) | Self::Domains(entries) => {
+                entries.values().map(|(key, value)| (key.clone(), Ok(value.clone()))).collect()
+            }
             Self::Data(fields, shape) => fields
                 .iter()
                 .filter_map(|(name, json)| match shape.map(|shape| &shape.form) {

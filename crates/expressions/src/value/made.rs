@@ -90,7 +90,7 @@ fn go_type(value: &Value<'_>) -> &'static str {
         Value::Timestamp(_) => "time.Time",
         Value::Duration(_) => "time.Duration",
         Value::List(..) => "[]ref.Val",
-        Value::Map(_) => "map[ref.Val]ref.Val",
+        Value::Map(_) | Value::Domains(_) => "map[ref.Val]ref.Val",
         Value::Data(data) if data.json.is_array() => "[]interface {}",
         Value::Data(_) | Value::Made(_) => "map[string]interface {}",
         Value::Optional(_) | Value::Type(_) | Value::Opaque(_) => "interface {}",

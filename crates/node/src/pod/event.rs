@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, Preconditions};
 
 use super::observed::{Exit, Kill, Retry, Run, Stage, State};
 use super::start::{Failure, Started};
-use super::{Worker, desired, report, resize, soon, stop};
+use super::{Worker, desired, report, resize, sandbox, soon, stop};
 use crate::probe::run::Target;
 use crate::probe::{Kind, Outcome};
 use crate::server::logs;
@@ -22,7 +22,7 @@ const CONFIG_RETRY_MS: i64 = 10_000;
 const ANNOUNCE_MS: i64 = 1_500;
 
 pub(crate) enum Event {
-    Sandbox(Result<Vec<std::net::IpAddr>, String>),
+    Sandbox(Result<Vec<std::net::IpAddr>, sandbox::Failure>),
     Volumes { tokens: Tokens, result: Result<(), MountError>, fresh: bool },
     Started { name: String, result: Result<Started, Failure> },
     PostStart { name: String, id: String, result: Result<(), String> },
@@ -67,7 +67,7 @@ impl Worker {
         }
     }
 
-    fn sandbox_made(&mut self, result: Result<Vec<std::net::IpAddr>, String>, now: Timestamp) {
+    fn sandbox_made(&mut self, result: Result<Vec<std::net::IpAddr>, sandbox::Failure>, now: Timestamp) {
         match result {
             Ok(ips) => {
                 tracing::debug!(pod = self.uid, "sandbox ready");
@@ -75,11 +75,10 @@ impl Worker {
                 self.observed.sandbox = Stage::Ready;
                 self.set_up_failures = 0;
             }
-            Err(why) => {
+            Err(sandbox::Failure { reason, message }) => {
                 self.observed.sandbox = Stage::Absent;
                 self.observed.sandbox_after = Some(self.set_up_retry(now));
-                let message = format!("Failed to create pod sandbox: {why}");
-                self.node.events.warning(&self.subject, None, "FailedCreatePodSandBox", message);
+                self.node.events.warning(&self.subject, None, reason, message);
             }
         }
     }

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::files::{self, Resolver};
 use super::node::Node;
 use super::start::pod_ref;
-use super::{desired, resources};
+use super::{desired, devices, resources};
 use crate::agent::objects::{self, Subscription};
 use crate::env::fields::Facts;
 use crate::runtime::SandboxSpec;
@@ -20,14 +20,32 @@ use crate::volume::content::{self, TokenKey};
 use crate::volume::tokens::Tokens;
 use crate::volume::{self, MountError, claim};
 
-/// Makes the sandbox and connects it; the pod's addresses.
-pub(crate) async fn make(node: Arc<Node>, pod: Arc<Pod>) -> Result<Vec<IpAddr>, String> {
+/// Why a pod has no sandbox, as its event says.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// Makes the sandbox and connects it, once the pod's devices are there; the pod's addresses.
+pub(crate) async fn make(node: Arc<Node>, pod: Arc<Pod>) -> Result<Vec<IpAddr>, Failure> {
+    devices::prepare(&node.client, &pod).await.map_err(|why| Failure {
+        reason: "FailedPrepareDynamicResources",
+        message: format!("Failed to prepare dynamic resources: {why}"),
+    })?;
+    connect(&node, &pod).await.map_err(|why| Failure {
+        reason: "FailedCreatePodSandBox",
+        message: format!("Failed to create pod sandbox: {why}"),
+    })
+}
+
+async fn connect(node: &Node, pod: &Pod) -> Result<Vec<IpAddr>, String> {
     let spec = pod.spec.clone().unwrap_or_default();
     let on_host = spec.host_network.unwrap_or(false);
     let sysctls = spec.security_context.as_ref().and_then(|context| context.sysctls.clone()).unwrap_or_default();
     let wanted = SandboxSpec {
-        pod: pod_ref(&pod),
-        hostname: if on_host { String::new() } else { files::kernel_hostname(&pod, &node.cluster_domain)? },
+        pod: pod_ref(pod),
+        hostname: if on_host { String::new() } else { files::kernel_hostname(pod, &node.cluster_domain)? },
         host_network: on_host,
         host_ipc: spec.host_ipc.unwrap_or(false),
         host_pid: spec.host_pid.unwrap_or(false),
@@ -49,7 +67,7 @@ pub(crate) async fn make(node: Arc<Node>, pod: Arc<Pod>) -> Result<Vec<IpAddr>, 
             .map_err(|error| format!("plugin type=\"knarr\" failed (add): {error:#}"))?,
         None => node.host_ips.clone(),
     };
-    write_names(&node, &pod, &ips, &sandbox.hosts(), &sandbox.resolv_conf())
+    write_names(node, pod, &ips, &sandbox.hosts(), &sandbox.resolv_conf())
         .map_err(|error| format!("cannot write the pod's hosts and resolv.conf: {error}"))?;
     Ok(ips)
 }

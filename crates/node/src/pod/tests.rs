@@ -190,3 +190,17 @@ async fn a_container_that_wants_it_is_restarted_for_new_limits() {
     assert!(state(&pod).running.is_some() && world.memory_limits().is_empty());
     assert_eq!(world.spec("c").limits.memory, Some(96 << 20));
 }
+
+#[tokio::test]
+async fn a_pod_is_not_started_without_the_devices_of_its_claims() {
+    let spec = json!({"containers": [{"name": "c", "image": "here"}],
+        "resourceClaims": [{"name": "one", "resourceClaimName": "gpu"}]});
+    let world = World::new(spec).await;
+    let told = world.told("FailedPrepareDynamicResources").await;
+    let why = "Failed to prepare dynamic resources: ResourceClaim gpu: DRA driver gpu.example.com is not registered";
+    assert_eq!(told, format!("FailedPrepareDynamicResources: {why}"));
+    let pod = world.until("waiting", |pod| !waiting(pod).is_empty()).await;
+    assert_eq!((waiting(&pod), phase(&pod)), ("ContainerCreating".to_owned(), "Pending".to_owned()));
+    world.delete(1).await;
+    world.until_gone().await;
+}

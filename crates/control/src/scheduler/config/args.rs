@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{NodeAffinity, TopologySpreadConstraint};
 use serde_json::Value;
 
@@ -33,7 +34,7 @@ pub(super) fn read(profile_place: &Place<'_>, profile: &mut Profile, faults: &mu
             Some(Plugin::NodeResourcesFit) => fit(&args, profile, faults),
             Some(Plugin::PodTopologySpread) => spreading(&args, profile, faults),
             Some(Plugin::VolumeBinding) => volumes(&args, profile, faults),
-            Some(Plugin::DynamicResources) => args.only(&with_type(&["filterTimeout", "bindingTimeout"]), faults),
+            Some(Plugin::DynamicResources) => devices(&args, profile, faults),
             Some(plugin) => {
                 let problem = format!("{} takes no arguments; remove it", plugin.name());
                 faults.push(Fault::at(&place.path("args"), problem));
@@ -242,6 +243,29 @@ fn constraint(
         let problem = format!("Duplicate value: \"{{{}, {unsatisfiable}}}\"", one.topology_key);
         faults.push(Fault::at(place.own_path(), problem));
     }
+}
+
+fn devices(args: &Place<'_>, profile: &mut Profile, faults: &mut Vec<Fault>) {
+    const FILTER: &str = "filterTimeout";
+    const BINDING: &str = "bindingTimeout";
+    args.only(&with_type(&[FILTER, BINDING]), faults);
+    let mut duration = |field: &str, least: SignedDuration, why: &str| {
+        let text = args.text(field, faults)?;
+        // as Go writes durations: 10s, 1m30s, 250ms
+        let Ok(duration) = text.parse::<SignedDuration>() else {
+            faults.push(Fault::invalid(&args.path(field), text, "must be a duration such as 10s"));
+            return None;
+        };
+        if duration < least {
+            faults.push(Fault::invalid(&args.path(field), text, why));
+        }
+        Duration::try_from(duration).ok()
+    };
+    let wanted = &mut profile.allocating;
+    let filter = duration(FILTER, SignedDuration::ZERO, "must be zero or positive");
+    let binding = duration(BINDING, SignedDuration::from_secs(1), "must be at least 1 second");
+    wanted.filter = filter.unwrap_or(wanted.filter);
+    wanted.binding = binding.unwrap_or(wanted.binding);
 }
 
 fn volumes(args: &Place<'_>, profile: &mut Profile, faults: &mut Vec<Fault>) {

@@ -122,6 +122,7 @@ fn faults_of_plugins_and_arguments_too() {
         { "name": "NodeResourcesFit", "args": { "scoringStrategy": { "type": "Best", "resources": [{ "name": "cpu", "weight": 101 }] } } },
         { "name": "NodePorts", "args": {} },
         { "name": "VolumeBinding", "args": { "bindTimeoutSeconds": -1 } },
+        { "name": "DynamicResources", "args": { "filterTimeout": "-1s", "bindingTimeout": "1ms" } },
     ]);
     faults(
         &json!({ "profiles": [{ "plugins": plugins, "pluginConfig": config }] }),
@@ -136,8 +137,19 @@ fn faults_of_plugins_and_arguments_too() {
             profiles[0].pluginConfig[2].args.scoringStrategy.type: Unsupported value: "Best": supported values: "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"
             profiles[0].pluginConfig[3].args: NodePorts takes no arguments; remove it
             profiles[0].pluginConfig[4].args.bindTimeoutSeconds: Invalid value: -1: invalid BindTimeoutSeconds, should not be a negative value
+            profiles[0].pluginConfig[5].args.filterTimeout: Invalid value: "-1s": must be zero or positive
+            profiles[0].pluginConfig[5].args.bindingTimeout: Invalid value: "1ms": must be at least 1 second
         "#]],
     );
+}
+
+#[test]
+fn the_patience_of_dynamic_resources_is_read() {
+    let config =
+        json!([{ "name": "DynamicResources", "args": { "filterTimeout": "250ms", "bindingTimeout": "1m30s" } }]);
+    let read = read(&with(&json!({ "profiles": [{ "pluginConfig": config }] }))).expect("a configuration");
+    let allocating = read.config.profiles[0].allocating;
+    assert_eq!((allocating.filter, allocating.binding), (Duration::from_millis(250), Duration::from_secs(90)));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{BEST, Refusal, Verdict};
+use crate::scheduler::devices::Devices;
 use crate::scheduler::names::Plugin;
 use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::PodInfo;
@@ -24,16 +25,22 @@ fn asks_for_nothing(asked: &Resources) -> bool {
 }
 
 /// Whether the node has room for the pod.
-pub(in crate::scheduler) fn fits(pod: &PodInfo, args: &Fit, node: &NodeInfo) -> Verdict {
-    room(&pod.shape.requests, args, &node.known().allocatable, &node.requested, node.pods.len())
+pub(in crate::scheduler) fn fits(pod: &PodInfo, args: &Fit, devices: &Devices, node: &NodeInfo) -> Verdict {
+    room(&pod.shape.requests, args, devices, &node.known().allocatable, &node.requested, node.pods.len())
 }
 
 /// Whether an empty node with `has` would do.
-pub(in crate::scheduler) fn fits_alone(pod: &PodInfo, args: &Fit, has: &Resources) -> bool {
-    room(&pod.shape.requests, args, has, &Resources::default(), 0).is_ok()
+pub(in crate::scheduler) fn fits_alone(pod: &PodInfo, args: &Fit, devices: &Devices, has: &Resources) -> bool {
+    room(&pod.shape.requests, args, devices, has, &Resources::default(), 0).is_ok()
 }
 
-fn room(asked: &Resources, args: &Fit, has: &Resources, used: &Resources, pods: usize) -> Verdict {
+/// Whether devices stand for the resource on a node that has none of it itself: then it is the business of
+/// DynamicResources.
+pub(in crate::scheduler) fn is_by_devices(name: &str, devices: &Devices, has: &Resources) -> bool {
+    has.of(name) == 0 && Devices::may_stand_for(name) && devices.class_of(name).is_some()
+}
+
+fn room(asked: &Resources, args: &Fit, devices: &Devices, has: &Resources, used: &Resources, pods: usize) -> Verdict {
     let full = i64::try_from(pods).unwrap_or(i64::MAX).saturating_add(1) > has.pods;
     if !full
         && asked.milli_cpu <= has.milli_cpu.saturating_sub(used.milli_cpu)
@@ -50,10 +57,10 @@ fn room(asked: &Resources, args: &Fit, has: &Resources, used: &Resources, pods: 
     if !asks_for_nothing(asked) {
         let scalars = asked.scalars.keys().map(String::as_str).filter(|name| !args.ignores(name));
         for name in ["cpu", "memory", "ephemeral-storage"].into_iter().chain(scalars) {
-            let (asked, has) = (asked.of(name), has.of(name));
-            if asked > 0 && asked > has.saturating_sub(used.of(name)) {
+            let (asked, all) = (asked.of(name), has.of(name));
+            if asked > 0 && asked > all.saturating_sub(used.of(name)) && !is_by_devices(name, devices, has) {
                 refusal.reasons.push(insufficient(name));
-                refusal.curable &= asked <= has;
+                refusal.curable &= asked <= all;
             }
         }
     }

@@ -14,7 +14,6 @@ const TAINTED: &str = "node(s) had untolerated taint(s)";
 const ENFORCED: &str = "node(s) didn't match scheduler-enforced node affinity";
 const SELECTOR: &str = "node(s) didn't match Pod's node affinity/selector";
 const FEATURES: &str = "node(s) didn't match Pod's required features";
-const DEVICES: &str = "cannot allocate all claims";
 const PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
 
 /// Whether the pod may run on nodes that take no new pods.
@@ -110,11 +109,6 @@ pub(in crate::scheduler) fn features(ask: &Ask, node: &NodeFacts) -> Verdict {
         return Ok(());
     }
     Err(Refusal::final_(Plugin::NodeDeclaredFeatures, FEATURES))
-}
-
-/// Devices are not allocated here: a pod that claims some waits rather than runs without them.
-pub(in crate::scheduler) fn devices() -> Verdict {
-    Err(Refusal::final_(Plugin::DynamicResources, DEVICES))
 }
 
 pub(in crate::scheduler) fn ports(pod: &PodInfo, node: &NodeInfo) -> Verdict {

@@ -7,11 +7,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
 
 use base::Key;
+use base::quantity::Quantity as Amount;
 use k8s_openapi::api::core::v1::{Affinity, PodAffinityTerm};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use super::{Ask, Constraint, Disk, HostPort, Owner, PodInfo, Shape, Siblings, Term, Terms, Told, Volume};
 use crate::plan::labels::Labels;
+use crate::scheduler::devices::{Asking, Devices, Extended, Wish};
 use crate::scheduler::resources::{self, Resources};
 use crate::scheduler::seen::{self, PodSpec, SeenPod};
 
@@ -124,10 +127,39 @@ impl Shapes {
                     generation: told.observed_generation,
                 })
             }),
+            made: status
+                .resource_claim_statuses
+                .filter(|made| node.is_empty() && !made.is_empty())
+                .map(|made| made.into_iter().map(|one| (one.name, one.resource_claim_name)).collect()),
             deleting,
             node,
         }
     }
+}
+
+/// What each container asks of extended resources; none when none asks for any.
+fn extended(spec: &PodSpec) -> Option<Extended> {
+    let asking = |container: &seen::Container, init: bool| {
+        let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        let named = requests.into_iter().flatten().enumerate().filter(|(_, (name, _))| Devices::may_stand_for(name));
+        let amount = |text: &Quantity| text.0.parse::<Amount>().map_or(0, |amount| amount.value());
+        Asking {
+            amounts: named.map(|(place, (name, text))| (name.clone(), (amount(text), place))).collect(),
+            name: container.name.clone(),
+            short: init && container.restart_policy.as_deref() != Some("Always"),
+        }
+    };
+    let asks = |container: &seen::Container| {
+        let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        requests.is_some_and(|requests| requests.keys().any(|name| Devices::may_stand_for(name)))
+    };
+    let (first, then) = (spec.init_containers.as_deref(), spec.containers.as_deref());
+    let (first, then) = (first.unwrap_or_default(), then.unwrap_or_default());
+    if !first.iter().chain(then).any(asks) {
+        return None;
+    }
+    let first = first.iter().map(|container| asking(container, true));
+    Some(Extended { containers: first.chain(then.iter().map(|container| asking(container, false))).collect() })
 }
 
 fn ask(mut spec: PodSpec, affinity: Option<Affinity>, labels: &Labels, owner: Option<Owner>, score: Resources) -> Ask {
@@ -138,7 +170,8 @@ fn ask(mut spec: PodSpec, affinity: Option<Affinity>, labels: &Labels, owner: Op
     let mounted = spec.volumes.iter().flatten().filter_map(|volume| volume.image.as_ref()?.reference.as_deref());
     Ask {
         features: features(&spec),
-        claims_devices: spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()),
+        extended: extended(&spec),
+        claims: claims(spec.resource_claims.take()),
         images: images.chain(mounted).map(full_name).collect(),
         containers: [&spec.containers, &spec.init_containers].into_iter().flatten().map(Vec::len).sum(),
         scheduler: spec
@@ -156,6 +189,10 @@ fn ask(mut spec: PodSpec, affinity: Option<Affinity>, labels: &Labels, owner: Op
         score,
         owner,
     }
+}
+
+fn claims(claims: Option<Vec<seen::PodClaim>>) -> Vec<Wish> {
+    claims.into_iter().flatten().map(|one| Wish { name: one.name, claim: one.resource_claim_name }).collect()
 }
 
 /// What a node has to declare to run the pod.

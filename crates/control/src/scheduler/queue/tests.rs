@@ -1,4 +1,5 @@
 use super::*;
+use crate::scheduler::devices::Devices;
 use crate::scheduler::facts::Facts;
 use crate::scheduler::pod::Shapes;
 use crate::scheduler::profile::Profile;
@@ -11,6 +12,7 @@ struct Test {
     shapes: Shapes,
     profile: Profile,
     facts: Facts,
+    devices: Devices,
 }
 
 fn queue(text: &str) -> Test {
@@ -21,6 +23,7 @@ fn queue(text: &str) -> Test {
         shapes: Shapes::default(),
         profile: Profile::default(),
         facts: Facts::default(),
+        devices: Devices::default(),
     };
     test.put(text);
     test
@@ -32,7 +35,7 @@ fn key(name: &str) -> Key {
 
 impl Test {
     fn put(&mut self, text: &str) {
-        let context = Context { profile: &self.profile, facts: &self.facts };
+        let context = Context { profile: &self.profile, facts: &self.facts, devices: &self.devices };
         for pod in pods(&mut self.shapes, &Text::parse(text)) {
             self.queue.put(pod, context, self.now);
         }
@@ -43,12 +46,12 @@ impl Test {
     }
 
     fn fail(&mut self, name: &str, plugins: &[Plugin]) {
-        let context = Context { profile: &self.profile, facts: &self.facts };
+        let context = Context { profile: &self.profile, facts: &self.facts, devices: &self.devices };
         self.queue.failed(&key(name), plugins.iter().copied().collect(), context, self.now);
     }
 
     fn wake(&mut self, change: Change<'_>) -> bool {
-        let context = Context { profile: &self.profile, facts: &self.facts };
+        let context = Context { profile: &self.profile, facts: &self.facts, devices: &self.devices };
         self.queue.wake(change, |_| true, |_| Some(context), self.now)
     }
 
@@ -123,7 +126,7 @@ fn back_off_doubles_up_to_ten_seconds_and_errors_count_apart() {
         if round < 5 {
             // Put back as it was, for the next round.
             test.queue.entries.get_mut(&key("a")).expect("an entry").errors = round + 1;
-            let context = Context { profile: &test.profile, facts: &test.facts };
+            let context = Context { profile: &test.profile, facts: &test.facts, devices: &test.devices };
             test.queue.enqueue(&key("a"), context, test.now, false);
         }
     }
@@ -167,7 +170,7 @@ fn a_pod_of_the_same_name_is_another_pod() {
     test.pop();
     let mut other = (*pods(&mut test.shapes, &Text::parse("pod a")).remove(0)).clone();
     other.uid = "another".into();
-    let context = Context { profile: &test.profile, facts: &test.facts };
+    let context = Context { profile: &test.profile, facts: &test.facts, devices: &test.devices };
     test.queue.put(Arc::new(other), context, test.now);
     assert_eq!(test.pop(), "a");
 }
@@ -195,7 +198,7 @@ fn a_pod_for_which_others_are_evicted_waits_for_that() {
     assert!(!test.pod_gone("cpu=1"), "the gate is closed");
     assert_eq!(test.pop(), "-");
     let done = |test: &mut Test, failed: bool| {
-        let context = Context { profile: &test.profile, facts: &test.facts };
+        let context = Context { profile: &test.profile, facts: &test.facts, devices: &test.devices };
         test.queue.preempted(&key("a"), failed, context, test.now)
     };
     assert!(done(&mut test, false), "a victim left meanwhile");

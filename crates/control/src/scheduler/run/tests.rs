@@ -112,7 +112,7 @@ fn room_that_is_being_made_is_nominated_and_kept() {
     test.state.pod_gone(&victim, test.now);
     assert!(test.next().starts_with("b 0/1"), "the pod itself is held back until its victims were told");
     let profile = test.state.world.profiles[crate::scheduler::NAME].clone();
-    let context = Context { profile: &profile, facts: &test.state.world.facts };
-    assert!(test.state.queue.preempted(&base::Key::new("default", "a"), false, context, test.now));
+    let State { world, queue, .. } = &mut test.state;
+    assert!(queue.preempted(&base::Key::new("default", "a"), false, world.context(&profile), test.now));
     assert_eq!(test.next(), "a=n1");
 }

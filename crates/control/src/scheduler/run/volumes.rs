@@ -165,10 +165,6 @@ impl Scheduler {
             let profile = state.world.profiles.get(&pod.ask().scheduler);
             profile.map_or(Duration::from_secs(600), |profile| profile.bind_timeout)
         };
-        let expected = json!({ "nominatedNodeName": &**node });
-        if let Err(error) = self.patch_status(pod, &expected).await {
-            tracing::debug!(pod = %pod.key, "cannot tell where the pod is expected: {}", write::message(&error));
-        }
         self.write_plan(node, plan).await.map_err(|error| format!("binding volumes: {}", write::message(&error)))?;
         let mut changes = self.storage.subscribe();
         let waiting = async {

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{Scheduler, State};
 use crate::scheduler::facts::{Budget, OwnerKind};
-use crate::scheduler::hints::{Change, Context};
+use crate::scheduler::hints::Change;
 use crate::scheduler::node::NodeFacts;
 use crate::scheduler::pod::PodInfo;
 use crate::scheduler::seen::{
@@ -52,6 +52,7 @@ impl Scheduler {
             self.feed(Self::budget_told),
         ];
         listed.extend(self.watch_volumes());
+        listed.extend(self.watch_devices());
         let (done, pods) = watch::channel(false);
         self.children.spawn("watch pods to schedule", Arc::clone(self).watch_pods(done));
         listed.push(pods);
@@ -94,6 +95,11 @@ impl Scheduler {
                         let name = name_of(&object);
                         known.remove(&name);
                         tell(&scheduler, Told::Gone(&name));
+                    }
+                    Err(watcher::Error::InitialListFailed(kube::Error::Api(answer))) if answer.code == 404 => {
+                        // an older server, which has no such objects
+                        tracing::debug!(kind, "the server does not know this kind, trying again");
+                        done.send_replace(true);
                     }
                     Err(error) => tracing::warn!(kind, "the scheduler's watch was interrupted, trying again: {error}"),
                 }
@@ -269,7 +275,7 @@ impl State {
 
     fn put(&mut self, pod: &Arc<PodInfo>, now: Instant) -> Option<Arc<PodInfo>> {
         let profile = self.world.profiles.get(&pod.ask().scheduler)?;
-        self.queue.put(pod.clone(), Context { profile, facts: &self.world.facts }, now)
+        self.queue.put(pod.clone(), self.world.context(profile), now)
     }
 
     fn pod_is_placed(&mut self, pod: &Arc<PodInfo>, now: Instant) -> bool {

@@ -14,16 +14,15 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::Scheduler;
+use super::{Needs, Scheduler};
 use crate::events::Subject;
 use crate::run::write;
 use crate::scheduler::decide::Diagnosis;
-use crate::scheduler::hints::Context;
-use crate::scheduler::names::Plugins;
+use crate::scheduler::names::{Plugin, Plugins};
 use crate::scheduler::nominated::Nominate;
+use crate::scheduler::plugins::devices::Cure;
 use crate::scheduler::pod::PodInfo;
 use crate::scheduler::seen::SeenPod;
-use crate::scheduler::storage::Plan;
 
 /// The longest message of an event (upstream `NoteLengthLimit`).
 const NOTE: usize = 1024;
@@ -51,14 +50,16 @@ pub(super) struct Report {
     victims: Vec<Arc<PodInfo>>,
     /// Pods that have to give up the node.
     rivals: Vec<Arc<PodInfo>>,
+    /// What to do about a claim of devices.
+    cure: Cure,
     /// Whether the status may name a node that was not decided on yet when the pod was read.
     expected: bool,
 }
 
 impl Report {
     pub(super) fn refused(pod: Arc<PodInfo>, diagnosis: Diagnosis, rivals: Vec<Arc<PodInfo>>) -> Self {
-        let Diagnosis { message, nominate, victims, .. } = diagnosis;
-        Self { nominate, victims, rivals, ..Self::new(pod, Some("Unschedulable"), message) }
+        let Diagnosis { message, nominate, victims, cure, .. } = diagnosis;
+        Self { nominate, victims, rivals, cure, ..Self::new(pod, Some("Unschedulable"), message) }
     }
 
     pub(super) fn failed(pod: Arc<PodInfo>, message: String) -> Self {
@@ -73,7 +74,8 @@ impl Report {
 
     fn new(pod: Arc<PodInfo>, reason: Option<&'static str>, message: String) -> Self {
         let nominate = Nominate::Keep;
-        Self { pod, reason, message, nominate, victims: Vec::new(), rivals: Vec::new(), expected: false }
+        let (victims, rivals) = (Vec::new(), Vec::new());
+        Self { pod, reason, message, nominate, victims, rivals, cure: Cure::None, expected: false }
     }
 }
 
@@ -101,7 +103,7 @@ impl Scheduler {
         Api::namespaced(self.client.clone(), &pod.key.namespace)
     }
 
-    pub(super) async fn bind(self: &Arc<Self>, pod: &Arc<PodInfo>, node: &Arc<str>) {
+    pub(super) async fn bind(self: &Arc<Self>, pod: &Arc<PodInfo>, node: &Arc<str>, needs: &Needs) {
         let key = &pod.key;
         let binding = Binding {
             metadata: ObjectMeta {
@@ -124,6 +126,7 @@ impl Scheduler {
             Err(error) => {
                 let gone = write::is_not_found(&error);
                 let message = format!("running Bind plugin \"DefaultBinder\": {}", write::message(&error));
+                self.unreserve(pod, &needs.devices).await;
                 self.unbound(pod, gone);
                 if !gone {
                     tracing::warn!(pod = %key, %node, "{message}; trying again");
@@ -133,17 +136,31 @@ impl Scheduler {
         }
     }
 
-    pub(super) async fn bind_with_volumes(self: &Arc<Self>, pod: &Arc<PodInfo>, node: &Arc<str>, plan: &Plan) {
-        match self.bind_volumes(pod, node, plan).await {
-            Ok(()) => self.bind(pod, node).await,
-            Err(why) => {
-                let message = format!("running PreBind plugin \"VolumeBinding\": {why}");
+    /// Does what volumes and devices need, and binds the pod when they are ready.
+    pub(super) async fn bind_when_ready(self: &Arc<Self>, pod: &Arc<PodInfo>, node: &Arc<str>, needs: &Needs) {
+        match self.prepare(pod, node, needs).await {
+            Ok(()) => self.bind(pod, node, needs).await,
+            Err((plugin, why)) => {
+                let message = format!("running PreBind plugin {:?}: {why}", plugin.name());
                 tracing::warn!(pod = %pod.key, %node, "{message}; trying again");
-                self.state.lock().world.storage.revert(plan);
+                self.state.lock().world.storage.revert(&needs.volumes);
+                self.unreserve(pod, &needs.devices).await;
                 self.unbound(pod, false);
                 self.report(Report { expected: true, ..Report::failed(pod.clone(), message) }).await;
             }
         }
+    }
+
+    async fn prepare(&self, pod: &PodInfo, node: &Arc<str>, needs: &Needs) -> Result<(), (Plugin, String)> {
+        let expected = json!({ "nominatedNodeName": &**node });
+        if let Err(error) = self.patch_status(pod, &expected).await {
+            tracing::debug!(pod = %pod.key, "cannot tell where the pod is expected: {}", write::message(&error));
+        }
+        if !needs.volumes.is_empty() {
+            let bound = self.bind_volumes(pod, node, &needs.volumes).await;
+            bound.map_err(|why| (Plugin::VolumeBinding, why))?;
+        }
+        self.bind_devices(pod, node, &needs.devices).await.map_err(|why| (Plugin::DynamicResources, why))
     }
 
     /// Binding failed, so the pod is not on its node.
@@ -161,7 +178,8 @@ impl Scheduler {
     }
 
     pub(super) async fn report(self: &Arc<Self>, report: Report) {
-        let Report { pod, reason, message, nominate, victims, rivals, expected } = report;
+        let Report { pod, reason, message, nominate, victims, rivals, cure, expected } = report;
+        self.cure(&pod, &cure).await;
         self.events.warning(&*pod, "FailedScheduling", note(&message));
         let Some(reason) = reason else { return };
         let mut status = json!({});
@@ -220,7 +238,7 @@ impl Scheduler {
         let mut state = self.state.lock();
         let state = &mut *state;
         if let Some(profile) = state.world.profiles.get(&pod.ask().scheduler) {
-            state.queue.preempted(&pod.key, failed, Context { profile, facts: &state.world.facts }, now);
+            state.queue.preempted(&pod.key, failed, state.world.context(profile), now);
         }
         self.wake.notify_one();
     }

@@ -8,7 +8,7 @@ const NODES: &str = "node a1 zone=a\nnode b1 zone=b\n";
 fn check(text: &str, expected: Expect) {
     let decision = decided(&format!("{NODES}{text}"), only(Plugin::NodeResourcesFit));
     expected.assert_eq(&match decision {
-        Decision::Bind { node, volumes } => {
+        Decision::Bind { node, volumes, .. } => {
             let bind = volumes.bind.iter().map(|(disk, claim)| format!(" {}={}", claim.name, disk.name));
             let provision = volumes.provision.iter().map(|claim| format!(" {}=new", claim.name));
             format!("{node}{}", bind.chain(provision).collect::<String>())
@@ -116,7 +116,7 @@ fn what_one_decision_took_the_next_does_not_take() {
          pvc c class=s\npvc d class=s\npod p mount=x:c\npod q mount=x:d"
     );
     let (mut world, waiting) = world_of(&text, Profile::default());
-    let Decision::Bind { node, volumes } = decide(&mut world, &waiting[0], &mut Turn::new(1)) else {
+    let Decision::Bind { node, volumes, .. } = decide(&mut world, &waiting[0], &mut Turn::new(1)) else {
         panic!("a volume")
     };
     world.storage.assume(&volumes, &node);

@@ -172,6 +172,15 @@ impl World {
         tokio::time::timeout(Duration::from_secs(20), quiet).await.unwrap().unwrap().clone()
     }
 
+    /// Waits for an event that begins with this; what it says.
+    pub(super) async fn told(&self, start: &str) -> String {
+        let mut seen = self.api.events.subscribe();
+        let find = |events: &Vec<String>| events.iter().find(|one| one.starts_with(start)).cloned();
+        let told = seen.wait_for(|events| find(events).is_some());
+        let events = tokio::time::timeout(Duration::from_secs(20), told).await.unwrap().unwrap().clone();
+        find(&events).unwrap()
+    }
+
     pub(super) async fn config_map(&self, name: &str, data: Value) {
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
             "metadata": {"name": name, "namespace": "shop", "resourceVersion": "5"}});
@@ -220,10 +229,21 @@ impl Api {
             }
             (&Method::POST, "/api/v1/namespaces/shop/events") => {
                 let reason = body["reason"].as_str().unwrap_or_default().to_owned();
-                self.events.send_modify(|events| events.push(reason));
+                let told = if reason == "FailedPrepareDynamicResources" {
+                    format!("{reason}: {}", body["message"].as_str().unwrap_or_default())
+                } else {
+                    reason
+                };
+                self.events.send_modify(|events| events.push(told));
                 reply(&body)
             }
             (&Method::PATCH, _) => reply(&json!({"metadata": {}, "involvedObject": {}})),
+            (&Method::GET, "/apis/resource.k8s.io/v1/namespaces/shop/resourceclaims/gpu") => {
+                let result = json!({"request": "r", "driver": "gpu.example.com", "pool": "p", "device": "one"});
+                reply(&json!({"metadata": {"name": "gpu", "namespace": "shop", "uid": "c-1"}, "spec": {}, "status": {
+                    "allocation": {"devices": {"results": [result]}},
+                    "reservedFor": [{"resource": "pods", "name": "web", "uid": "u-1"}]}}))
+            }
             (&Method::GET, "/api/v1/namespaces/shop/configmaps") if query.contains("watch=true") => {
                 self.watch_config_maps()
             }
