@@ -2,7 +2,12 @@
 
 mod autoscaler;
 mod batch;
+mod clocks;
+mod dying;
+mod owners;
+mod restart;
 mod scheduling;
+mod storm;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
