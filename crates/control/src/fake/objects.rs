@@ -56,8 +56,9 @@ impl Objects {
     }
 
     pub(crate) fn list(&self, plural: &str, namespace: &str) -> Vec<Value> {
+        let from = (plural.to_owned(), namespace.to_owned(), String::new());
         let of = |key: &Key| key.0 == plural && (namespace.is_empty() || key.1 == namespace);
-        self.map.iter().filter(|(key, _)| of(key)).map(|(_, value)| value.clone()).collect()
+        self.map.range(from..).take_while(|(key, _)| of(key)).map(|(_, value)| value.clone()).collect()
     }
 
     pub(super) fn list_answer(&self, target: &Target) -> Value {

@@ -228,7 +228,8 @@ where
             };
             storm.wait().await;
             let whole = is_watch && answer.status().is_success();
-            Ok(answer.map(|body| if whole { cut(body, storm) } else { body.map_err(|never| match never {}).boxed_unsync() }))
+            Ok(answer
+                .map(|body| if whole { cut(body, storm) } else { body.map_err(|never| match never {}).boxed_unsync() }))
         })
     }
 }

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::selector::LabelSelector;
 use base::Key;
+use base::selector::LabelSelector;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;

@@ -110,7 +110,10 @@ fn a_replicaset_gets_there_however_often_its_controller_dies() {
             let template = json!({ "metadata": { "labels": { "app": "web" } },
                 "spec": { "containers": [{ "name": "c", "image": "v1" }] } });
             let spec = json!({ "replicas": 5, "selector": { "matchLabels": { "app": "web" } }, "template": template });
-            objects.create_object("replicasets", json!({ "metadata": { "name": "web", "namespace": "shop" }, "spec": spec }));
+            objects.create_object(
+                "replicasets",
+                json!({ "metadata": { "name": "web", "namespace": "shop" }, "spec": spec }),
+            );
         });
         let told = |fake: &Fake, count: usize| {
             let set = &fake.list("replicasets")[0];
@@ -209,7 +212,10 @@ fn garbage_is_collected_however_often_its_collector_dies() {
             live_and_die(&fake, name, policy, |fake| fake.list("gadgets").is_empty()).await;
             if policy == "Foreground" {
                 let history = fake.edit(|objects| objects.history("gadgets"));
-                let last = history.iter().rfind(|(kind, _)| *kind == "DELETED").map(|(_, one)| one["metadata"]["name"].clone());
+                let last = history
+                    .iter()
+                    .rfind(|(kind, _)| *kind == "DELETED")
+                    .map(|(_, one)| one["metadata"]["name"].clone());
                 assert_eq!(last, Some(json!("root")), "the owner goes last");
             }
         });
@@ -221,14 +227,16 @@ fn protected_claims_and_volumes_go_when_nobody_uses_them_however_often_their_con
     in_virtual_time(async {
         let (fake, _ctx) = nodes(1);
         fake.edit(|objects| {
-            let claim = json!({ "metadata": { "name": "data", "namespace": "shop" }, "spec": { "storageClassName": "c" } });
+            let claim =
+                json!({ "metadata": { "name": "data", "namespace": "shop" }, "spec": { "storageClassName": "c" } });
             objects.create_object("persistentvolumeclaims", claim);
             let source = json!([{ "name": "d", "persistentVolumeClaim": { "claimName": "data" } }]);
             let spec = json!({ "nodeName": "n1", "volumes": source, "containers": [{ "name": "c", "image": "v1" }] });
             objects.create_object("pods", json!({ "metadata": { "name": "p", "namespace": "shop" }, "spec": spec }));
         });
         let name = "pvc-protection-controller";
-        let kept = |fake: &Fake| fake.list("persistentvolumeclaims")[0]["metadata"]["finalizers"].to_string().contains("pvc-");
+        let kept =
+            |fake: &Fake| fake.list("persistentvolumeclaims")[0]["metadata"]["finalizers"].to_string().contains("pvc-");
         live_and_die(&fake, name, "it is kept", kept).await;
         delete(&fake, "persistentvolumeclaims", "data", "Background");
         fake.edit(|objects| objects.remove("pods", "shop", "p"));
@@ -291,7 +299,8 @@ fn pods_are_placed_and_make_room_however_often_the_scheduler_dies() {
                 objects.create_object("pods", pod(&format!("p{number}"), &json!({})));
             }
         });
-        let waiting = |fake: &Fake| fake.list("pods").iter().filter(|pod| pod["status"]["conditions"].is_array()).count();
+        let waiting =
+            |fake: &Fake| fake.list("pods").iter().filter(|pod| pod["status"]["conditions"].is_array()).count();
         let lives = schedule_and_die(&fake, "four are placed", |fake| (bound(fake), waiting(fake)) == (4, 2)).await;
         assert!(lives >= 6, "each pod is a write: {lives}");
         fake.edit(|objects| objects.create_object("pods", pod("urgent", &json!({ "priority": 10 }))));
@@ -328,9 +337,13 @@ fn a_pod_and_its_volume_meet_however_often_the_scheduler_dies() {
             for name in ["data", "log"] {
                 let spec = json!({ "storageClassName": "local", "accessModes": ["ReadWriteOnce"],
                     "resources": { "requests": { "storage": "1Gi" } } });
-                objects.create_object("persistentvolumeclaims", json!({ "metadata": { "name": name, "namespace": "shop" }, "spec": spec }));
+                objects.create_object(
+                    "persistentvolumeclaims",
+                    json!({ "metadata": { "name": name, "namespace": "shop" }, "spec": spec }),
+                );
             }
-            let volumes = ["data", "log"].map(|name| json!({ "name": name, "persistentVolumeClaim": { "claimName": name } }));
+            let volumes =
+                ["data", "log"].map(|name| json!({ "name": name, "persistentVolumeClaim": { "claimName": name } }));
             objects.create_object("pods", pod("db", &json!({ "volumes": volumes })));
         });
         schedule_and_die(&fake, "it is placed", |fake| bound(fake) == 1).await;

@@ -2,28 +2,11 @@
 
 use std::time::Duration;
 
-use super::storm::{REST, in_virtual_time, populate};
+use super::storm::{REST, calm, in_virtual_time};
 use super::*;
 
 /// The garbage collector has no full pass, and asks again after half a minute.
 const SHORT_REST: Duration = Duration::from_secs(2 * 60);
-
-/// A world whose controllers reach it in good weather; the context must be kept.
-fn world() -> (Fake, tasks::Context) {
-    let fake = Fake::new();
-    let (ctx, _) = tasks::context_for_tests();
-    populate(&fake, &ctx, 2);
-    let clients = fake.clone();
-    let config = Config {
-        clients: Arc::new(move |_: &str| clients.client()),
-        cluster_ca_pem: "PEM".into(),
-        time_zone: Zone::UTC,
-        sign: None,
-    };
-    ctx.children.try_spawn("controllers", run(config, ctx.clone()));
-    ctx.children.try_spawn("scheduler", scheduler::run(fake.client(), scheduler::Config::default(), ctx.clone()));
-    (fake, ctx)
-}
 
 fn template() -> Value {
     json!({ "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "name": "c", "image": "v1" }] } })
@@ -50,7 +33,7 @@ fn owned(fake: &Fake, uid: &Value) -> usize {
 #[test]
 fn of_two_sets_with_one_selector_one_adopts_the_orphan_and_each_keeps_its_number() {
     in_virtual_time(async {
-        let (fake, _ctx) = world();
+        let (fake, _ctx) = calm(2);
         let uids = fake.edit(|objects| {
             let mut orphan = template();
             orphan["metadata"] = json!({ "name": "orphan", "namespace": "shop", "labels": { "app": "web" } });
@@ -66,7 +49,9 @@ fn of_two_sets_with_one_selector_one_adopts_the_orphan_and_each_keeps_its_number
         assert_eq!(made(&fake, "pods"), 5, "the orphan is one of them");
         // A pod that loses its owner has a new one, and is not one too many for long.
         let freed = fake.list("pods")[0]["metadata"]["name"].as_str().expect("a name").to_owned();
-        fake.edit(|objects| objects.change("pods", "shop", &freed, |pod| pod["metadata"]["ownerReferences"] = json!([])));
+        fake.edit(|objects| {
+            objects.change("pods", "shop", &freed, |pod| pod["metadata"]["ownerReferences"] = json!([]))
+        });
         fake.rests(REST).await;
         assert!(kept(&fake));
         assert_eq!(fake.list("pods").len(), 5);
@@ -77,9 +62,7 @@ fn of_two_sets_with_one_selector_one_adopts_the_orphan_and_each_keeps_its_number
 fn a_pod_is_not_adopted_in_the_place_of_another_of_its_name() {
     in_virtual_time(async {
         let fake = Fake::new();
-        let orphan = |labels: Value| {
-            json!({ "metadata": { "name": "orphan", "namespace": "shop", "labels": labels }, "spec": template()["spec"] })
-        };
+        let orphan = |labels: Value| json!({ "metadata": { "name": "orphan", "namespace": "shop", "labels": labels }, "spec": template()["spec"] });
         let first = fake.edit(|objects| objects.create_object("pods", orphan(json!({ "app": "web" }))));
         let set = fake.edit(|objects| objects.create_object("replicasets", keeper("one", 1)));
         let set: k8s_openapi::api::apps::v1::ReplicaSet = serde_json::from_value(set).expect("a set");
@@ -99,7 +82,7 @@ fn a_pod_is_not_adopted_in_the_place_of_another_of_its_name() {
 #[test]
 fn deployments_that_select_each_others_pods_do_not_fight() {
     in_virtual_time(async {
-        let (fake, _ctx) = world();
+        let (fake, _ctx) = calm(2);
         fake.edit(|objects| {
             objects.create_object("deployments", keeper("one", 2));
             objects.create_object("deployments", keeper("two", 3));
@@ -149,7 +132,7 @@ fn owners_in_a_circle_stay_until_one_is_deleted_and_then_all_go() {
         for blocks in [true, false] {
             for names in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
                 in_virtual_time(async {
-                    let (fake, _ctx) = world();
+                    let (fake, _ctx) = calm(2);
                     circle(&fake, names, blocks);
                     fake.rests(SHORT_REST).await;
                     assert_eq!(fake.list("gadgets").len(), names.len(), "who is owned by who lives stays");
@@ -165,7 +148,7 @@ fn owners_in_a_circle_stay_until_one_is_deleted_and_then_all_go() {
 #[test]
 fn a_circle_that_is_orphaned_at_one_place_is_open_there() {
     in_virtual_time(async {
-        let (fake, _ctx) = world();
+        let (fake, _ctx) = calm(2);
         circle(&fake, &["a", "b", "c"], true);
         fake.rests(SHORT_REST).await;
         delete(&fake, "gadgets", "a", "Orphan");

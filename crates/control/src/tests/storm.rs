@@ -46,21 +46,29 @@ fn in_weathers<F: Future<Output = ()>>(nodes: usize, weather: fn(u64) -> Storm, 
             let fake = Fake::new();
             let (ctx, _) = tasks::context_for_tests();
             populate(&fake, &ctx, nodes);
-            let storm = weather(seed);
-            let clients = fake.clone();
-            let through = storm.clone();
-            let config = Config {
-                clients: Arc::new(move |_: &str| clients.through(&through)),
-                cluster_ca_pem: "PEM".into(),
-                time_zone: Zone::UTC,
-                sign: None,
-            };
-            ctx.children.try_spawn("controllers", run(config, ctx.clone()));
-            let client = fake.through(&storm);
-            ctx.children.try_spawn("scheduler", scheduler::run(client, scheduler::Config::default(), ctx.clone()));
+            let (storm, clients) = (weather(seed), fake.clone());
+            start(&ctx, Arc::new(move |_: &str| clients.through(&storm)));
             test(fake).await;
         });
     }
+}
+
+/// A world of nodes, reached in good weather; the context must be kept.
+pub(super) fn calm(nodes: usize) -> (Fake, tasks::Context) {
+    let fake = Fake::new();
+    let (ctx, _) = tasks::context_for_tests();
+    populate(&fake, &ctx, nodes);
+    let clients = fake.clone();
+    start(&ctx, Arc::new(move |_: &str| clients.client()));
+    (fake, ctx)
+}
+
+/// Starts the controllers and the scheduler.
+fn start(ctx: &tasks::Context, clients: Arc<dyn Fn(&str) -> Client + Send + Sync>) {
+    let client = clients("");
+    let config = Config { clients, cluster_ca_pem: "PEM".into(), time_zone: Zone::UTC, sign: None };
+    ctx.children.try_spawn("controllers", run(config, ctx.clone()));
+    ctx.children.try_spawn("scheduler", scheduler::run(client, scheduler::Config::default(), ctx.clone()));
 }
 
 /// A namespace, and nodes that live; the task is that of their agents.
@@ -71,7 +79,8 @@ pub(super) fn populate(fake: &Fake, ctx: &tasks::Context, nodes: usize) -> tasks
             let allocatable = json!({ "cpu": "4", "memory": "8Gi", "pods": "110" });
             let ready = json!([{ "type": "Ready", "status": "True" }]);
             let status = json!({ "allocatable": allocatable, "conditions": ready });
-            let metadata = json!({ "name": format!("n{node}"), "labels": { "kubernetes.io/hostname": format!("n{node}") } });
+            let metadata =
+                json!({ "name": format!("n{node}"), "labels": { "kubernetes.io/hostname": format!("n{node}") } });
             objects.create_object("nodes", json!({ "metadata": metadata, "status": status }));
             let metadata = json!({ "name": format!("n{node}"), "namespace": "kube-node-lease" });
             objects.create_object("leases", json!({ "metadata": metadata }));

@@ -61,7 +61,10 @@ pub(super) fn draining(cluster: &Cluster) -> anyhow::Result<()> {
         command.args(["drain", node]).args(more);
         command
     };
-    let agents = on(&places(cluster, "drained")?, node).into_iter().find(|name| name.starts_with("agent-")).context("an agent")?;
+    let agents = on(&places(cluster, "drained")?, node)
+        .into_iter()
+        .find(|name| name.starts_with("agent-"))
+        .context("an agent")?;
     let refused = fails(&mut drain(&[]), 1)?;
     let why = format!("cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore): drained/{agents}");
     ensure!(refused.contains(&format!("node/{node} cordoned")) && refused.contains(&why), "{refused}");
@@ -69,7 +72,9 @@ pub(super) fn draining(cluster: &Cluster) -> anyhow::Result<()> {
     let refused = fails(&mut drain(&["--ignore-daemonsets", "--timeout=2s"]), 1)?;
     ensure!(refused.contains(&format!("Warning: ignoring DaemonSet-managed Pods: drained/{agents}")), "{refused}");
     for name in &kept {
-        let line = format!("error when evicting pods/\"{name}\" -n \"drained\" (will retry after 5s): Cannot evict pod as it would violate the pod's disruption budget.");
+        let line = format!(
+            "error when evicting pods/\"{name}\" -n \"drained\" (will retry after 5s): Cannot evict pod as it would violate the pod's disruption budget."
+        );
         ensure!(refused.contains(&format!("evicting pod drained/{name}")) && refused.contains(&line), "{refused}");
     }
     ensure!(web(node)? == kept, "the budget keeps both");
@@ -100,9 +105,7 @@ pub(super) fn tainting(cluster: &Cluster) -> anyhow::Result<()> {
     };
     cluster.apply(&keeper("Deployment", "tainted", "web", "tainted", &json!({ "replicas": 2 })).to_string())?;
     cluster.rolled_out("tainted", "deployment/web")?;
-    let tolerates = |seconds: Value| {
-        json!([{ "key": "mine", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": seconds }])
-    };
+    let tolerates = |seconds: Value| json!([{ "key": "mine", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": seconds }]);
     cluster.apply(&pod("for-ever", node, tolerates(Value::Null)))?;
     cluster.apply(&pod("for-a-while", node, tolerates(json!(4))))?;
     cluster.apply(&pod("not-at-all", node, json!([])))?;
@@ -123,7 +126,8 @@ pub(super) fn tainting(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.rolled_out("tainted", "deployment/web")?;
     let moved = on(&places(cluster, "tainted")?, other);
     ensure!(moved.len() == 2, "{moved:?}");
-    let told = cluster.kubectl(["-n", "tainted", "get", "events", "--field-selector", "reason=TaintManagerEviction"])?;
+    let told =
+        cluster.kubectl(["-n", "tainted", "get", "events", "--field-selector", "reason=TaintManagerEviction"])?;
     ensure!(told.contains("Marking for deletion Pod tainted/not-at-all"), "{told}");
 
     let said = cluster.kubectl(["taint", "nodes", other, "mine=yes:NoSchedule"])?;

@@ -79,7 +79,8 @@ fn a_job_that_is_stopped_lets_its_pods_go_in_storms() {
         // there is no such node, so they never run
         object["spec"]["template"]["spec"]["nodeSelector"] = json!({ "kubernetes.io/hostname": "none" });
         fake.edit(|objects| objects.create_object("jobs", object));
-        fake.until("the end", |fake| has(&the(fake, "jobs", "stopped"), "Failed") && fake.list("pods").is_empty()).await;
+        fake.until("the end", |fake| has(&the(fake, "jobs", "stopped"), "Failed") && fake.list("pods").is_empty())
+            .await;
         fake.rests(REST).await;
         let job = the(&fake, "jobs", "stopped");
         assert_eq!((&job["status"]["failed"], uncounted(&job), made(&fake, "pods")), (&json!(4), 0, 4));
@@ -97,7 +98,10 @@ fn a_cronjob_starts_one_job_for_each_time_in_storms() {
             template["spec"]["template"]["metadata"]["labels"] = json!({ "app": "report" });
             let spec = json!({ "schedule": "*/10 * * * *", "concurrencyPolicy": "Forbid", "jobTemplate": template,
                 "successfulJobsHistoryLimit": 2, "failedJobsHistoryLimit": 1 });
-            objects.create_object("cronjobs", json!({ "metadata": { "name": "report", "namespace": "shop" }, "spec": spec }));
+            objects.create_object(
+                "cronjobs",
+                json!({ "metadata": { "name": "report", "namespace": "shop" }, "spec": spec }),
+            );
         });
         let last = base::time::rfc3339(morning() + SignedDuration::from_secs(3600 - 30));
         fake.until("the sixth job is over", |fake| {

@@ -22,7 +22,8 @@ fn no_node_gets_more_than_it_has_room_for_in_storms() {
             pods.iter().filter(|pod| !pod["spec"]["nodeName"].is_string()).filter(told).count()
         };
         fake.until("eight have room, three wait", |fake| (bound(fake), waiting(fake)) == (8, 3)).await;
-        let first = fake.list("pods").into_iter().find(|pod| pod["spec"]["nodeName"].is_string()).expect("one of eight");
+        let first =
+            fake.list("pods").into_iter().find(|pod| pod["spec"]["nodeName"].is_string()).expect("one of eight");
         delete(&fake, "pods", first["metadata"]["name"].as_str().expect("a name"), "Background");
         fake.until("another has its room", |fake| (bound(fake), waiting(fake)) == (8, 2)).await;
         fake.rests(REST).await;
@@ -73,7 +74,8 @@ fn each_claim_gets_one_volume_in_storms() {
         }
         delete(&fake, "persistentvolumeclaims", "c2", "Background");
         fake.until("its volume is released", |fake| {
-            let released = fake.list("persistentvolumes").iter().filter(|one| one["status"]["phase"] == "Released").count();
+            let released =
+                fake.list("persistentvolumes").iter().filter(|one| one["status"]["phase"] == "Released").count();
             released == 1 && fake.list("persistentvolumeclaims").len() == 3
         })
         .await;
@@ -95,7 +97,8 @@ fn what_is_deleted_goes_with_all_it_owns_in_storms() {
         fake.until("the set is gone", |fake| fake.list("replicasets").is_empty()).await;
         assert!(fake.list("pods").is_empty(), "its pods went first");
         delete(&fake, "services", "web", "Background");
-        fake.until("its slices are gone", |fake| fake.list("endpointslices").is_empty()).await;
+        let listed = |fake: &Fake| ["endpointslices", "endpoints"].map(|plural| fake.list(plural).len());
+        fake.until("nothing tells of its pods any more", |fake| listed(fake) == [0, 0]).await;
         assert_eq!(made(&fake, "pods"), 3);
     });
 }
@@ -105,13 +108,24 @@ fn what_is_deleted_goes_with_all_it_owns_in_storms() {
 fn a_namespace_goes_whole_in_a_breeze() {
     in_weathers(2, Storm::breeze, |fake| async move {
         deploy(&fake, 3);
-        fake.edit(|objects| objects.create_object("gadgets", json!({ "metadata": { "name": "g", "namespace": "shop" } })));
+        fake.edit(|objects| {
+            objects.create_object("gadgets", json!({ "metadata": { "name": "g", "namespace": "shop" } }))
+        });
         fake.until("three pods", |fake| available(fake) == 3).await;
         delete(&fake, "namespaces", "shop", "Background");
         fake.until("the namespace is gone", |fake| fake.list("namespaces").is_empty()).await;
         fake.rests(REST).await;
-        let plurals = ["pods", "replicasets", "deployments", "services", "endpointslices", "endpoints", "configmaps",
-            "serviceaccounts", "gadgets"];
+        let plurals = [
+            "pods",
+            "replicasets",
+            "deployments",
+            "services",
+            "endpointslices",
+            "endpoints",
+            "configmaps",
+            "serviceaccounts",
+            "gadgets",
+        ];
         for plural in plurals {
             assert!(fake.list(plural).is_empty(), "{plural} left behind");
         }

@@ -27,11 +27,8 @@ fn a_deployment_rolls_through_storms_and_never_has_a_pod_too_many() {
             let staying = pods.values().filter(|pod| !is_leaving(pod)).count();
             assert!(staying <= 5, "three and a surge, or five: {staying}");
         });
-        let endpoints: usize = fake
-            .list("endpointslices")
-            .iter()
-            .map(|slice| slice["endpoints"].as_array().map_or(0, Vec::len))
-            .sum();
+        let endpoints: usize =
+            fake.list("endpointslices").iter().map(|slice| slice["endpoints"].as_array().map_or(0, Vec::len)).sum();
         assert_eq!(endpoints, 5, "each pod is in one slice");
         assert!(tells(
             &the(&fake, "poddisruptionbudgets", "web"),
@@ -48,8 +45,12 @@ fn a_deployment_rolls_through_storms_and_never_has_a_pod_too_many() {
 fn a_replicaset_makes_no_pod_twice_in_storms() {
     in_storms(2, |fake| async move {
         fake.edit(|objects| {
-            let spec = json!({ "replicas": 7, "selector": { "matchLabels": { "app": "web" } }, "template": template("v1") });
-            objects.create_object("replicasets", json!({ "metadata": { "name": "web", "namespace": "shop" }, "spec": spec }));
+            let spec =
+                json!({ "replicas": 7, "selector": { "matchLabels": { "app": "web" } }, "template": template("v1") });
+            objects.create_object(
+                "replicasets",
+                json!({ "metadata": { "name": "web", "namespace": "shop" }, "spec": spec }),
+            );
         });
         let told = |fake: &Fake, count: u64| {
             let numbers = [("replicas", count), ("readyReplicas", count), ("availableReplicas", count)];
@@ -74,7 +75,10 @@ fn a_statefulset_keeps_its_order_and_its_claims_in_storms() {
                 "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 0 } },
                 "persistentVolumeClaimRetentionPolicy": { "whenDeleted": "Delete", "whenScaled": "Delete" },
                 "volumeClaimTemplates": [{ "metadata": { "name": "data" } }], "template": template("v1") });
-            objects.create_object("statefulsets", json!({ "metadata": { "name": "web", "namespace": "shop" }, "spec": spec }));
+            objects.create_object(
+                "statefulsets",
+                json!({ "metadata": { "name": "web", "namespace": "shop" }, "spec": spec }),
+            );
         });
         let told = |fake: &Fake, count: u64, image: &str| {
             let names = ["replicas", "readyReplicas", "availableReplicas", "updatedReplicas", "currentReplicas"];
@@ -95,7 +99,8 @@ fn a_statefulset_keeps_its_order_and_its_claims_in_storms() {
         replay(&fake, "pods", |pods| {
             for name in pods.keys().filter(|name| !before.contains_key(*name)) {
                 let ordinal: u32 = name.trim_start_matches("web-").parse().expect("an ordinal");
-                let ready = |one: u32| pods.get(&format!("web-{one}")).is_some_and(|pod| pod["status"]["phase"] == "Running");
+                let ready =
+                    |one: u32| pods.get(&format!("web-{one}")).is_some_and(|pod| pod["status"]["phase"] == "Running");
                 assert!((0..ordinal).all(ready), "{name} was made before the one below it ran");
             }
             before.clone_from(pods);
@@ -113,7 +118,10 @@ fn a_daemonset_has_one_pod_for_each_node_in_storms() {
                 fake.edit(|objects| {
                     let spec = json!({ "selector": { "matchLabels": { "app": "web" } }, "template": template("v1"),
                         "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": rolling } });
-                    objects.create_object("daemonsets", json!({ "metadata": { "name": "web", "namespace": "shop" }, "spec": spec }));
+                    objects.create_object(
+                        "daemonsets",
+                        json!({ "metadata": { "name": "web", "namespace": "shop" }, "spec": spec }),
+                    );
                 });
                 let told = |fake: &Fake, image: &str| {
                     let names = ["desiredNumberScheduled", "numberReady", "numberAvailable", "updatedNumberScheduled"];
