@@ -386,6 +386,23 @@ mod tests {
     }
 
     #[test]
+    fn a_taint_that_does_not_say_since_when_counts_from_when_it_was_seen() {
+        let world = World::parse(
+            "node n1 taint=mine:NoExecute
+             pod p node=n1 tolerate=mine:NoExecute:60",
+        );
+        let (node, second) = (&world.nodes[0], Duration::from_secs(1));
+        let mut tainted = Tainted::observe(None, node, LATER, world::NOW).expect("a taint");
+        for passed in [0, 30, 59] {
+            let now = LATER + passed * second;
+            tainted = Tainted::observe(Some(&tainted), node, now, world::NOW).expect("a taint");
+            let evictions = evictions(node, &world.pods, tainted.age(now));
+            assert_eq!((evictions.now.len(), evictions.next), (0, Some((60 - passed) * second)));
+        }
+        assert_eq!(evictions(node, &world.pods, tainted.age(LATER + 60 * second)).now.len(), 1);
+    }
+
+    #[test]
     fn a_clock_that_is_set_makes_no_taint_older_or_younger() {
         let world = World::parse("node n1 taint=node.kubernetes.io/unreachable:NoExecute:2m");
         let (node, minute) = (&world.nodes[0], Duration::from_secs(60));

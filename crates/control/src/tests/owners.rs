@@ -76,6 +76,9 @@ fn a_pod_is_not_adopted_in_the_place_of_another_of_its_name() {
         let error = run::write::patch(&fake.client(), &pod, &patch).await.expect_err("it is another pod");
         assert!(run::write::is_conflict(&error), "{error}");
         assert!(fake.list("pods")[0]["metadata"]["ownerReferences"].is_null());
+        let error = run::write::delete(&fake.client(), &pod, Default::default()).await.expect_err("nor is it deleted");
+        assert!(run::write::is_conflict(&error), "{error}");
+        assert_eq!(fake.list("pods").len(), 1);
     });
 }
 

@@ -16,7 +16,8 @@ use super::*;
 use crate::fake::clock;
 use crate::fake::storm::Storm;
 
-const SEEDS: std::ops::RangeInclusive<u64> = 1..=4;
+/// How many storms each test goes through, unless `STORMS` says how many.
+const STORMS: u64 = 4;
 /// Longer than a full pass of any controller: who has done nothing for so long will not do anything more.
 pub(super) const REST: Duration = Duration::from_secs(11 * 60);
 
@@ -40,7 +41,8 @@ fn in_storms<F: Future<Output = ()>>(nodes: usize, test: impl Fn(Fake) -> F) {
 }
 
 fn in_weathers<F: Future<Output = ()>>(nodes: usize, weather: fn(u64) -> Storm, test: impl Fn(Fake) -> F) {
-    for seed in SEEDS {
+    let storms = std::env::var("STORMS").ok().and_then(|text| text.parse().ok()).unwrap_or(STORMS);
+    for seed in 1..=storms {
         eprintln!("storm {seed}");
         in_virtual_time(async {
             let fake = Fake::new();
