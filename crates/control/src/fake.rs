@@ -3,11 +3,14 @@
 //! Invariant: it keeps the promises the shells rely on: one revision for all kinds, conflicts on stale versions, uid
 //! preconditions, graceful deletion of bound pods, finalizers, watches that miss nothing. It validates nothing.
 
+pub(crate) mod clock;
 mod objects;
+pub(crate) mod storm;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -18,8 +21,11 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
+use tower::{Layer as _, Service};
 
 use objects::{Failure, Objects};
+use storm::Storm;
 
 /// Kinds the fake knows: group, version, kind, plural, namespaced.
 pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
@@ -66,6 +72,11 @@ pub(crate) const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("example.com", "v1", "Gadget", "gadgets", true),
 ];
 
+/// How long a test waits for something. Virtual time costs nothing, and the longest wait before something is tried again
+/// is a quarter of an hour.
+const PATIENCE: Duration = Duration::from_secs(20);
+const VIRTUAL_PATIENCE: Duration = Duration::from_secs(3 * 3600);
+
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// The server. Cheap to clone.
@@ -76,7 +87,7 @@ pub(crate) struct Fake {
 }
 
 /// How many writes a client makes before its owner is killed: the last one happens, its answer is never seen, and nothing
-/// is answered after it. Telling events does not count.
+/// is answered after it. Telling events does not count, nor does what changes nothing.
 #[derive(Clone)]
 pub(crate) struct Life(watch::Sender<usize>);
 
@@ -146,15 +157,26 @@ impl Fake {
 
     /// A client of somebody who is killed when `life` is over.
     pub(crate) fn mortal(&self, life: &Life) -> Client {
+        Client::new(self.service(life), "default")
+    }
+
+    /// A client that reaches the server through a storm.
+    pub(crate) fn through(&self, storm: &Storm) -> Client {
+        Client::new(storm.layer(self.service(&Life::new(usize::MAX))), "default")
+    }
+
+    fn service(
+        &self,
+        life: &Life,
+    ) -> impl Service<Request<Body>, Response = Answer, Error = Infallible, Future: Send> + Clone + Send + 'static {
         let (fake, life) = (self.clone(), life.clone());
-        let service = tower::service_fn(move |request: Request<Body>| {
+        tower::service_fn(move |request: Request<Body>| {
             let (fake, life) = (fake.clone(), life.clone());
             async move {
                 let answer = fake.answer(request, &life).await;
                 if life.is_over() { std::future::pending().await } else { Ok::<_, Infallible>(answer) }
             }
-        });
-        Client::new(service, "default")
+        })
     }
 
     /// All objects of a kind.
@@ -180,8 +202,23 @@ impl Fake {
                 revision.changed().await.expect("the server lives");
             }
         };
-        if tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.is_err() {
+        let patience = if clock::is_virtual() { VIRTUAL_PATIENCE } else { PATIENCE };
+        if tokio::time::timeout(patience, waiting).await.is_err() {
             panic!("never reached: {what}\n{}", self.objects.lock().summary());
+        }
+    }
+
+    /// Waits until nothing has been written for `long`, but leases and events.
+    pub(crate) async fn rests(&self, long: Duration) {
+        let mut revision = self.revision.subscribe();
+        let mut since = (self.objects.lock().writes(), Instant::now());
+        while since.1.elapsed() < long {
+            if tokio::time::timeout_at(since.1 + long, revision.changed()).await.is_ok() {
+                let writes = self.objects.lock().writes();
+                if writes != since.0 {
+                    since = (writes, Instant::now());
+                }
+            }
         }
     }
 
@@ -216,6 +253,7 @@ impl Fake {
             if is_write && life.is_over() {
                 return None;
             }
+            let before = objects.revision();
             let result = match parts.method {
                 Method::GET if target.subresource == "scale" => objects.scale(&target),
                 Method::GET if target.name.is_empty() => Ok(objects.list_answer(&target)),
@@ -227,7 +265,7 @@ impl Fake {
                 Method::DELETE if target.name.is_empty() => Ok(objects.delete_all(&target)),
                 _ => objects.delete(&target, &body),
             };
-            if is_write {
+            if is_write && objects.revision() != before {
                 life.spend();
             }
             Some(result)

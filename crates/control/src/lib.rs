@@ -22,6 +22,7 @@ pub mod plan;
 mod run;
 pub mod scheduler;
 mod slim;
+mod time;
 #[cfg(test)]
 mod world;
 

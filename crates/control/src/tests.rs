@@ -4,8 +4,13 @@ mod accounts;
 mod attach;
 mod autoscaler;
 mod batch;
+mod clocks;
 mod devices;
+mod dying;
+mod owners;
+mod restart;
 mod scheduling;
+mod storm;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

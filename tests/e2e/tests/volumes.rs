@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use knarr_e2e::{Cluster, eventually};
 
-/// A class like the default one, but bound at once: these tests need no scheduler that knows of volumes.
+/// A class like the default one, but bound at once.
 const CLASS: &str = r"
 apiVersion: storage.k8s.io/v1
 kind: StorageClass
@@ -180,6 +180,20 @@ metadata: { name: idle }
 spec: { accessModes: [ReadWriteOnce], resources: { requests: { storage: 1Gi } } }
 "#;
 
+const LATE: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: { name: first }
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{ name: data, persistentVolumeClaim: { claimName: idle } }]
+  containers:
+  - name: main
+    image: "knarr.local/busybox:bookworm"
+    command: [sh, -c, "echo written > /data/x; sleep 3600"]
+    volumeMounts: [{ name: data, mountPath: /data }]
+"#;
+
 const QUOTA: &str = r"
 apiVersion: v1
 kind: ResourceQuota
@@ -224,7 +238,29 @@ fn claims_of_pods_of_people_and_of_nobody() -> anyhow::Result<()> {
         ensure!(told.contains("waiting for first consumer to be created before binding"), "{told}");
         Ok(())
     })?;
+    late(&cluster)?;
     counted(&cluster)
+}
+
+/// A claim of the class `local` is bound when a pod that uses it has a node, and its volume is that node's.
+fn late(cluster: &Cluster) -> anyhow::Result<()> {
+    ensure!(field(cluster, "pvc", "idle", ".status.phase")? == "Pending");
+    let mode = field(cluster, "storageclass", "local", ".volumeBindingMode")?;
+    ensure!(mode == "WaitForFirstConsumer", "{mode}");
+    cluster.apply(LATE)?;
+    cluster.kubectl(["wait", "--for=condition=Ready", "--timeout=60s", "pod/first"])?;
+    let node = field(cluster, "pod", "first", ".spec.nodeName")?;
+    let chosen = field(cluster, "pvc", "idle", r".metadata.annotations.volume\.kubernetes\.io/selected-node")?;
+    ensure!(chosen == node, "the scheduler chose {chosen}, the pod is on {node}");
+    let volume = field(cluster, "pvc", "idle", ".spec.volumeName")?;
+    let terms = field(cluster, "pv", &volume, ".spec.nodeAffinity.required.nodeSelectorTerms")?;
+    ensure!(terms.contains(&node), "{terms}");
+    let shown = cluster.kubectl(["get", "pvc", "idle", "--no-headers"])?;
+    let columns: Vec<&str> = shown.split_whitespace().take(6).collect();
+    ensure!(columns == ["idle", "Bound", &volume, "1Gi", "RWO", "local"], "{shown}");
+    ensure!(sh(cluster, "first", "cat /data/x")? == "written", "it can be used");
+    cluster.kubectl(["delete", "pod", "first"])?;
+    Ok(())
 }
 
 /// What a quota limits is counted and refused.

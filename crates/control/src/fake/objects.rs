@@ -1,11 +1,11 @@
 //! The objects of the fake server and the verbs on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use base::time;
 use serde_json::{Map, Value, json};
 
 use super::{KINDS, Target};
+use crate::time;
 
 /// The cause of a refusal to create something in a namespace that is being deleted.
 pub(super) const LEAVING: &str = "NamespaceTerminating";
@@ -27,6 +27,10 @@ pub(crate) struct Objects {
     log: Vec<(u64, &'static str, String, Value)>,
     revision: u64,
     serial: u64,
+    /// How many writes there have been to anything but leases and events.
+    writes: usize,
+    /// Namespaces that are gone.
+    emptied: BTreeSet<String>,
 }
 
 fn key(target: &Target) -> Key {
@@ -52,8 +56,9 @@ impl Objects {
     }
 
     pub(crate) fn list(&self, plural: &str, namespace: &str) -> Vec<Value> {
+        let from = (plural.to_owned(), namespace.to_owned(), String::new());
         let of = |key: &Key| key.0 == plural && (namespace.is_empty() || key.1 == namespace);
-        self.map.iter().filter(|(key, _)| of(key)).map(|(_, value)| value.clone()).collect()
+        self.map.range(from..).take_while(|(key, _)| of(key)).map(|(_, value)| value.clone()).collect()
     }
 
     pub(super) fn list_answer(&self, target: &Target) -> Value {
@@ -69,6 +74,34 @@ impl Objects {
     /// How many objects of a kind have ever been created.
     pub(crate) fn created(&self, plural: &str) -> usize {
         self.log.iter().filter(|(_, kind, one, _)| *kind == "ADDED" && one == plural).count()
+    }
+
+    pub(crate) fn writes(&self) -> usize {
+        self.writes
+    }
+
+    /// All writes but the first `count` of those that [`Self::writes`] counts: kind of event and object.
+    pub(crate) fn since(&self, count: usize) -> Vec<(&'static str, Value)> {
+        let counted = self.log.iter().filter(|(_, _, plural, _)| !["events", "leases"].contains(&plural.as_str()));
+        counted.skip(count).map(|(_, kind, _, value)| (*kind, value.clone())).collect()
+    }
+
+    /// Every object, with its plural.
+    pub(crate) fn all(&self) -> Vec<(String, Value)> {
+        self.map.iter().map(|((plural, ..), value)| (plural.clone(), value.clone())).collect()
+    }
+
+    /// Takes an object in as it is.
+    pub(crate) fn copy_in(&mut self, plural: &str, value: Value) {
+        let part = |name: &str| value["metadata"][name].as_str().unwrap_or("").to_owned();
+        let key = (plural.to_owned(), part("namespace"), part("name"));
+        self.store(key, value, "ADDED");
+    }
+
+    /// What happened to the objects of a kind: ADDED, MODIFIED or DELETED, and the object then.
+    pub(crate) fn history(&self, plural: &str) -> Vec<(&'static str, Value)> {
+        let of_kind = self.log.iter().filter(|(_, _, one, _)| one == plural);
+        of_kind.map(|(_, kind, _, value)| (*kind, value.clone())).collect()
     }
 
     pub(super) fn scale(&self, target: &Target) -> Result {
@@ -98,9 +131,13 @@ impl Objects {
 
     fn store(&mut self, key: Key, mut value: Value, kind: &'static str) -> Value {
         self.revision += 1;
+        self.writes += usize::from(!["events", "leases"].contains(&key.0.as_str()));
         value["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         self.log.push((self.revision, kind, key.0.clone(), value.clone()));
         if kind == "DELETED" {
+            if key.0 == "namespaces" {
+                self.emptied.insert(key.2.clone());
+            }
             self.map.remove(&key);
         } else {
             self.map.insert(key, value.clone());
@@ -127,6 +164,9 @@ impl Objects {
         let key = (target.plural.clone(), target.namespace.clone(), name.clone());
         if self.map.contains_key(&key) {
             return fail(409, "AlreadyExists", target);
+        }
+        if self.emptied.contains(&target.namespace) {
+            return fail(404, "NotFound", target);
         }
         if let Some(namespace) = self.map.get(&("namespaces".to_owned(), String::new(), target.namespace.clone()))
             && namespace["metadata"]["deletionTimestamp"].is_string()
@@ -167,9 +207,12 @@ impl Objects {
             return self.scale(target);
         }
         if target.subresource == "status" {
-            let status = value["status"].take();
+            let (status, annotations) = (value["status"].take(), value["metadata"]["annotations"].take());
             value = old.clone();
             value["status"] = status;
+            if !annotations.is_null() {
+                value["metadata"]["annotations"] = annotations;
+            }
         } else {
             value["status"] = old["status"].clone();
         }

@@ -1,13 +1,14 @@
 //! Notices nodes that fall silent, taints them, and moves their pods away.
 //!
-//! Invariant: silence is measured with our own clock, from the moment we last saw a heartbeat change; the node's clock
-//! is never compared with ours. Taints follow conditions, evictions follow taints, so each step can be seen and undone.
+//! Invariant: silence is measured with a clock of our own that never jumps, from the moment we last saw a heartbeat change;
+//! the node's clock is never compared with ours, and setting ours says nothing about a node. Taints follow conditions,
+//! evictions follow taints, so each step can be seen and undone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -23,11 +24,14 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
+/// A moment on a clock that never jumps: the time since some start.
+pub type Steady = Duration;
+
 /// A heartbeat as last seen, and when we saw it change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub heartbeat: Heartbeat,
-    pub at: Timestamp,
+    pub at: Steady,
 }
 
 /// What changes whenever a node is alive.
@@ -58,7 +62,7 @@ impl Heartbeat {
 }
 
 /// What was seen last, after looking at the node again.
-pub fn observe(before: Option<&Seen>, heartbeat: Heartbeat, now: Timestamp) -> Seen {
+pub fn observe(before: Option<&Seen>, heartbeat: Heartbeat, now: Steady) -> Seen {
     match before {
         Some(seen) if !heartbeat.is_alive_after(&seen.heartbeat) => Seen { heartbeat, at: seen.at },
         _ => Seen { heartbeat, at: now },
@@ -81,11 +85,10 @@ fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
     node.status.as_ref()?.conditions.iter().flatten().find(|one| one.type_ == kind)
 }
 
-/// Decides conditions and taints.
-pub fn plan(node: &Node, seen: &Seen, now: Timestamp) -> Plan {
+/// Decides conditions and taints about a node that has been silent so long; `now` is what is written.
+pub fn plan(node: &Node, silence: Duration, now: Timestamp) -> Plan {
     let reported = condition(node, "Ready").is_some();
-    let grace = SignedDuration::try_from(if reported { GRACE } else { STARTUP_GRACE }).unwrap_or(SignedDuration::MAX);
-    let silence = now.duration_since(seen.at);
+    let grace = if reported { GRACE } else { STARTUP_GRACE };
     let silent = silence > grace;
     let conditions = if silent { unknown(node, now) } else { Vec::new() };
     let status = |kind: &str| {
@@ -94,11 +97,11 @@ pub fn plan(node: &Node, seen: &Seen, now: Timestamp) -> Plan {
     };
     let ready = status("Ready");
     let taints = retaint(node, &status, now);
-    let left = (grace - silence).max(SignedDuration::ZERO) + SignedDuration::from_millis(1);
+    let left = grace.saturating_sub(silence) + Duration::from_millis(1);
     Plan {
         taints,
         // A node that was given up is looked at again when it speaks.
-        recheck: (!silent).then(|| Duration::try_from(left).unwrap_or(GRACE)),
+        recheck: (!silent).then_some(left),
         pods_unready: ready.is_some_and(|ready| ready != "True"),
         conditions,
     }
@@ -197,23 +200,46 @@ impl Evictions {
     }
 }
 
-/// Decides evictions by the NoExecute taints of the node.
-pub fn evictions(node: &Node, pods: &[Arc<Pod>], now: Timestamp) -> Evictions {
-    let taints: Vec<&Taint> = node
-        .spec
-        .iter()
-        .flat_map(|spec| spec.taints.iter().flatten())
-        .filter(|taint| taint.effect == "NoExecute")
-        .collect();
+/// Since when a node has had its NoExecute taints, as first seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tainted {
+    /// When the last of them was added, as the wall said.
+    added: Option<Timestamp>,
+    /// When we saw it, and how old it was then.
+    seen: Steady,
+    age: Duration,
+}
+
+impl Tainted {
+    /// What is known after looking at the node again; nothing when it has no such taint.
+    pub fn observe(before: Option<&Self>, node: &Node, steady: Steady, now: Timestamp) -> Option<Self> {
+        // who sets a taint by hand does not say when
+        let added = no_execute(node).map(|taint| taint.time_added.as_ref().map(|time| time.0)).max()?;
+        let age = || Duration::try_from(now.duration_since(added.unwrap_or(now))).unwrap_or(Duration::ZERO);
+        let known = before.filter(|before| before.added == added).cloned();
+        Some(known.unwrap_or_else(|| Self { added, seen: steady, age: age() }))
+    }
+
+    /// How long the node has had them.
+    pub fn age(&self, now: Steady) -> Duration {
+        self.age + now.saturating_sub(self.seen)
+    }
+}
+
+fn no_execute(node: &Node) -> impl Iterator<Item = &Taint> {
+    node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).filter(|taint| taint.effect == "NoExecute")
+}
+
+/// Decides evictions by the NoExecute taints of the node, which it has had for `age`.
+pub fn evictions(node: &Node, pods: &[Arc<Pod>], age: Duration) -> Evictions {
+    let taints: Vec<&Taint> = no_execute(node).collect();
     let mut evictions = Evictions::default();
     if taints.is_empty() {
         return evictions;
     }
-    let since = taints.iter().filter_map(|taint| taint.time_added.as_ref()).map(|time| time.0).max();
     for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
         let Stay::For(allowed) = taints::stay(pod, taints.iter().copied()) else { continue };
-        let passed = Duration::try_from(now.duration_since(since.unwrap_or(now))).unwrap_or(Duration::ZERO);
-        match allowed.checked_sub(passed).filter(|left| !left.is_zero()) {
+        match allowed.checked_sub(age).filter(|left| !left.is_zero()) {
             None => evictions.now.push(pod.clone()),
             Some(left) => {
                 evictions.later.push(pod.clone());
@@ -246,11 +272,14 @@ mod tests {
     use super::*;
     use crate::world::{self, World};
 
-    fn check(text: &str, silence: i64, expected: Expect) {
+    const LATER: Steady = Duration::from_secs(1000);
+
+    fn check(text: &str, silence: u64, expected: Expect) {
         let world = World::parse(text);
         let mut node = (*world.nodes[0]).clone();
-        let seen = Seen { heartbeat: Heartbeat::of(&node, None), at: world::NOW - SignedDuration::from_secs(silence) };
-        let first = plan(&node, &seen, world::NOW);
+        let silence = Duration::from_secs(silence);
+        let seen = Seen { heartbeat: Heartbeat::of(&node, None), at: LATER - silence };
+        let first = plan(&node, silence, world::NOW);
         let mut lines: Vec<String> = first
             .conditions
             .iter()
@@ -276,7 +305,7 @@ mod tests {
             node.spec.get_or_insert_default().taints = Some(taints);
         }
         let heartbeat = Heartbeat::of(&node, None);
-        let second = plan(&node, &observe(Some(&seen), heartbeat, world::NOW), world::NOW);
+        let second = plan(&node, LATER - observe(Some(&seen), heartbeat, LATER).at, world::NOW);
         assert_eq!((second.conditions.len(), second.taints), (0, None), "planning again must yield nothing");
     }
 
@@ -329,12 +358,12 @@ mod tests {
     #[test]
     fn our_own_verdict_is_not_a_heartbeat() {
         let alive = Heartbeat { ready: Some("True".into()), ..Heartbeat::default() };
-        let seen = Seen { heartbeat: alive, at: world::NOW - SignedDuration::from_secs(60) };
+        let seen = Seen { heartbeat: alive, at: LATER - Duration::from_secs(60) };
         let verdict = Heartbeat { ready: Some("Unknown".into()), ..Heartbeat::default() };
-        let after = observe(Some(&seen), verdict.clone(), world::NOW);
+        let after = observe(Some(&seen), verdict.clone(), LATER);
         assert_eq!(after.at, seen.at);
         let renewed = Heartbeat { renewed: Some(world::NOW), ..verdict };
-        assert_eq!(observe(Some(&after), renewed, world::NOW).at, world::NOW);
+        assert_eq!(observe(Some(&after), renewed, LATER).at, LATER);
     }
 
     #[test]
@@ -346,12 +375,43 @@ mod tests {
              pod stubborn node=n1 tolerate=node.kubernetes.io/unreachable:NoExecute
              pod late node=n1 tolerate=node.kubernetes.io/unreachable:NoExecute:60",
         );
-        let evictions = evictions(&world.nodes[0], &world.pods, world::NOW);
+        let tainted = Tainted::observe(None, &world.nodes[0], LATER, world::NOW).expect("a taint");
+        let evictions = evictions(&world.nodes[0], &world.pods, tainted.age(LATER));
         let names: Vec<String> = evictions.now.iter().map(|pod| pod.name_any()).collect();
         assert_eq!(names, ["impatient", "late"]);
         let later: Vec<String> = evictions.later.iter().map(|pod| pod.name_any()).collect();
         assert_eq!(later, ["patient"]);
         assert!(evictions.includes(&world.pods[1]) && !evictions.includes(&world.pods[2]));
         assert_eq!(evictions.next, Some(Duration::from_secs(180)));
+    }
+
+    #[test]
+    fn a_taint_that_does_not_say_since_when_counts_from_when_it_was_seen() {
+        let world = World::parse(
+            "node n1 taint=mine:NoExecute
+             pod p node=n1 tolerate=mine:NoExecute:60",
+        );
+        let (node, second) = (&world.nodes[0], Duration::from_secs(1));
+        let mut tainted = Tainted::observe(None, node, LATER, world::NOW).expect("a taint");
+        for passed in [0, 30, 59] {
+            let now = LATER + passed * second;
+            tainted = Tainted::observe(Some(&tainted), node, now, world::NOW).expect("a taint");
+            let evictions = evictions(node, &world.pods, tainted.age(now));
+            assert_eq!((evictions.now.len(), evictions.next), (0, Some((60 - passed) * second)));
+        }
+        assert_eq!(evictions(node, &world.pods, tainted.age(LATER + 60 * second)).now.len(), 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_no_taint_older_or_younger() {
+        let world = World::parse("node n1 taint=node.kubernetes.io/unreachable:NoExecute:2m");
+        let (node, minute) = (&world.nodes[0], Duration::from_secs(60));
+        let first = Tainted::observe(None, node, LATER, world::NOW).expect("a taint");
+        for hours in [-3, 3] {
+            let set = world::NOW + jiff::SignedDuration::from_hours(hours);
+            let again = Tainted::observe(Some(&first), node, LATER + minute, set).expect("a taint");
+            assert_eq!(again.age(LATER + minute), 3 * minute);
+        }
+        assert_eq!(Tainted::observe(Some(&first), &Node::default(), LATER, world::NOW), None);
     }
 }

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::Key;
 use base::selector::LabelSelector;
-use base::{Key, time};
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
@@ -24,7 +24,7 @@ use super::write;
 use crate::events::Recorder;
 use crate::plan::autoscaler::question::Read;
 use crate::plan::autoscaler::{self as plan, History, Observed, Scale};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 use target::{Target, Targets};
 
 const NAME: &str = "horizontal-pod-autoscaler";

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
@@ -18,7 +18,7 @@ use serde_json::json;
 use super::overlay::Overlay;
 use super::{clock, write};
 use crate::plan::certificate::{self as plan, Signing};
-use crate::{Launch, Shared, Sign};
+use crate::{Launch, Shared, Sign, time};
 
 const NAME: &str = "certificate-controller";
 /// How soon a permission that was missing is asked for again.

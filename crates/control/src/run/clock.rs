@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::Queue;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use crate::Shared;
+use crate::{Shared, time};
 
 /// How soon a jump is noticed.
 const EVERY: Duration = Duration::from_secs(10);

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use base::Key;
 use base::zone::Zone;
-use base::{Key, time};
 use informer::{Change, Next, Queue};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -17,7 +17,7 @@ use super::{clock, write};
 use crate::events::Recorder;
 use crate::plan::claim;
 use crate::plan::cronjob::{self as plan, Observed, Start};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 const NAME: &str = "cronjob-controller";
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use futures::future::join_all;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec, DaemonSetStatus};
@@ -20,7 +20,7 @@ use super::{wake, write};
 use crate::events::Recorder;
 use crate::plan::daemonset::{self as plan, Backoff, HASH, Observed, Plan, Revising, Why};
 use crate::plan::labels::{self, Labels};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 const NAME: &str = "daemon-set-controller";
 /// What events call it, as upstream.
@@ -104,6 +104,7 @@ impl Shell {
             Ok(revised) => revised,
             Err(next) => return Ok(next),
         };
+        self.pods.settle(&*set).await?;
         let plan = self.plan(&set, spec, &hash, &old);
         let acted = self.act(&set, &hash, &plan).await;
         if let Some(status) = plan.status {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
@@ -17,7 +17,7 @@ use super::write;
 use crate::events::Recorder;
 use crate::plan::deployment::{self as plan, Action, Observed, Plan};
 use crate::plan::{claim, labels, pod};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 const NAME: &str = "deployment-controller";
 const REVISION: &str = "deployment.kubernetes.io/revision";

@@ -5,7 +5,7 @@ mod scale;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -20,7 +20,7 @@ use super::{clock, write};
 use crate::events::Recorder;
 use crate::plan::claim;
 use crate::plan::disruption::{self as plan, Asked, Observed};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 use scale::Scales;
 
 const NAME: &str = "disruption-controller";

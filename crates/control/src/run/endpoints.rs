@@ -72,8 +72,7 @@ impl Shell {
             (Action::Update(endpoints), _) => write::replace(&self.client, &*endpoints).await.map(Some),
             (Action::Delete, Some(existing)) => {
                 let deleted = write::delete(&self.client, &**existing, DeleteParams::default()).await;
-                self.endpoints.deleted(existing);
-                deleted
+                deleted.inspect(|_| self.endpoints.deleted(existing))
             }
             (Action::Delete, None) => Ok(None),
         };

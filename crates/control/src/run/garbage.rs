@@ -366,7 +366,7 @@ impl Collector {
                 );
                 Ok(())
             }
-            Err(error) if write::is_not_found(&error) || write::is_conflict(&error) => Ok(()),
+            Err(error) if write::is_not_found(&error) => Ok(()),
             Err(error) => Err(write::failed(
                 &error,
                 format_args!("cannot delete {} {}/{}", identity.kind.plural, identity.namespace, identity.name),

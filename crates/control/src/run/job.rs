@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use futures::future::join_all;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::batch::v1::Job;
@@ -21,7 +21,7 @@ use super::{clock, write};
 use crate::events::Recorder;
 use crate::plan::job::{self as plan, Action, Backoff, FINALIZER, Observed};
 use crate::plan::{claim, labels};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 const NAME: &str = "job-controller";
 /// One pass ends after so many looks, to let other Jobs have their turn.
@@ -159,6 +159,7 @@ impl Shell {
             if plan::ended(&job).is_some() || !plan::is_ours(&job) {
                 return Ok(Next::Done);
             }
+            self.control.settle(&*job).await?;
             let seen = self.look(&job);
             let plan = plan::plan(&job, &seen.observed());
             let idle = plan.actions.is_empty();
@@ -258,7 +259,7 @@ impl Shell {
         let patch = json!({ "metadata": { "uid": pod.uid(), "$deleteFromPrimitiveList/finalizers": [FINALIZER] } });
         match api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await {
             Ok(written) => self.note(pod, written),
-            Err(error) if write::is_not_found(&error) || write::is_conflict(&error) => self.pods.deleted(pod),
+            Err(error) if write::is_not_found(&error) => self.pods.deleted(pod),
             Err(error) => {
                 return Err(write::failed(&error, format_args!("cannot take the finalizer off pod {}", key(&**pod))));
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next as Look, Queue};
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus, Pod};
 use kube::api::{DeleteParams, DynamicObject, ListParams, ObjectList, PartialObjectMeta, PostParams};
@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use super::discovery::{self, Resource};
 use super::write;
 use crate::plan::namespace::{self as plan, Found, Next};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 const NAME: &str = "namespace-controller";
 /// Pods wake us when they go; other kinds are asked again after this.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, PodCondition, Taint};
@@ -14,12 +14,13 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::write;
 use crate::events::Recorder;
-use crate::plan::node_lifecycle::{self as plan, Heartbeat, Plan, Seen};
+use crate::plan::node_lifecycle::{self as plan, Heartbeat, Plan, Seen, Tainted};
 use crate::plan::pod;
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 const NAME: &str = "node-controller";
 const LEASES: &str = "kube-node-lease";
@@ -32,7 +33,10 @@ struct Shell {
     nodes: Informer<Node>,
     leases: Informer<Lease>,
     pods: Informer<Pod>,
+    /// What times are measured from.
+    start: Instant,
     seen: Mutex<HashMap<String, Seen>>,
+    tainted: Mutex<HashMap<String, Tainted>>,
     /// The pods of each node that will have to leave it, as was last decided.
     leaving: Mutex<HashMap<String, Vec<Arc<Pod>>>>,
 }
@@ -63,7 +67,9 @@ pub(crate) fn start(shared: &Shared) -> Launch {
         nodes,
         leases,
         pods,
+        start: Instant::now(),
         seen: Mutex::default(),
+        tainted: Mutex::default(),
         leaving: Mutex::default(),
     });
     let shared = shared.clone();
@@ -89,15 +95,16 @@ impl Shell {
                 tracing::info!(node = name, "node left");
             }
             self.leaving.lock().remove(name);
+            self.tainted.lock().remove(name);
             return Ok(Next::Done);
         };
-        let now = time::now();
+        let (steady, now) = (self.start.elapsed(), time::now());
         let lease = self.leases.get(LEASES, name);
         let heartbeat = Heartbeat::of(&node, lease.as_deref());
         let (seen, first) = {
             let mut all = self.seen.lock();
             let before = all.get(name);
-            let (first, seen) = (before.is_none(), plan::observe(before, heartbeat, now));
+            let (first, seen) = (before.is_none(), plan::observe(before, heartbeat, steady));
             all.insert(name.to_owned(), seen.clone());
             (seen, first)
         };
@@ -105,7 +112,8 @@ impl Shell {
             let text = format!("Node {name} event: Registered Node {name} in Controller");
             self.events.normal(&*node, "RegisteredNode", text);
         }
-        let Plan { conditions, taints, recheck, pods_unready } = plan::plan(&node, &seen, now);
+        let silence = steady.saturating_sub(seen.at);
+        let Plan { conditions, taints, recheck, pods_unready } = plan::plan(&node, silence, now);
         if !conditions.is_empty() {
             self.write_conditions(&node, &conditions).await?;
         }
@@ -121,13 +129,26 @@ impl Shell {
         if pods_unready {
             self.mark_unready(&pods, now).await?;
         }
-        let evictions = plan::evictions(&latest, &pods, now);
+        let evictions = plan::evictions(&latest, &pods, self.tainted_for(&latest, steady, now));
         self.tell_cancelled(name, &evictions);
         for pod in &evictions.now {
             self.evict(pod, now).await?;
         }
         let next = recheck.into_iter().chain(evictions.next).min();
         Ok(next.map_or(Next::Done, |wait| Next::After(wait.max(Duration::from_millis(1)))))
+    }
+
+    /// How long the node has had its NoExecute taints.
+    fn tainted_for(&self, node: &Node, steady: plan::Steady, now: time::Timestamp) -> Duration {
+        let mut all = self.tainted.lock();
+        let name = node.name_any();
+        let tainted = Tainted::observe(all.get(&name), node, steady, now);
+        let age = tainted.as_ref().map_or(Duration::ZERO, |tainted| tainted.age(steady));
+        match tainted {
+            Some(tainted) => drop(all.insert(name, tainted)),
+            None => drop(all.remove(&name)),
+        }
+        age
     }
 
     async fn write_conditions(&self, node: &Node, conditions: &[NodeCondition]) -> anyhow::Result<()> {
@@ -214,7 +235,7 @@ pub(super) async fn patch_pod_status(client: &Client, pod: &Pod, status: serde_j
     let patch = Patch::Strategic(json!({ "metadata": { "uid": pod.uid() }, "status": status }));
     match api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await {
         Ok(_) => Ok(()),
-        Err(error) if write::is_not_found(&error) || write::is_conflict(&error) => Ok(()),
+        Err(error) if write::is_not_found(&error) => Ok(()),
         Err(error) => {
             let name = super::replicaset::key(pod);
             Err(write::failed(&error, format_args!("cannot write the status of pod {name}")))

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::DeleteParams;
@@ -17,7 +17,7 @@ use super::node_lifecycle::patch_pod_status;
 use super::write;
 use crate::plan::pod;
 use crate::plan::pod_gc::{self as plan, Lost, QUARANTINE, TERMINATED_KEPT};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 const NAME: &str = "pod-garbage-collector";
 /// Counting finished pods can wait: one pass for many that finish.
@@ -58,7 +58,7 @@ pub(crate) fn start(shared: &Shared) -> Launch {
         queue.add(all);
         informer::work(&queue, 1, &shared.context, NAME, move |_: Key| {
             let shell = Arc::clone(&shell);
-            async move { shell.sync().await }
+            async move { write::settle(shell.sync().await) }
         });
     })
 }

@@ -1,14 +1,18 @@
 //! Making and deleting pods for an owner, and telling of it (upstream `RealPodControl`).
 //!
-//! Invariant: every pod that was made is remembered, also when others of its batch failed, so none is made twice.
+//! Invariant: every pod that was made is remembered, also when others of its batch failed, so none is made twice. Where the
+//! answer to a write was lost the server is asked before the next one; upstream makes another pod and takes one away later,
+//! or takes one away too many.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, ResourceExt};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::overlay::Overlay;
@@ -16,6 +20,7 @@ use super::replicaset::key;
 use super::write;
 use crate::events::{Recorder, Subject};
 use crate::plan::claim;
+use crate::plan::labels::Labels;
 
 /// No batch is larger.
 const LARGEST_BATCH: usize = 500;
@@ -43,11 +48,47 @@ pub(crate) struct Pods {
     client: Client,
     events: Recorder,
     pods: Overlay<Pod>,
+    /// By uid, owners of whose pods one may have been made or deleted without our hearing of it, and the labels of those.
+    doubts: Mutex<HashMap<String, Labels>>,
 }
 
 impl Pods {
     pub(crate) fn new(client: Client, events: Recorder, pods: Overlay<Pod>) -> Self {
-        Self { client, events, pods }
+        Self { client, events, pods, doubts: Mutex::default() }
+    }
+
+    /// Finds out what became of writes that nobody answered; to be awaited before an owner's pods are counted.
+    pub(crate) async fn settle(&self, owner: &impl write::Kind) -> anyhow::Result<()> {
+        let uid = owner.uid().unwrap_or_default();
+        let Some(labels) = self.doubts.lock().get(&uid).cloned() else { return Ok(()) };
+        let namespace = owner.namespace().unwrap_or_default();
+        let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+        let found = api.list(&ListParams::default().labels(&pairs.join(","))).await.map_err(|error| {
+            write::failed(&error, format_args!("cannot look at what may have become of the pods of {}", key(owner)))
+        })?;
+        let there: HashSet<Option<String>> = found.items.iter().map(ResourceExt::uid).collect();
+        let concerns = |pod: &Pod| {
+            claim::is_controlled_by(pod, &uid) && labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+        };
+        for pod in self.in_namespace(&namespace) {
+            if concerns(&pod) && !there.contains(&pod.uid()) {
+                self.pods.deleted(&pod);
+            }
+        }
+        for pod in found.items.into_iter().filter(concerns) {
+            self.pods.wrote(pod);
+        }
+        self.doubts.lock().remove(&uid);
+        Ok(())
+    }
+
+    /// After a failed write of this pod.
+    fn doubt(&self, error: &kube::Error, pod: &Pod) {
+        let Some(owner) = claim::controller(pod).filter(|_| write::is_unanswered(error)) else { return };
+        let mut doubts = self.doubts.lock();
+        let known = doubts.entry(owner.uid.clone()).or_insert_with(|| pod.labels().clone());
+        known.retain(|key, value| pod.labels().get(key) == Some(value));
     }
 
     pub(crate) fn in_namespace(&self, namespace: &str) -> Vec<Arc<Pod>> {
@@ -65,6 +106,7 @@ impl Pods {
             }
             Err(error) if write::namespace_is_leaving(&error) => Ok(ControlFlow::Break(())),
             Err(error) => {
+                self.doubt(&error, pod);
                 let message = write::message(&error);
                 self.events.warning(owner, "FailedCreate", format!("Error creating: {message}"));
                 Err(anyhow::anyhow!(message))
@@ -78,6 +120,9 @@ impl Pods {
                 self.events.normal(owner, "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any()));
                 Ok(())
             }
+            Err(error) if write::is_conflict(&error) => {
+                Err(write::failed(&error, format_args!("cannot delete pod {}", key(&**pod))))
+            }
             Err(error) => {
                 let message = write::message(&error);
                 self.events.warning(owner, "FailedDelete", format!("Error deleting: {message}"));
@@ -88,9 +133,13 @@ impl Pods {
 
     /// Deletes a pod and says nothing.
     pub(crate) async fn remove(&self, pod: &Arc<Pod>) -> kube::Result<()> {
-        match write::delete(&self.client, &**pod, DeleteParams::default()).await? {
-            Some(left) => drop(self.pods.wrote(left)),
-            None => self.pods.deleted(pod),
+        match write::delete(&self.client, &**pod, DeleteParams::default()).await {
+            Ok(Some(left)) => drop(self.pods.wrote(left)),
+            Ok(None) => self.pods.deleted(pod),
+            Err(error) => {
+                self.doubt(&error, pod);
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ mod counts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Object, Queue};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
 use k8s_openapi::api::resource::v1::ResourceClaim;
@@ -17,7 +17,7 @@ use super::overlay::Overlay;
 use super::replicaset::key;
 use super::write;
 use crate::plan::quota::{self as plan, Kind, Seen};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 use counts::Counts;
 
 const NAME: &str = "resourcequota-controller";

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use base::{Key, time};
+use base::Key;
 use futures::future::join_all;
 use informer::{Change, Informer, Next, Object, Queue};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
@@ -16,7 +16,7 @@ use super::{wake, write};
 use crate::plan::claim;
 use crate::plan::labels::{self, Labels};
 use crate::plan::replicaset::{self as plan, Action, Observed, Plan};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 /// A kind that keeps a number of pods.
 pub(crate) trait Keeper: write::Kind + Object {
@@ -92,6 +92,7 @@ pub(crate) fn key(object: &impl kube::Resource) -> Key {
 impl<K: Keeper> Shell<K> {
     async fn sync(&self, key: &Key) -> anyhow::Result<Next> {
         let Some(owner) = self.sets.get(&key.namespace, &key.name) else { return Ok(Next::Done) };
+        self.pods.settle(&*owner).await?;
         let set = owner.as_set();
         let now = time::now();
         let pods = self.pods.in_namespace(&key.namespace);

@@ -1,6 +1,6 @@
 //! The ServiceCIDR controller's shell.
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use kube::api::{Patch, PatchParams};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::write;
 use crate::plan::service_cidr::{self as plan, Action, FINALIZER};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 const NAME: &str = "service-cidrs-controller";
 

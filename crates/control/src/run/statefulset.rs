@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -19,7 +19,7 @@ use crate::events::Recorder;
 use crate::plan::labels;
 use crate::plan::revision::Step;
 use crate::plan::statefulset::{self as plan, Action, Observed, Plan, Purpose, Revising, Unit};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 const NAME: &str = "statefulset-controller";
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::DeleteParams;
@@ -12,7 +12,7 @@ use super::replicaset::key;
 use super::{clock, write};
 use crate::plan::job;
 use crate::plan::ttl::{self as plan, Expiry};
-use crate::{Launch, Shared};
+use crate::{Launch, Shared, time};
 
 const NAME: &str = "ttl-after-finished-controller";
 

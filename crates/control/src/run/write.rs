@@ -60,7 +60,8 @@ pub(crate) async fn patch<K: Kind>(client: &Client, object: &K, patch: &Value) -
     api(client, object).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await
 }
 
-/// Deletes this very object. `Some` is what is left of it while it terminates; an object already gone is no failure.
+/// Deletes this very object. `Some` is what is left of it while it terminates; an object already gone is no failure. A
+/// conflict is one: there may be another object of its name by now, which the cache will show, or somebody else objects.
 pub(crate) async fn delete<K: Kind>(client: &Client, object: &K, params: DeleteParams) -> kube::Result<Option<K>> {
     let params = params.preconditions(Preconditions { uid: object.uid(), resource_version: None });
     match api(client, object).delete(&object.name_any(), &params).await {
@@ -69,7 +70,7 @@ pub(crate) async fn delete<K: Kind>(client: &Client, object: &K, params: DeleteP
             left.meta().deletion_timestamp.is_some()
                 && (pending || left.meta().deletion_grace_period_seconds.is_some_and(|seconds| seconds > 0))
         })),
-        Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(None), // gone, or another one by now
+        Err(error) if is_not_found(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -91,6 +92,11 @@ pub(crate) fn is_conflict(error: &kube::Error) -> bool {
 
 pub(crate) fn already_exists(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.reason == "AlreadyExists")
+}
+
+/// Whether it may have been done all the same: nothing answered, or something that does not know.
+pub(crate) fn is_unanswered(error: &kube::Error) -> bool {
+    !matches!(error, kube::Error::Api(status) if status.code < 500)
 }
 
 /// Nothing can be created in a namespace that is being emptied; that is no failure.

@@ -1,11 +1,12 @@
-//! Nodes that are none: a control plane is loaded with more of them than the machine could be.
+//! Nodes that are none: a control plane is loaded with more of them than the machine could be, and shows what it does with
+//! several.
 
 use std::process::{Child, Command, Stdio};
 
 use anyhow::ensure;
-use knarr_e2e::{Cluster, eventually, fails, run};
+use knarr_e2e::{Cluster, eventually, fails, run, together};
 
-use super::namespace;
+use super::{moving, namespace, rollouts};
 
 const ONLY: &str = "node.kubernetes.io/instance-type=hollow";
 
@@ -62,6 +63,18 @@ spec:
         ensure!(left.trim().is_empty(), "{left}");
         Ok(())
     })?;
+
+    together(
+        &cluster,
+        &[
+            ("deployments roll, pause and go back", rollouts::deployments),
+            ("a deployment that is stuck is scaled in proportion and given up", rollouts::stuck),
+            ("statefulsets in order, at once and in part", rollouts::stateful_sets),
+            ("daemonsets with a surge and by hand", rollouts::daemon_sets),
+            ("a node is drained as far as a budget allows", moving::draining),
+            ("taints drive pods away and keep them off", moving::tainting),
+        ],
+    )?;
 
     run(Command::new("kill").arg(hollow.0.id().to_string()))?;
     ensure!(hollow.0.wait()?.success(), "it ends well");

@@ -16,7 +16,9 @@ fn work_ends_as_it_should_and_what_is_guarded_stays() -> anyhow::Result<()> {
         &cluster,
         &[
             ("jobs by number and by index", counting),
+            ("a job whose first index is enough", enough),
             ("jobs at times", at_times),
+            ("jobs at times of elsewhere, or not at all", elsewhere),
             ("ended jobs go after a time", time_to_live),
             ("budgets keep pods", budgets),
         ],
@@ -114,6 +116,72 @@ fn pausing(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.kubectl(["-n", "counting", "delete", "job", "pausing", "--cascade=foreground", "--timeout=60s"])?;
     let pods = cluster.get(["-n", "counting", "pods", "-l", "job-name=pausing"])?;
     ensure!(pods["items"] == json!([]), "{pods}");
+    Ok(())
+}
+
+/// A Job with a rule for its success ends when that is fulfilled, and takes away what still runs.
+fn enough(cluster: &Cluster) -> anyhow::Result<()> {
+    namespace(cluster, "enough")?;
+    let spec = "  completions: 2
+  parallelism: 2
+  completionMode: Indexed
+  successPolicy: {rules: [{succeededIndexes: \"0\"}]}";
+    cluster.apply(&job("enough", "leader", spec, "[ $JOB_COMPLETION_INDEX = 0 ] || exec sleep 1000"))?;
+    let status = until_ended(cluster, "enough", "leader", "Complete")?;
+    ensure!(status["completedIndexes"] == "0" && status["succeeded"] == 1, "{status}");
+    let told = status["conditions"].to_string();
+    ensure!(told.contains("SuccessCriteriaMet") && told.contains("SuccessPolicy"), "{told}");
+    ensure!(told.contains("Matched rules at index 0"), "{told}");
+    let shown = cluster.kubectl(["-n", "enough", "get", "job", "leader", "--no-headers"])?;
+    let columns: Vec<&str> = shown.split_whitespace().take(3).collect();
+    ensure!(columns == ["leader", "Complete", "1/2"], "{shown}");
+    eventually("who is not needed any more is gone", || {
+        let pods = cluster.kubectl(["-n", "enough", "get", "pods", "-o", "name"])?;
+        ensure!(pods.lines().count() == 1 && pods.starts_with("pod/leader-0-"), "{pods}");
+        Ok(())
+    })
+}
+
+/// The minute that begins `minutes` from now and its hour, as clocks in Kolkata show them, half an hour off from all others.
+fn in_kolkata(minutes: u32) -> anyhow::Result<(String, String)> {
+    let mut command = Command::new("date");
+    let shown = run(command.env("TZ", "IST-5:30").args(["-d", &format!("{minutes} minutes"), "+%-M %-H"]))?;
+    let (minute, hour) = shown.trim().split_once(' ').context("two numbers")?;
+    Ok((minute.to_owned(), hour.to_owned()))
+}
+
+fn elsewhere(cluster: &Cluster) -> anyhow::Result<()> {
+    namespace(cluster, "elsewhere")?;
+    let kubectl = |args: &[&str]| cluster.kubectl(["-n", "elsewhere"].iter().chain(args));
+    let (next, second) = (in_kolkata(1)?, in_kolkata(2)?);
+    let schedule = format!("{},{} {},{} * * *", next.0, second.0, next.1, second.1);
+    let image = format!("--image={IMAGE}");
+    for name in ["there", "held", "here"] {
+        let said = kubectl(&["create", "cronjob", name, &image, &format!("--schedule={schedule}"), "--", "true"])?;
+        ensure!(said.trim() == format!("cronjob.batch/{name} created"), "{said}");
+    }
+    kubectl(&["patch", "cronjob", "held", "-p", r#"{"spec":{"timeZone":"Asia/Kolkata","suspend":true}}"#])?;
+    kubectl(&["patch", "cronjob", "there", "-p", r#"{"spec":{"timeZone":"Asia/Kolkata"}}"#])?;
+    let columns = |name: &str| {
+        let shown = kubectl(&["get", "cronjob", name, "--no-headers"])?;
+        let rest = shown.split_once("* * *").context("a schedule")?.1.to_owned();
+        Ok::<_, anyhow::Error>(rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    };
+    ensure!(columns("held")?[..4] == ["Asia/Kolkata", "True", "0", "<none>"], "{:?}", columns("held")?);
+    ensure!(columns("here")?[..4] == ["<none>", "False", "0", "<none>"], "{:?}", columns("here")?);
+    eventually("the one that is due there has run", || {
+        let jobs = cluster.get(["-n", "elsewhere", "jobs"])?;
+        let owners: Vec<&str> = jobs["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|job| job["metadata"]["ownerReferences"][0]["name"].as_str())
+            .collect();
+        ensure!(owners.contains(&"there"), "{owners:?}");
+        ensure!(owners.iter().all(|owner| *owner == "there"), "the others are not due, or held: {owners:?}");
+        Ok(())
+    })?;
+    kubectl(&["delete", "cronjob", "there", "held", "here"])?;
     Ok(())
 }
 

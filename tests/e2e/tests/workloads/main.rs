@@ -6,6 +6,8 @@ mod autoscaling;
 mod hollow;
 mod jobs;
 mod lifecycle;
+mod moving;
+mod rollouts;
 mod sets;
 mod surroundings;
 

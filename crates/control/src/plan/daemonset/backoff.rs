@@ -23,9 +23,10 @@ fn key(set: &DaemonSet, node: &str) -> String {
     format!("{}/{generation}/{node}", set.metadata.uid.as_deref().unwrap_or(""))
 }
 
-/// The time since then, unless it was so long ago that it is forgotten.
+/// The time since then, unless it was so long ago that it is forgotten. What has not happened yet is forgotten too: the
+/// clock was set back.
 fn since(then: Timestamp, now: Timestamp) -> Option<Duration> {
-    let passed = Duration::try_from(now.duration_since(then)).unwrap_or_default();
+    let passed = Duration::try_from(now.duration_since(then)).ok()?;
     (passed <= LONGEST * 2).then_some(passed)
 }
 
@@ -67,5 +68,7 @@ mod tests {
         now += LONGEST * 2;
         backoff.failed(&set, "n1", now);
         assert_eq!(backoff.wait(&set, "n1", now), Some(FIRST));
+        now -= LONGEST * 4;
+        assert_eq!(backoff.wait(&set, "n1", now), None, "a clock that was set back does not make the wait longer");
     }
 }

@@ -205,9 +205,12 @@ impl Graph {
         node.into_iter().flat_map(|node| &node.dependents).filter_map(|uid| self.get(uid)).collect()
     }
 
-    /// The dependents that hold back the foreground deletion of `uid`.
+    /// The dependents that hold back the foreground deletion of `uid`. Who is its own owner does not wait for itself; of
+    /// upstream it would, for ever.
     pub fn blocking(&self, uid: &str) -> Vec<&Object> {
-        let blocks = |object: &&Object| object.owners.iter().any(|owner| &*owner.uid == uid && owner.blocks);
+        let blocks = |object: &&Object| {
+            &*object.identity.uid != uid && object.owners.iter().any(|owner| &*owner.uid == uid && owner.blocks)
+        };
         self.dependents(uid).into_iter().filter(blocks).collect()
     }
 

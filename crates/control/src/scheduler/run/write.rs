@@ -1,10 +1,11 @@
 //! What decisions ask to be written: bindings, why a pod has no node, evictions.
 //!
-//! Invariant: every write names the uid it was decided for. What failed is undone here and tried again by the queue.
+//! Invariant: every write names the uid it was decided for. What failed is undone here and tried again by the queue; whether a
+//! binding failed is asked, for the answer to one that was done may be lost, and then its room is taken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use base::time;
 use informer::Part;
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -23,9 +24,13 @@ use crate::scheduler::nominated::Nominate;
 use crate::scheduler::plugins::devices::Cure;
 use crate::scheduler::pod::PodInfo;
 use crate::scheduler::seen::SeenPod;
+use crate::time;
 
 /// The longest message of an event (upstream `NoteLengthLimit`).
 const NOTE: usize = 1024;
+/// The first and the longest wait between two questions where a pod is.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl Subject for PodInfo {
     fn subject(&self) -> ObjectReference {
@@ -123,6 +128,10 @@ impl Scheduler {
             self.api(pod).create_subresource("binding", &key.name, &PostParams::default(), &binding).await;
         match answer {
             Ok(_) => self.events.normal(&**pod, "Scheduled", format!("Successfully assigned {key} to {node}")),
+            Err(error) if !write::is_not_found(&error) && self.place(pod).await.is_some() => {
+                tracing::debug!(pod = %key, "bound, although it was told: {}", write::message(&error));
+                self.events.normal(&**pod, "Scheduled", format!("Successfully assigned {key} to {node}"));
+            }
             Err(error) => {
                 let gone = write::is_not_found(&error);
                 let message = format!("running Bind plugin \"DefaultBinder\": {}", write::message(&error));
@@ -133,6 +142,24 @@ impl Scheduler {
                     self.report(Report::failed(pod.clone(), message)).await;
                 }
             }
+        }
+    }
+
+    /// The node of this very pod, asked until somebody answers: its room must not be given away before that is known.
+    async fn place(&self, pod: &PodInfo) -> Option<String> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.api(pod).get_opt(&pod.key.name).await {
+                Ok(found) => {
+                    let found = found?.0;
+                    let same = found.metadata.uid.as_deref() == Some(&*pod.uid);
+                    return found.spec.node_name.filter(|name| same && !name.is_empty());
+                }
+                Err(kube::Error::Api(status)) if [401, 403].contains(&status.code) => return None,
+                Err(error) => tracing::debug!(pod = %pod.key, "cannot read where it is: {}", write::message(&error)),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
