@@ -70,7 +70,8 @@ impl Turn {
 /// What every node said.
 #[derive(Debug, Default)]
 pub(super) struct Statuses {
-    refused: BTreeMap<NodeId, Refusal>,
+    /// Each node once; by number when the search is over.
+    refused: Vec<(NodeId, Refusal)>,
     /// The reason of those that were not looked at.
     absent: Option<Cow<'static, str>>,
     plugins: Plugins,
@@ -78,12 +79,20 @@ pub(super) struct Statuses {
 
 impl Statuses {
     fn put(&mut self, node: NodeId, refusal: Refusal) {
-        self.plugins.insert(refusal.plugin);
-        self.refused.insert(node, refusal);
+        // only the nominated node, which is looked at first, is looked at again
+        if self.refused.first().is_none_or(|(first, _)| *first != node) {
+            self.plugins.insert(refusal.plugin);
+            self.refused.push((node, refusal));
+        }
+    }
+
+    fn sort(&mut self) {
+        self.refused.sort_unstable_by_key(|(node, _)| *node);
     }
 
     pub(super) fn of(&self, node: NodeId) -> Option<&Refusal> {
-        self.refused.get(&node)
+        let place = self.refused.binary_search_by_key(&node, |(node, _)| *node).ok()?;
+        Some(&self.refused[place].1)
     }
 
     /// The nodes where evicting pods could help.
@@ -93,7 +102,7 @@ impl Statuses {
 
     fn reasons(&self, total: usize) -> BTreeMap<&str, usize> {
         let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-        for reason in self.refused.values().flat_map(|refusal| &refusal.reasons) {
+        for reason in self.refused.iter().flat_map(|(_, refusal)| &refusal.reasons) {
             *reasons.entry(reason).or_insert(0) += 1;
         }
         let unseen = total.saturating_sub(self.refused.len());
@@ -201,6 +210,9 @@ fn find(
         }
     }
     turn.start = (turn.start + feasible.len() + statuses.refused.len()) % cache.len();
+    if feasible.is_empty() {
+        statuses.sort();
+    }
     feasible
 }
 

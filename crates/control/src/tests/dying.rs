@@ -14,6 +14,7 @@ fn beside(fake: &Fake, ctx: &tasks::Context, names: &'static [&'static str]) {
         cluster_ca_pem: "PEM".into(),
         time_zone: Zone::UTC,
         sign: None,
+        sign_token: None,
     };
     let some = CONTROLLERS.iter().filter(|controller| names.contains(&controller.name));
     ctx.children.try_spawn("others", run_some(some, config, ctx.clone()));

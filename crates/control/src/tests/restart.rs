@@ -14,6 +14,7 @@ fn config(fake: &Fake) -> Config {
         cluster_ca_pem: "PEM".into(),
         time_zone: Zone::UTC,
         sign: None,
+        sign_token: None,
     }
 }
 
