@@ -74,7 +74,7 @@ impl Cluster {
 
     /// An attachment with a status and, by words, more.
     fn attached(mut self, volume: &str, node: &str, status: Value, words: &[&str]) -> Self {
-        let leaving = words.contains(&"leaving").then(|| Time(NOW));
+        let leaving = words.contains(&"leaving").then_some(Time(NOW));
         let age = if words.contains(&"old") { 120 } else { 0 };
         let born = Time(NOW - jiff::SignedDuration::from_secs(age));
         self.attachments.push(typed(json!({
