@@ -22,12 +22,17 @@ mod topology;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
 use kinds::Kind;
 use serde_json::Value;
 
 pub(crate) use ask::Rounds;
 
-use crate::{allocate::Number, call::Call, core::Core, error::ApiError, identity::User};
+use crate::{
+    allocate::Number, call::Call, core::Core, error::ApiError, identity::User, negotiate::Accepts, options::Options,
+    request::Info,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -75,6 +80,11 @@ pub trait Admission: Send + Sync {
         true
     }
 
+    /// Whether it is asked about connections, which write nothing.
+    fn hears_connections(&self) -> bool {
+        false
+    }
+
     /// The write is over. `committed` is false for dry runs, refusals and lost races (a retry admits anew).
     fn settle(&self, _core: &Core, _admit: &Admit<'_>, _committed: bool) {}
 }
@@ -104,6 +114,41 @@ pub(crate) fn chain() -> Vec<Arc<dyn Admission>> {
         Arc::new(service::ServiceNumbers),
         Arc::new(quota::ResourceQuota::default()),
     ]
+}
+
+/// Asks those who want to hear of connections (exec, attach, port-forward, proxies) about one. `options` is what upstream
+/// calls the object of such a request; what somebody makes of it is not looked at.
+pub(crate) async fn connection(
+    core: &Core,
+    user: &Arc<User>,
+    info: &Info,
+    headers: &HeaderMap,
+    mut options: Value,
+) -> Result<(), ApiError> {
+    let catalog = core.catalog();
+    let kind = catalog.resource(&info.group, &info.version, &info.resource).ok_or_else(ApiError::no_such_path)?;
+    let (asked, accepts) = (Options::default(), Accepts::default());
+    let call = Call::new(user.clone(), info.clone(), asked, accepts, headers, Bytes::new());
+    let (mut taken, mut rounds) = (Vec::new(), Rounds::default());
+    let mut admit = Admit {
+        user,
+        operation: Operation::Connect,
+        kind,
+        subresource: &info.subresource,
+        namespace: &info.namespace,
+        name: &info.name,
+        object: Some(&mut options),
+        old: None,
+        dry_run: false,
+        taken: &mut taken,
+        call: Some(&call),
+        rounds: &mut rounds,
+    };
+    for plugin in core.admission.iter().filter(|plugin| plugin.hears_connections()) {
+        plugin.mutate(core, &mut admit).await?;
+        plugin.validate(core, &admit).await?;
+    }
+    Ok(())
 }
 
 /// Present on a kubelet's picture of a static pod.

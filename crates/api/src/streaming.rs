@@ -20,6 +20,7 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
 use crate::{
+    admission,
     authz::Decision,
     body::{Body, empty},
     core::Core,
@@ -46,7 +47,7 @@ pub(crate) async fn connect(
     match (info.resource.as_str(), info.subresource.as_str()) {
         ("pods", "log") => log(core, info, request).await,
         ("pods", "exec" | "attach" | "portforward") => session(core, user, info, request).await,
-        ("pods" | "services" | "nodes", "proxy") => proxy(core, info, request).await,
+        ("pods" | "services" | "nodes", "proxy") => proxy(core, user, info, request).await,
         _ => Err(ApiError::no_such_path()),
     }
 }
@@ -129,7 +130,10 @@ async fn session(
     if !matches!(*request.method(), Method::GET | Method::POST) {
         return Err(ApiError::wrong_method());
     }
-    let options = options::session(&info.subresource, request.uri().query().unwrap_or_default());
+    let query = request.uri().query().unwrap_or_default();
+    let asked = options::object(&info.resource, &info.subresource, "", query);
+    admission::connection(core, user, info, request.headers(), asked).await?;
+    let options = options::session(&info.subresource, query);
     let pod = object(core, "pods", &info.namespace, &info.name)?;
     let place = format!("{}/{}", info.namespace, info.name);
     let path = if info.subresource == "portforward" {
@@ -150,9 +154,11 @@ async fn session(
     })
 }
 
-async fn proxy(core: &Core, info: &Info, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+async fn proxy(core: &Core, user: &Arc<User>, info: &Info, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let uri = request.uri().clone();
     let (base, rest) = options::split_proxy(uri.path());
+    let asked = options::object(&info.resource, &info.subresource, rest, "");
+    admission::connection(core, user, info, request.headers(), asked).await?;
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     if rest.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD) {
         // Relative links of what is behind would otherwise resolve one level too high.

@@ -2,6 +2,7 @@
 
 use form_urlencoded::{Serializer, parse};
 use kinds::FieldError;
+use serde_json::{Value, json};
 
 use crate::error::ApiError;
 
@@ -45,6 +46,44 @@ pub(crate) fn session(subresource: &str, query: &str) -> Options {
     }
     options.query = with_mark(out.finish());
     options
+}
+
+/// The options of a connection as an object, for those who are asked about it.
+pub(crate) fn object(resource: &str, subresource: &str, path: &str, query: &str) -> Value {
+    let kind = match (resource, subresource) {
+        ("pods", "exec") => "PodExecOptions",
+        ("pods", "attach") => "PodAttachOptions",
+        ("pods", "portforward") => "PodPortForwardOptions",
+        ("pods", _) => "PodProxyOptions",
+        ("services", _) => "ServiceProxyOptions",
+        _ => "NodeProxyOptions",
+    };
+    let mut object = json!({ "kind": kind, "apiVersion": "v1" });
+    match subresource {
+        "proxy" => object["path"] = json!(path),
+        "portforward" => {
+            let ports = parse(query.as_bytes()).filter(|(name, _)| matches!(&**name, "ports" | "port"));
+            let ports: Vec<u16> = ports.filter_map(|(_, value)| value.parse().ok()).collect();
+            if !ports.is_empty() {
+                object["ports"] = json!(ports);
+            }
+        }
+        _ => {
+            let mut command = Vec::new();
+            for (name, value) in parse(query.as_bytes()) {
+                match &*name {
+                    "stdin" | "stdout" | "stderr" | "tty" if is_true(&value) => object[&*name] = json!(true),
+                    "container" => object["container"] = json!(value),
+                    "command" if subresource == "exec" => command.push(value.into_owned()),
+                    _ => {}
+                }
+            }
+            if subresource == "exec" {
+                object["command"] = json!(command);
+            }
+        }
+    }
+    object
 }
 
 /// Options of a log request; refused as upstream refuses them.

@@ -275,3 +275,25 @@ async fn without_an_answer_the_failure_policy_decides() {
     let asked = hook.take();
     assert_eq!((&asked[0]["dryRun"], &asked[0]["options"]["dryRun"]), (&json!(true), &json!(["All"])));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_asked_about_too() {
+    let server = server().await;
+    let hook =
+        Hook::new(&server, |_| json!({ "allowed": false, "status": { "message": "no shells", "code": 403 } })).await;
+    register(&server, VALIDATING, "shells", vec![hook.webhook(&server, "shells", &["pods/exec", "pods/attach"])]).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
+    server.post(pods, pod).await.expect(201);
+    let refused = server
+        .post(&format!("{pods}/p/exec?command=sh&command=-c&stdin=true&container=c"), json!({}))
+        .await
+        .expect(403);
+    assert_eq!(refused.at("/message"), "admission webhook \"shells.example.com\" denied the request: no shells");
+    let asked = hook.take();
+    let options = json!({ "kind": "PodExecOptions", "apiVersion": "v1", "command": ["sh", "-c"], "stdin": true, "container": "c" });
+    assert_eq!((&asked[0]["object"], asked[0]["operation"].as_str()), (&options, Some("CONNECT")));
+    assert_eq!((&asked[0]["kind"]["kind"], &asked[0]["subResource"]), (&json!("PodExecOptions"), &json!("exec")));
+    server.get(&format!("{pods}/p/log")).await.expect(204);
+    assert_eq!(hook.take().len(), 0, "reading is no connection");
+}

@@ -26,7 +26,10 @@ const DECIDERS: [&str; 6] = [
     "ValidatingWebhookConfiguration",
 ];
 
-/// A write that others may be asked about.
+/// The operation of exec, attach, port-forward and proxies; their object are their options.
+pub(super) const CONNECT: &str = "CONNECT";
+
+/// A write, or a connection, that others may be asked about.
 pub(super) struct Asked<'a> {
     pub(super) core: &'a Core,
     pub(super) call: &'a Call,
@@ -62,7 +65,7 @@ impl<'a> Asked<'a> {
             Operation::Create => "CREATE",
             Operation::Update => "UPDATE",
             Operation::Delete => "DELETE",
-            Operation::Connect => return None,
+            Operation::Connect => CONNECT,
         };
         if admit.kind.group == GROUP && DECIDERS.contains(&admit.kind.kind.as_str()) {
             return None;
@@ -166,6 +169,9 @@ impl<'a> Asked<'a> {
     /// The object as `kind` has it; a Scale where only the scale was written.
     pub(super) async fn shown(&self, object: Option<&Value>, kind: &Kind) -> Result<Value, ApiError> {
         let Some(object) = object else { return Ok(Value::Null) };
+        if self.operation == CONNECT {
+            return Ok(object.clone());
+        }
         if self.subresource == "scale" {
             return Ok(kinds::strategy::scale_get(self.kind, object).unwrap_or(Value::Null));
         }
@@ -209,6 +215,9 @@ impl<'a> Asked<'a> {
 
     /// The options of the request, as upstream hands them on: a patch comes as an update.
     fn options(&self) -> Value {
+        if self.operation == CONNECT {
+            return Value::Null;
+        }
         let (kind, options) = match self.operation {
             "CREATE" => ("CreateOptions", &self.call.options),
             "DELETE" => ("DeleteOptions", &self.call.options),

@@ -100,6 +100,10 @@ async fn changed(asked: &Asked<'_>, kind: &Kind, object: &Json, is_patch: bool, 
 
 #[async_trait]
 impl Admission for MutatingAdmissionPolicy {
+    fn hears_connections(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "MutatingAdmissionPolicy"
     }

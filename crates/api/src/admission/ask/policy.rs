@@ -274,6 +274,10 @@ pub(super) fn parameters(asked: &Asked<'_>, policy: &Json, binding: &Json) -> Re
 
 #[async_trait]
 impl Admission for ValidatingAdmissionPolicy {
+    fn hears_connections(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "ValidatingAdmissionPolicy"
     }

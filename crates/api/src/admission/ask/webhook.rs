@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use kinds::Kind;
 use serde_json::Value;
 
-use super::asked::Asked;
+use super::asked::{Asked, CONNECT};
 use super::condition::{self, Programs, Said, Seen};
 use super::review::{self, Verdict};
 use crate::{
@@ -166,6 +166,10 @@ pub(in crate::admission) struct MutatingAdmissionWebhook {
 
 #[async_trait]
 impl Admission for MutatingAdmissionWebhook {
+    fn hears_connections(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "MutatingAdmissionWebhook"
     }
@@ -219,6 +223,9 @@ async fn patched(asked: &Asked<'_>, kind: &Kind, object: &Value, patch: &Value) 
 
 /// What was made of `object` as `kind` has it, as the request's own kind has it.
 pub(super) async fn back(asked: &Asked<'_>, kind: &Kind, object: &Value, new: Value) -> Result<Value, String> {
+    if asked.operation == CONNECT {
+        return Ok(new);
+    }
     if asked.subresource == "scale" {
         let replicas = new["spec"]["replicas"].as_i64().unwrap_or(0);
         let mut whole = object.clone();
@@ -239,6 +246,10 @@ pub(in crate::admission) struct ValidatingAdmissionWebhook {
 
 #[async_trait]
 impl Admission for ValidatingAdmissionWebhook {
+    fn hears_connections(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "ValidatingAdmissionWebhook"
     }
