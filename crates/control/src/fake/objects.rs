@@ -173,6 +173,9 @@ impl Objects {
         {
             return fail(403, LEAVING, target);
         }
+        if self.lost(&target.namespace) {
+            return fail(404, "NotFound", target);
+        }
         let kind = KINDS.iter().find(|row| row.3 == target.plural).expect("a known kind");
         value["apiVersion"] =
             json!(if kind.0.is_empty() { kind.1.to_owned() } else { format!("{}/{}", kind.0, kind.1) });
@@ -192,6 +195,14 @@ impl Objects {
             value["status"] = json!({ "phase": "Pending" });
         }
         Ok(self.store(key, value, "ADDED"))
+    }
+
+    /// Whether there was a namespace of that name and is none any more.
+    fn lost(&self, namespace: &str) -> bool {
+        let there = self.map.contains_key(&("namespaces".to_owned(), String::new(), namespace.to_owned()));
+        let gone =
+            |plural: &str, value: &Value| plural == "namespaces" && value["metadata"]["name"] == json!(namespace);
+        !namespace.is_empty() && !there && self.log.iter().any(|(_, _, plural, value)| gone(plural, value))
     }
 
     pub(super) fn put(&mut self, target: &Target, mut value: Value) -> Result {

@@ -52,6 +52,8 @@ struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Devices {
     claims: HashMap<ClaimKey, Arc<Claim>>,
+    /// Those that stand for extended resources, by the uid of their pod.
+    extended: HashMap<String, ClaimKey>,
     classes: HashMap<String, Arc<Class>>,
     /// By extended resource, of those that classes name.
     by_resource: HashMap<String, Arc<Class>>,
@@ -118,6 +120,9 @@ impl Devices {
         if self.pending.get(&claim.uid).is_some_and(shown) {
             self.release(&claim.uid);
         }
+        if let Some(pod) = claim.controller.as_ref().filter(|_| claim.extended) {
+            self.extended.insert(pod.clone(), claim.key());
+        }
         let old = self.claims.insert(claim.key(), claim);
         if let Some(allocation) = old.as_ref().and_then(|old| old.allocation.as_ref()) {
             self.used.remove(allocation);
@@ -130,6 +135,9 @@ impl Devices {
         self.release(&old.uid);
         if let Some(allocation) = &old.allocation {
             self.used.remove(allocation);
+        }
+        if let Some(pod) = old.controller.as_ref().filter(|pod| self.extended.get(*pod) == Some(&old.key())) {
+            self.extended.remove(pod);
         }
     }
 
@@ -233,10 +241,7 @@ impl Devices {
 
     /// The claim that was written for the pod's extended resources.
     pub(super) fn extended_of(&self, pod: &PodInfo) -> Option<&Arc<Claim>> {
-        let is_it = |claim: &&Arc<Claim>| {
-            claim.extended && claim.namespace == pod.key.namespace && claim.controller.as_deref() == Some(&*pod.uid)
-        };
-        self.claims.values().find(is_it)
+        self.claims.get(self.extended.get(&*pod.uid)?)
     }
 
     /// Reads what a claim wants.

@@ -240,7 +240,7 @@ impl Scheduler {
         let ready = async {
             loop {
                 changes.borrow_and_update();
-                if self.state.lock().are_ready(plan, &args)? {
+                if self.state.lock().are_ready(pod, plan, &args)? {
                     return Ok(());
                 }
                 if changes.changed().await.is_err() {
@@ -396,7 +396,10 @@ impl State {
     }
 
     /// Whether all devices of the plan's claims are ready, or why they never will be.
-    fn are_ready(&self, plan: &Plan, args: &Allocating) -> Result<bool, String> {
+    fn are_ready(&self, pod: &PodInfo, plan: &Plan, args: &Allocating) -> Result<bool, String> {
+        if self.queue.get(&pod.key).is_none_or(|known| known.uid != pod.uid) {
+            return Err(format!("pod does not exist any more: pod {:?} not found", pod.key.name));
+        }
         let mut ready = true;
         for (namespace, name) in &plan.all {
             let Some(claim) = self.world.devices.claim(namespace, name) else {
