@@ -85,7 +85,7 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let events = Events::new(Arc::new(move |_: &str| own.clone()), &ctx);
     let profiles = if config.profiles.is_empty() { vec![Profile::default()] } else { config.profiles };
     let state = State {
-        world: World { clock: Clock(base::time::now), ..World::new(profiles) },
+        world: World { clock: Clock(crate::time::now), ..World::new(profiles) },
         queue: Queue::new(config.back_off, Instant::now()),
         turn: Turn::new(chance()),
     };

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use base::time;
+use crate::time;
 use informer::Part;
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaimConsumerReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
