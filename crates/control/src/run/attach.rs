@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::core::v1::{AttachedVolume, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
@@ -21,6 +21,7 @@ use super::overlay::Overlay;
 use super::write;
 use crate::events::Recorder;
 use crate::plan::attach::{self as plan, Action, Memory, World};
+use crate::time;
 use crate::{Launch, Shared};
 
 const NAME: &str = "attachdetach-controller";

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::DeleteParams;
@@ -15,6 +15,7 @@ use kube::{Api, ResourceExt};
 use super::replicaset::key;
 use super::{clock, write};
 use crate::plan::bootstrap::{self as plan, Expiry};
+use crate::time;
 use crate::{Launch, Shared};
 
 const SIGNER: &str = "bootstrap-signer";

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Change, Informer, Next, Queue};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceSlice};
@@ -20,6 +20,7 @@ use super::{clock, write};
 use crate::events::Recorder;
 use crate::plan::device_taint_eviction::{self as plan, Fate, Tainted};
 use crate::plan::{pod, resource_claim};
+use crate::time;
 use crate::{Launch, Shared};
 
 const NAME: &str = "device-taint-eviction-controller";

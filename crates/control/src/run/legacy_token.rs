@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use base::{Key, time};
+use base::Key;
 use informer::{Next, Queue};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
@@ -16,6 +16,7 @@ use serde_json::json;
 use super::write;
 use crate::plan::account_token;
 use crate::plan::legacy_token::{self as plan, Action};
+use crate::time;
 use crate::{Launch, Shared};
 
 const NAME: &str = "legacy-service-account-token-cleaner";
