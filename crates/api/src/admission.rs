@@ -80,8 +80,8 @@ pub trait Admission: Send + Sync {
         true
     }
 
-    /// Whether it is asked about connections, which write nothing.
-    fn hears_connections(&self) -> bool {
+    /// Whether it asks somebody else, and so acts on requests too that store nothing of their own.
+    fn asks_others(&self) -> bool {
         false
     }
 
@@ -116,8 +116,8 @@ pub(crate) fn chain() -> Vec<Arc<dyn Admission>> {
     ]
 }
 
-/// Asks those who want to hear of connections (exec, attach, port-forward, proxies) about one. `options` is what upstream
-/// calls the object of such a request; what somebody makes of it is not looked at.
+/// Asks others about a connection (exec, attach, port-forward, proxies). `options` is what upstream calls the object of such
+/// a request; what somebody makes of it is not looked at.
 pub(crate) async fn connection(
     core: &Core,
     user: &Arc<User>,
@@ -125,27 +125,39 @@ pub(crate) async fn connection(
     headers: &HeaderMap,
     mut options: Value,
 ) -> Result<(), ApiError> {
-    let catalog = core.catalog();
-    let kind = catalog.resource(&info.group, &info.version, &info.resource).ok_or_else(ApiError::no_such_path)?;
     let (asked, accepts) = (Options::default(), Accepts::default());
     let call = Call::new(user.clone(), info.clone(), asked, accepts, headers, Bytes::new());
+    question(core, &call, Operation::Connect, &mut options).await
+}
+
+/// Asks others about an object that is sent to an object, and not stored itself: a Binding, an Eviction, a TokenRequest.
+pub(crate) async fn sent(core: &Core, call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    question(core, call, Operation::Create, object).await
+}
+
+async fn question(core: &Core, call: &Call, operation: Operation, object: &mut Value) -> Result<(), ApiError> {
+    let info = &call.info;
+    let catalog = core.catalog();
+    let kind = catalog.resource(&info.group, &info.version, &info.resource).ok_or_else(ApiError::no_such_path)?;
     let (mut taken, mut rounds) = (Vec::new(), Rounds::default());
     let mut admit = Admit {
-        user,
-        operation: Operation::Connect,
+        user: &call.user,
+        operation,
         kind,
         subresource: &info.subresource,
         namespace: &info.namespace,
         name: &info.name,
-        object: Some(&mut options),
+        object: Some(object),
         old: None,
-        dry_run: false,
+        dry_run: call.options.dry_run,
         taken: &mut taken,
-        call: Some(&call),
+        call: Some(call),
         rounds: &mut rounds,
     };
-    for plugin in core.admission.iter().filter(|plugin| plugin.hears_connections()) {
+    for plugin in core.admission.iter().filter(|plugin| plugin.asks_others()) {
         plugin.mutate(core, &mut admit).await?;
+    }
+    for plugin in core.admission.iter().filter(|plugin| plugin.asks_others()) {
         plugin.validate(core, &admit).await?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kinds::Kind;
 
 use crate::{
-    aggregate,
+    admission, aggregate,
     api::Inner,
     authn::impersonation,
     authz::Decision,
@@ -275,7 +275,8 @@ async fn below(core: &Arc<Core>, call: &Call, kind: &Arc<Kind>) -> Result<Answer
         ("pods", "binding", "create") => binding::bind(core, call, kind).await,
         ("pods", "eviction", "create") => eviction::evict(core, call, kind).await,
         ("serviceaccounts", "token", "create") => {
-            let body = crate::decode::typed(call, "authentication.k8s.io/v1", "TokenRequest")?;
+            let mut body = crate::decode::typed(call, "authentication.k8s.io/v1", "TokenRequest")?;
+            admission::sent(core, call, &mut body).await?;
             let value = tokens::create(core, &call.user, &info.namespace, &info.name, body)?;
             Ok(Answer::Unstored { code: 201, kind: kind.clone(), value })
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: who decides about writes is itself written without being decided about, so that whoever locks himself out
 //! can unlock. Where nobody wants to be asked a write costs one look at an empty range of keys. Writes of the server's own
-//! (bindings, evictions, what follows from a definition) ask nobody.
+//! (what follows from a definition, from an eviction) ask nobody.
 //! Upstream: `apiserver/pkg/admission/plugin/webhook` and `plugin/policy`.
 
 mod asked;

@@ -11,6 +11,7 @@ use super::{
     write::{self, Rules, Target},
 };
 use crate::{
+    admission,
     call::{Answer, Call},
     core::{Core, text},
     decode,
@@ -30,6 +31,7 @@ pub(crate) async fn bind(core: &Core, call: &Call, pods: &Arc<Kind>) -> Result<A
     if !call.info.name.is_empty() && given != call.info.name {
         return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
     }
+    admission::sent(core, call, &mut binding).await?;
     let node = text(&binding, "/target/name").to_owned();
     check_target(&binding)?;
     for (label, value) in topology(core, &node) {

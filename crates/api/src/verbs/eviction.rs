@@ -15,6 +15,7 @@ use super::{
     write::{self, Rules, Target, Written},
 };
 use crate::{
+    admission,
     call::{Answer, Call},
     core::{Core, text},
     decode,
@@ -32,10 +33,11 @@ const TRIES: usize = 20;
 const STATUS_AS_IS: Rules = Rules { prepare: kinds::strategy::prepare_status_update, validate: |_, _, _| Vec::new() };
 
 pub(crate) async fn evict(core: &Core, call: &Call, pods: &Arc<Kind>) -> Result<Answer, ApiError> {
-    let eviction = decode::typed(call, "policy/v1", "Eviction")?;
+    let mut eviction = decode::typed(call, "policy/v1", "Eviction")?;
     if text(&eviction, "/metadata/name") != call.info.name {
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
     }
+    admission::sent(core, call, &mut eviction).await?;
     let mut options = match eviction.get("deleteOptions") {
         Some(body) if body.is_object() => DeleteOptions::from_body(body)?,
         _ => DeleteOptions::default(),

@@ -297,3 +297,26 @@ async fn a_connection_is_asked_about_too() {
     server.get(&format!("{pods}/p/log")).await.expect(204);
     assert_eq!(hook.take().len(), 0, "reading is no connection");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_to_an_object_is_asked_about_as_what_it_is() {
+    let server = server().await;
+    let hook = Hook::new(&server, |request| json!({ "allowed": request["kind"]["kind"] != "Eviction" })).await;
+    let sent = ["pods/eviction", "pods/binding", "serviceaccounts/token"];
+    register(&server, VALIDATING, "sent", vec![hook.webhook(&server, "sent", &sent)]).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
+    server.post(pods, pod).await.expect(201);
+    let binding = json!({ "metadata": { "name": "p" }, "target": { "kind": "Node", "name": "n" } });
+    server.post(&format!("{pods}/p/binding"), binding).await.expect(201);
+    let asked = hook.take();
+    let request = &asked[0];
+    assert_eq!((&request["kind"]["kind"], &request["object"]["target"]["name"]), (&json!("Binding"), &json!("n")));
+    assert_eq!((&request["resource"]["resource"], &request["operation"]), (&json!("pods"), &json!("CREATE")));
+    server.post(&format!("{pods}/p/eviction"), json!({ "metadata": { "name": "p" } })).await.expect(400);
+    assert_eq!(hook.take()[0]["kind"], json!({ "group": "policy", "version": "v1", "kind": "Eviction" }));
+    assert_eq!(server.get(&format!("{pods}/p")).await.expect(200).body["metadata"].get("deletionTimestamp"), None);
+    let tokens = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    server.post(tokens, json!({ "spec": { "audiences": ["a"] } })).await.expect(201);
+    assert_eq!(hook.take()[0]["object"]["spec"]["audiences"], json!(["a"]));
+}

@@ -26,8 +26,10 @@ const DECIDERS: [&str; 6] = [
     "ValidatingWebhookConfiguration",
 ];
 
+/// Subresources to which objects of other kinds are sent.
+const SENT: [&str; 3] = ["binding", "eviction", "token"];
 /// The operation of exec, attach, port-forward and proxies; their object are their options.
-pub(super) const CONNECT: &str = "CONNECT";
+const CONNECT: &str = "CONNECT";
 
 /// A write, or a connection, that others may be asked about.
 pub(super) struct Asked<'a> {
@@ -166,10 +168,15 @@ impl<'a> Asked<'a> {
         self.core.kept(kind, "", self.namespace).ok_or_else(|| ApiError::not_found(kind, self.namespace))
     }
 
+    /// Whether the object of the request is not the one at its path, but one that is sent there.
+    pub(super) fn is_sent(&self) -> bool {
+        self.operation == CONNECT || SENT.contains(&self.subresource)
+    }
+
     /// The object as `kind` has it; a Scale where only the scale was written.
     pub(super) async fn shown(&self, object: Option<&Value>, kind: &Kind) -> Result<Value, ApiError> {
         let Some(object) = object else { return Ok(Value::Null) };
-        if self.operation == CONNECT {
+        if self.is_sent() {
             return Ok(object.clone());
         }
         if self.subresource == "scale" {

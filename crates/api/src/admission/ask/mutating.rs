@@ -100,7 +100,7 @@ async fn changed(asked: &Asked<'_>, kind: &Kind, object: &Json, is_patch: bool, 
 
 #[async_trait]
 impl Admission for MutatingAdmissionPolicy {
-    fn hears_connections(&self) -> bool {
+    fn asks_others(&self) -> bool {
         true
     }
 

@@ -274,7 +274,7 @@ pub(super) fn parameters(asked: &Asked<'_>, policy: &Json, binding: &Json) -> Re
 
 #[async_trait]
 impl Admission for ValidatingAdmissionPolicy {
-    fn hears_connections(&self) -> bool {
+    fn asks_others(&self) -> bool {
         true
     }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use kinds::Kind;
 use serde_json::Value;
 
-use super::asked::{Asked, CONNECT};
+use super::asked::Asked;
 use super::condition::{self, Programs, Said, Seen};
 use super::review::{self, Verdict};
 use crate::{
@@ -166,7 +166,7 @@ pub(in crate::admission) struct MutatingAdmissionWebhook {
 
 #[async_trait]
 impl Admission for MutatingAdmissionWebhook {
-    fn hears_connections(&self) -> bool {
+    fn asks_others(&self) -> bool {
         true
     }
 
@@ -223,7 +223,7 @@ async fn patched(asked: &Asked<'_>, kind: &Kind, object: &Value, patch: &Value) 
 
 /// What was made of `object` as `kind` has it, as the request's own kind has it.
 pub(super) async fn back(asked: &Asked<'_>, kind: &Kind, object: &Value, new: Value) -> Result<Value, String> {
-    if asked.operation == CONNECT {
+    if asked.is_sent() {
         return Ok(new);
     }
     if asked.subresource == "scale" {
@@ -246,7 +246,7 @@ pub(in crate::admission) struct ValidatingAdmissionWebhook {
 
 #[async_trait]
 impl Admission for ValidatingAdmissionWebhook {
-    fn hears_connections(&self) -> bool {
+    fn asks_others(&self) -> bool {
         true
     }
 
