@@ -13,9 +13,10 @@ use super::{
 use crate::{
     admission,
     call::{Answer, Call},
-    core::{Core, text},
+    core::{self, Core, text},
     decode,
     error::ApiError,
+    select,
 };
 
 /// The object of a write is already what it should be.
@@ -70,7 +71,8 @@ fn check_target(binding: &Value) -> Result<(), ApiError> {
 
 /// Where a node is, as labels (upstream's admission plugin `PodTopologyLabels`).
 pub(crate) fn topology(core: &Core, node: &str) -> Vec<(&'static str, Value)> {
-    let node = core.kind("", "nodes").and_then(|kind| core.get(kind, "", node));
+    let record = core.kind("", "nodes").and_then(|kind| core.store.get(&core::key(kind, "", node)));
+    let node = record.and_then(|record| select::slim(&record.value, &[&["metadata", "labels"]]).ok());
     let label = |name: &'static str| {
         let value = node.as_ref()?["metadata"]["labels"].get(name)?.clone();
         Some((name, value))

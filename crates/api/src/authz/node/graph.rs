@@ -31,7 +31,7 @@ impl References {
         // most writes of a pod without a node come before it has one, so that is looked for first
         let bound = crate::select::slim(pod, &[&["spec", "nodeName"]]).ok()?;
         let node = bound["spec"]["nodeName"].as_str().filter(|node| !node.is_empty())?.to_owned();
-        let pod: Value = serde_json::from_slice(pod).ok()?;
+        let pod = crate::select::slim(pod, &[&["spec"]]).ok()?;
         let (namespace, name) = key.strip_prefix("/core/pods/")?.split_once('/')?;
         let mut objects = BTreeSet::new();
         collect(&pod["spec"], &mut objects);
