@@ -28,8 +28,8 @@ use super::world::{Clock, World};
 use crate::events::{Events, Recorder};
 use write::Report;
 
-/// So many bindings and status writes may be under way: the more, the more share a write to the disk.
-const WRITES: usize = 256;
+/// So many bindings and status writes may be under way.
+const WRITES: usize = 64;
 
 /// What the scheduler is told by its configuration.
 #[derive(Clone, Debug, Default)]
