@@ -45,20 +45,6 @@ pub(super) struct Asked<'a> {
     pub(super) dry_run: bool,
 }
 
-/// A resource in one version, as rules name it.
-#[derive(Clone, Copy)]
-struct Place<'k> {
-    group: &'k str,
-    version: &'k str,
-    resource: &'k str,
-}
-
-impl<'k> Place<'k> {
-    fn of(kind: &'k Kind) -> Self {
-        Self { group: &kind.group, version: &kind.version, resource: &kind.plural }
-    }
-}
-
 impl<'a> Asked<'a> {
     /// None for writes about which nobody is asked.
     pub(super) fn of(core: &'a Core, admit: &Admit<'a>) -> Option<Self> {
@@ -95,7 +81,7 @@ impl<'a> Asked<'a> {
     pub(super) fn wanted(&self, rules: &Value, policy: &Value) -> Option<Arc<Kind>> {
         let catalog = self.core.catalog();
         let own = catalog.resource(&self.kind.group, &self.kind.version, &self.kind.plural)?;
-        if self.is_named(rules, Place::of(own)) {
+        if self.is_named(rules, own) {
             return Some(own.clone());
         }
         if policy == "Exact" {
@@ -105,15 +91,15 @@ impl<'a> Asked<'a> {
         let related = catalog.resources(&self.kind.group, &self.kind.plural);
         let elsewhere = catalog.resources(group, plural).filter(|other| other.group != self.kind.group);
         let mut others = related.chain(elsewhere).filter(|other| self.core.serves(other));
-        others.find(|other| self.is_named(rules, Place::of(other))).cloned()
+        others.find(|other| self.is_named(rules, other)).cloned()
     }
 
-    /// Whether one of the rules is about this in the version at `place`.
-    fn is_named(&self, rules: &Value, place: Place<'_>) -> bool {
-        rules.as_array().into_iter().flatten().any(|rule| self.matches(rule, place))
+    /// Whether one of the rules is about this as `kind` has it.
+    fn is_named(&self, rules: &Value, kind: &Kind) -> bool {
+        rules.as_array().into_iter().flatten().any(|rule| self.matches(rule, kind))
     }
 
-    fn matches(&self, rule: &Value, place: Place<'_>) -> bool {
+    fn matches(&self, rule: &Value, kind: &Kind) -> bool {
         let has = |field: &str, value: &str| {
             let mut held = rule[field].as_array().into_iter().flatten().filter_map(Value::as_str);
             held.any(|one| one == "*" || one == value)
@@ -126,12 +112,12 @@ impl<'a> Asked<'a> {
         };
         let resource = |held: &str| {
             let (resource, subresource) = held.split_once('/').unwrap_or((held, ""));
-            (resource == "*" || resource == place.resource) && (subresource == "*" || subresource == self.subresource)
+            (resource == "*" || resource == kind.plural) && (subresource == "*" || subresource == self.subresource)
         };
         scope
             && has("operations", self.operation)
-            && has("apiGroups", place.group)
-            && has("apiVersions", place.version)
+            && has("apiGroups", &kind.group)
+            && has("apiVersions", &kind.version)
             && rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str).any(resource)
             && (names.peek().is_none() || names.any(|name| name == self.name))
     }
@@ -185,10 +171,9 @@ impl<'a> Asked<'a> {
         self.core.in_version(self.kind, kind, object.clone()).await
     }
 
-    /// An `AdmissionRequest` about the object as `kind` has it, without the object.
-    pub(super) fn request(&self, uid: &str, kind: &Kind) -> Value {
+    /// An `AdmissionRequest` about the object as `kind` has it, without the object and a name of its own.
+    pub(super) fn request(&self, kind: &Kind) -> Value {
         let mut request = json!({
-            "uid": uid,
             "kind": self.kind_of(kind),
             "resource": resource_of(kind),
             "requestKind": self.kind_of(self.kind),
@@ -225,10 +210,11 @@ impl<'a> Asked<'a> {
         if self.operation == CONNECT {
             return Value::Null;
         }
-        let (kind, options) = match self.operation {
-            "CREATE" => ("CreateOptions", &self.call.options),
-            "DELETE" => ("DeleteOptions", &self.call.options),
-            _ => ("UpdateOptions", &self.call.options),
+        let options = &self.call.options;
+        let kind = match self.operation {
+            "CREATE" => "CreateOptions",
+            "DELETE" => "DeleteOptions",
+            _ => "UpdateOptions",
         };
         let mut shown = json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
         if self.dry_run {

@@ -56,8 +56,7 @@ pub(super) struct Seen {
     object: Json,
     old: Json,
     request: Json,
-    /// Null where there is none.
-    pub(super) namespace: Json,
+    namespace: Option<Arc<Json>>,
     judge: Arc<Judge>,
     question: Question,
 }
@@ -71,16 +70,12 @@ impl Seen {
         old: Option<&Json>,
     ) -> Result<Self, ApiError> {
         let judge = Judge { authorizer: asked.core.access.authorizer.clone(), user: Arc::new(asked.user.clone()) };
-        let mut request = asked.request("", kind);
-        if let Some(members) = request.as_object_mut() {
-            members.remove("uid");
-        }
         let space = !asked.namespace.is_empty() && !asked.kind.is("", "Namespace");
         Ok(Self {
             object: asked.shown(new, kind).await?,
             old: asked.shown(old, kind).await?,
-            request,
-            namespace: if space { Json::clone(&*asked.space()?) } else { Json::Null },
+            request: asked.request(kind),
+            namespace: if space { Some(asked.space()?) } else { None },
             judge: Arc::new(judge),
             question: Question {
                 group: kind.group.clone(),
@@ -98,7 +93,7 @@ impl Seen {
             "object" => Value::untyped(&self.object),
             "oldObject" => Value::untyped(&self.old),
             "request" => Value::untyped(&self.request),
-            "namespaceObject" => Value::untyped(&self.namespace),
+            "namespaceObject" => self.namespace.as_deref().map_or(Value::Null, Value::untyped),
             "authorizer" => Value::authorizer(self.judge.clone()),
             "authorizer.requestResource" => Value::request_resource(self.judge.clone(), self.question.clone()),
             _ => return None,

@@ -37,7 +37,8 @@ pub(super) async fn ask(
     let version = versions.find(|version| matches!(*version, "v1" | "v1beta1"));
     let version = version.ok_or("webhook does not accept known AdmissionReview versions (v1, v1beta1)")?;
     let uid = uuid::Uuid::new_v4().to_string();
-    let mut request = asked.request(&uid, kind);
+    let mut request = asked.request(kind);
+    request["uid"] = json!(uid);
     (request["object"], request["oldObject"]) = (new, old);
     let api_version = format!("{GROUP}/{version}");
     let question = json!({ "kind": "AdmissionReview", "apiVersion": api_version, "request": request });
