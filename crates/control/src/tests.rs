@@ -24,6 +24,11 @@ mod sets;
 
 mod volumes;
 
+/// Controllers that sign nothing, with these clients.
+fn config_for(clients: Arc<dyn Fn(&str) -> Client + Send + Sync>) -> Config {
+    Config { clients, cluster_ca_pem: "PEM".into(), time_zone: Zone::UTC, sign: None, sign_token: None }
+}
+
 /// Says of every bound pod that it runs, and of every pod being deleted that it is gone.
 async fn kubelet(fake: Fake) {
     let mut changes = fake.changes();
@@ -79,11 +84,8 @@ fn cluster() -> (Fake, tasks::Context) {
     let (ctx, _) = tasks::context_for_tests();
     let clients = fake.clone();
     let config = Config {
-        clients: Arc::new(move |_: &str| clients.client()),
-        cluster_ca_pem: "PEM".into(),
-        time_zone: Zone::UTC,
-        sign: None,
         sign_token: Some(Arc::new(|of| Ok(format!("{} in {} of {}", of.account, of.secret, of.uid)))),
+        ..config_for(Arc::new(move |_: &str| clients.client()))
     };
     let (controllers, scheduling) = (ctx.clone(), ctx.clone());
     ctx.children.try_spawn("controllers", run(config, controllers));

@@ -104,13 +104,7 @@ async fn a_token_that_nobody_used_for_years_is_marked() {
         }
     });
     let clients = fake.clone();
-    let config = Config {
-        clients: Arc::new(move |_: &str| clients.client()),
-        cluster_ca_pem: "PEM".into(),
-        time_zone: Zone::UTC,
-        sign: None,
-        sign_token: None,
-    };
+    let config = config_for(Arc::new(move |_: &str| clients.client()));
     // the one of the cluster looks once a day, and has looked
     let only = CONTROLLERS.iter().filter(|one| one.name == "legacy-service-account-token-cleaner");
     ctx.children.try_spawn("cleaner", run_some(only, config, ctx.clone()));

@@ -87,13 +87,7 @@ fn gone(fake: &Fake, name: &str) {
 async fn a_disk_follows_its_pod_from_node_to_node() {
     let (fake, ctx) = disk();
     let clients = fake.clone();
-    let config = Config {
-        clients: Arc::new(move |_: &str| clients.client()),
-        cluster_ca_pem: String::new(),
-        time_zone: Zone::UTC,
-        sign: None,
-        sign_token: None,
-    };
+    let config = config_for(Arc::new(move |_: &str| clients.client()));
     let only = CONTROLLERS.iter().filter(|one| one.name == "attachdetach-controller");
     ctx.children.try_spawn("controllers", run_some(only, config, ctx.clone()));
     pod(&fake, "p", "n1");

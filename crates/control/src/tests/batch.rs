@@ -14,13 +14,7 @@ async fn until_killed_often(fake: &Fake, writes: usize, what: &str, reached: imp
         let (ctx, _) = tasks::context_for_tests();
         let life = Life::new(writes);
         let (clients, lives) = (fake.clone(), life.clone());
-        let config = Config {
-            clients: Arc::new(move |_: &str| clients.mortal(&lives)),
-            cluster_ca_pem: "PEM".into(),
-            time_zone: Zone::UTC,
-            sign: None,
-            sign_token: None,
-        };
+        let config = config_for(Arc::new(move |_: &str| clients.mortal(&lives)));
         let some = CONTROLLERS.iter().filter(|controller| UNDER_TEST.contains(&controller.name));
         ctx.children.try_spawn("controllers", run_some(some, config, ctx.clone()));
         let killed = tokio::select! {

@@ -9,13 +9,7 @@ use crate::fake::Life;
 /// Starts some controllers that live.
 fn beside(fake: &Fake, ctx: &tasks::Context, names: &'static [&'static str]) {
     let clients = fake.clone();
-    let config = Config {
-        clients: Arc::new(move |_: &str| clients.client()),
-        cluster_ca_pem: "PEM".into(),
-        time_zone: Zone::UTC,
-        sign: None,
-        sign_token: None,
-    };
+    let config = config_for(Arc::new(move |_: &str| clients.client()));
     let some = CONTROLLERS.iter().filter(|controller| names.contains(&controller.name));
     ctx.children.try_spawn("others", run_some(some, config, ctx.clone()));
 }

@@ -9,13 +9,7 @@ const MANY: usize = 10_000;
 
 fn config(fake: &Fake) -> Config {
     let clients = fake.clone();
-    Config {
-        clients: Arc::new(move |_: &str| clients.client()),
-        cluster_ca_pem: "PEM".into(),
-        time_zone: Zone::UTC,
-        sign: None,
-        sign_token: None,
-    }
+    config_for(Arc::new(move |_: &str| clients.client()))
 }
 
 /// Runs the controllers and the scheduler until nothing has been written for so long. Time is virtual and goes on only when

@@ -66,8 +66,7 @@ pub(super) async fn live_and_die(fake: &Fake, name: &str, what: &str, end: impl 
         let (mut services, death) = (tasks::Services::new(), Life::new(1));
         let (server, dies) = (fake.clone(), death.clone());
         let clients = Arc::new(move |_: &str| server.mortal(&dies));
-        let config =
-            Config { clients, cluster_ca_pem: String::new(), time_zone: Zone::UTC, sign: None, sign_token: None };
+        let config = config_for(clients);
         services.start(name.to_owned(), |ctx| run_some(&CONTROLLERS[index..=index], config, ctx));
         let over = async {
             tokio::select! {
@@ -298,13 +297,7 @@ async fn a_revision_whose_name_is_taken_gets_another() {
             .create_object("controllerrevisions", json!({ "metadata": metadata, "revision": 1, "data": { "a": "b" } }));
     });
     let clients = fake.clone();
-    let config = Config {
-        clients: Arc::new(move |_: &str| clients.client()),
-        cluster_ca_pem: String::new(),
-        time_zone: Zone::UTC,
-        sign: None,
-        sign_token: None,
-    };
+    let config = config_for(Arc::new(move |_: &str| clients.client()));
     ctx.children.try_spawn("controllers", run(config, ctx.clone()));
     fake.until("two pods", |fake| complete(fake, 2, "v1")).await;
     let status = &fake.list("statefulsets")[0]["status"];

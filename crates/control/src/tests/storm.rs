@@ -68,7 +68,7 @@ pub(super) fn calm(nodes: usize) -> (Fake, tasks::Context) {
 /// Starts the controllers and the scheduler.
 fn start(ctx: &tasks::Context, clients: Arc<dyn Fn(&str) -> Client + Send + Sync>) {
     let client = clients("");
-    let config = Config { clients, cluster_ca_pem: "PEM".into(), time_zone: Zone::UTC, sign: None, sign_token: None };
+    let config = config_for(clients);
     ctx.children.try_spawn("controllers", run(config, ctx.clone()));
     ctx.children.try_spawn("scheduler", scheduler::run(client, scheduler::Config::default(), ctx.clone()));
 }
