@@ -106,6 +106,14 @@ pub(crate) static ROWS: &[Row] = &[
         &["gateway"],
     ),
     shared(
+        "gateway.metrics",
+        "gateway-metrics",
+        "IP:PORT",
+        "",
+        "where the gateway tells its figures to Prometheus [default: only on its socket]",
+        &["gateway"],
+    ),
+    shared(
         "gateway.socket",
         "gateway-socket",
         "FILE",

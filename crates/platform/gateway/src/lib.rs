@@ -14,12 +14,14 @@
 //! namespace, or one that a ReferenceGrant lets have it; the addresses of ready pods are dialled
 //! directly, not the service's virtual one.
 
+mod admin;
 pub mod backend;
 pub mod certificates;
 mod connection;
 pub mod ingress;
 pub mod model;
 pub mod proxy;
+pub mod report;
 mod run;
 pub mod seen;
 pub mod serve;

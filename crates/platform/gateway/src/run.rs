@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use base::Key;
+use http::{Method, StatusCode};
 use informer::{Change, Informer, Informers, Next, Queue};
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -27,7 +29,8 @@ use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
 use crate::seen::{AccessLog, Seen};
 use crate::serve::Doors;
-use crate::{certificates, status};
+use crate::report::{self, Report, Trouble};
+use crate::{admin, certificates, status};
 
 /// Secrets that are never about the gateway, and may be many and large.
 const FOREIGN_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,\
@@ -50,6 +53,8 @@ pub struct Config {
     pub access_log_sample: f64,
     /// Where questions of the machine's owner are answered; nowhere when none.
     pub socket: Option<PathBuf>,
+    /// Where figures are told to whoever asks; nowhere when none.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Serves Ingresses until the service is stopped.
@@ -77,6 +82,13 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
         statuses: Queue::new(),
         faults: Queue::new(),
     });
+    let answers = keeper.answers();
+    if let Some(path) = &config.socket {
+        admin::socket(path, Arc::clone(&answers), &ctx)?;
+    }
+    if let Some(address) = config.metrics {
+        admin::figures(address, answers, &ctx).await?;
+    }
     follow(&keeper, &writer, &informers);
     ctx.ready.waiting_for("the list of Ingresses and what they name");
     informers.synced().await;
@@ -117,6 +129,7 @@ struct Keeper {
     faults: Mutex<BTreeSet<Fault>>,
     /// Sockets that could not be opened, told already.
     deaf: Mutex<BTreeMap<Socket, String>>,
+    report: ArcSwap<Report>,
 }
 
 impl Keeper {
@@ -140,7 +153,21 @@ impl Keeper {
             wake: Notify::new(),
             faults: Mutex::default(),
             deaf: Mutex::default(),
+            report: ArcSwap::default(),
         }
+    }
+
+    /// What the gateway tells of itself.
+    fn answers(self: &Arc<Self>) -> Arc<admin::Answers> {
+        let keeper = Arc::clone(self);
+        Arc::new(move |method, path| match (method, path) {
+            (&Method::GET, "/metrics") => Some((StatusCode::OK, "text/plain; version=0.0.4", keeper.seen.render())),
+            (&Method::GET, "/routes") => {
+                let text = serde_json::to_string(&*keeper.report.load()).unwrap_or_default();
+                Some((StatusCode::OK, "application/json", text))
+            }
+            _ => None,
+        })
     }
 
     /// Opens the two sockets that there always are.
@@ -190,6 +217,17 @@ impl Keeper {
                 tracing::warn!("{socket}: {why}");
             }
         }
+        let of_sockets = deaf.iter().map(|(socket, why)| Trouble {
+            object: format!("socket {socket}"),
+            reason: "CannotListen".to_owned(),
+            message: why.clone(),
+        });
+        let of_ingresses = outcome.faults.iter().map(|fault| Trouble {
+            object: format!("Ingress {}", fault.ingress),
+            reason: fault.reason.to_owned(),
+            message: fault.message.clone(),
+        });
+        self.report.store(Arc::new(report::report(&model, of_ingresses.chain(of_sockets).collect())));
         *self.deaf.lock() = deaf;
         *writer.served.lock() = outcome.served.clone();
         outcome.served.iter().for_each(|ingress| writer.statuses.add(ingress.clone()));
