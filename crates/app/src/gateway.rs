@@ -159,8 +159,8 @@ fn read(file: &Path) -> anyhow::Result<Vec<Ingress>> {
         std::fs::read_to_string(file).map(|read| text = read)
     };
     read.with_context(|| format!("cannot read {}", file.display()))?;
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text)
-        .with_context(|| format!("{} is neither YAML nor JSON", file.display()))?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&text).with_context(|| format!("{} is neither YAML nor JSON", file.display()))?;
     let mut found = Vec::new();
     for document in documents {
         let items = document.get("items").and_then(Value::as_array).cloned().unwrap_or_else(|| vec![document]);

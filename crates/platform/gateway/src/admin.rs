@@ -85,7 +85,8 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ans
             Ok::<_, Infallible>(response)
         }
     });
-    if let Err(error) = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await {
+    if let Err(error) = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await
+    {
         tracing::debug!("a question to the gateway was not answered: {error}");
     }
 }

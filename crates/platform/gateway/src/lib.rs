@@ -18,6 +18,7 @@ mod admin;
 pub mod backend;
 pub mod certificates;
 mod connection;
+mod guards;
 pub mod ingress;
 pub mod model;
 pub mod proxy;

@@ -156,6 +156,7 @@ fn filter(filter: &Filter) -> String {
         Filter::Rewrite(_) => "rewrite".to_owned(),
         Filter::Mirror(mirror) => format!("mirror to {}", mirror.backend.name()),
         Filter::Cors(_) => "cors".to_owned(),
+        Filter::Guard(_) => "guard".to_owned(),
         Filter::Answer(status, why) => format!("answers {}: {}", status.as_u16(), why.trim()),
     }
 }

@@ -25,11 +25,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::backend::{self, Endpoints, Port, Registry};
+use crate::guards::Guards;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
+use crate::report::{self, Report, Trouble};
 use crate::seen::{AccessLog, Seen};
 use crate::serve::Doors;
-use crate::report::{self, Report, Trouble};
 use crate::{admin, certificates, status};
 
 /// Secrets that are never about the gateway, and may be many and large.
@@ -47,6 +48,8 @@ pub struct Config {
     pub ingress_class: String,
     /// The address told in the status of an Ingress; the nodes' when none.
     pub publish_address: Option<IpAddr>,
+    /// The domain of the cluster's own names.
+    pub domain: String,
     /// A file that gets a line per request, `-` for standard output; none when empty.
     pub access_log: String,
     /// Of all requests this part gets a line, 0 to 1.
@@ -70,7 +73,7 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let doors = Doors::new(config.http.ip(), Arc::clone(&seen), &ctx)?;
     let informers = Informers::new(client.clone(), &ctx);
     let nodes = config.publish_address.is_none().then(|| informers.of::<Node>());
-    let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, seen));
+    let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, seen, &ctx));
     keeper.listen()?;
     let writer = Arc::new(Writer {
         recorder: Recorder::new(client.clone(), Reporter::from("knarr-gateway")),
@@ -115,6 +118,7 @@ struct Keeper {
     class: String,
     ports: (u16, u16),
     registry: Registry,
+    guards: Guards,
     ingresses: Informer<Ingress>,
     classes: Informer<IngressClass>,
     services: Informer<Service>,
@@ -133,7 +137,14 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(client: &Client, informers: &Informers, config: &Config, doors: Doors, seen: Arc<Seen>) -> Self {
+    fn new(
+        client: &Client,
+        informers: &Informers,
+        config: &Config,
+        doors: Doors,
+        seen: Arc<Seen>,
+        ctx: &tasks::Context,
+    ) -> Self {
         let secrets = Api::<Secret>::all(client.clone());
         let ours = watcher::Config::default().fields(FOREIGN_SECRETS);
         Self {
@@ -142,6 +153,7 @@ impl Keeper {
             class: config.ingress_class.clone(),
             ports: (config.http.port(), config.https.port()),
             registry: Registry::default(),
+            guards: Guards::new(informers.of::<Service>(), &config.domain, ctx.children.clone()),
             ingresses: informers.of::<Ingress>(),
             classes: informers.of::<IngressClass>(),
             services: informers.of::<Service>(),
@@ -211,6 +223,7 @@ impl Keeper {
         let outcome = self.translate(&ingresses, &classes, &mut model);
         let deaf = self.doors.open(&model);
         self.registry.tidy();
+        self.guards.tidy();
         self.seen.tidy(|_| false);
         for (socket, why) in &deaf {
             if self.deaf.lock().get(socket) != Some(why) {
@@ -247,6 +260,10 @@ impl Keeper {
             let secret = self.secrets.get(&key.namespace, &key.name)?;
             secret.data.as_ref()?.get(field).map(|bytes| bytes.0.clone())
         };
+        let guard = |key: &Key, settings: &identity::Settings| {
+            let data = |source: &identity::Source| self.data(&key.namespace, source);
+            self.guards.of("Ingress", key, settings, &data)
+        };
         let world = World {
             ingresses,
             classes,
@@ -256,8 +273,15 @@ impl Keeper {
             endpoints: &endpoints,
             certificate: &certificate,
             secret: &secret,
+            guard: &guard,
         };
         ingress::translate(&world, model)
+    }
+
+    /// What a Secret or ConfigMap of a namespace holds.
+    fn data(&self, namespace: &str, source: &identity::Source) -> Option<identity::Data> {
+        let secret = self.secrets.get(namespace, &source.name)?;
+        Some(secret.data.iter().flatten().map(|(name, bytes)| (name.clone(), bytes.0.clone())).collect())
     }
 
     /// The endpoints of a service's port.

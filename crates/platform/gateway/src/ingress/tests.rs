@@ -100,6 +100,7 @@ impl Cluster {
                 endpoints: &endpoints,
                 certificate: &|key| (key.name == "broken").then(|| broken.clone()),
                 secret: &|_, _| None,
+                guard: &|key, _| Err(format!("{key} has no guard")),
             },
             &mut model,
         );
