@@ -78,10 +78,6 @@ impl Oidc {
             let value = faults.take("spec.oidc.clientSecret", value_of(sources, secret))?;
             faults.take("spec.oidc.clientSecret", String::from_utf8(value).map_err(|_| "is no text"))
         });
-        let secret = match secret {
-            Some(secret) => Some(secret?.trim().to_owned()),
-            None => None,
-        };
         if secret.is_none() && written.client_authentication != ClientAuthentication::Basic {
             faults.add("spec.oidc.clientAuthentication", "needs a clientSecret");
         }
@@ -115,7 +111,14 @@ impl Oidc {
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         Some(Self {
             provider,
-            client: Client { id: written.client_id.clone(), secret, authentication: written.client_authentication },
+            client: Client {
+                id: written.client_id.clone(),
+                secret: match secret {
+                    Some(secret) => Some(secret?.trim().to_owned()),
+                    None => None,
+                },
+                authentication: written.client_authentication,
+            },
             scope: scopes.join(" "),
             parameters: written.parameters.clone().into_iter().collect(),
             paths: written.paths.clone(),
