@@ -280,7 +280,9 @@ impl Keeper {
 
     /// What a Secret or ConfigMap of a namespace holds.
     fn data(&self, namespace: &str, source: &identity::Source) -> Option<identity::Data> {
-        let secret = self.secrets.get(namespace, &source.name)?;
+        // Bundles in ConfigMaps are read by who watches those.
+        let identity::Source::Secret(name) = source else { return None };
+        let secret = self.secrets.get(namespace, name)?;
         Some(secret.data.iter().flatten().map(|(name, bytes)| (name.clone(), bytes.0.clone())).collect())
     }
 

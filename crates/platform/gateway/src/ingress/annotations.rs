@@ -187,7 +187,7 @@ fn identity_of(ingress: &Ingress, without: &[&str], wishes: &mut Wishes, trouble
         Err(faults) => troubles.extend(faults.0.iter().map(|fault| {
             let annotation = fault.field.split(['[', ']']).nth(1).unwrap_or(&fault.field).to_owned();
             let hint = short(&annotation).map(|name| format!("; or let go of it with {WITHOUT}: {name}"));
-            let message = format!("{annotation} {}{}", fault.problem, hint.unwrap_or_default());
+            let message = format!("{annotation} {}{}", fault.why, hint.unwrap_or_default());
             Trouble { annotation, message, closes: true }
         })),
     }
