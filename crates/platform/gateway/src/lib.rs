@@ -11,12 +11,20 @@
 //! is read (the table is swapped, nothing polls); a Secret is only ever used for an Ingress of its
 //! own namespace; the addresses of ready pods are dialled directly, not the service's virtual one.
 
+pub mod attach;
+pub mod balance;
 pub mod certificates;
+pub mod clock;
 mod connection;
+pub mod limit;
 pub mod proxy;
+pub mod proxy_protocol;
+pub mod retry;
 pub mod routes;
+pub mod rules;
 mod run;
 pub mod serve;
 mod status;
+pub mod stream;
 
 pub use run::{Config, run};
