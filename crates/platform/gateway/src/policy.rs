@@ -15,12 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use limits::{
-    Action, By, Clients, Coding, Compression, Limits, Mode, NetsRef, PathKind, PathMatch, RateLimit, Rule, Rules, Sizes,
-    Timeouts,
+    Action, By, Clients, Coding, Compression, Limits, Mode, NetsRef, PathKind, PathMatch, RateLimit, Rule, Rules,
+    Sizes, Timeouts,
 };
 pub use pools::{
-    Algorithm, Balance, Circuit, GrpcCheck, HashOn, HashSource, Health, HttpCheck, Outlier, ProxyProtocol, Retry, RetryBudget,
-    SlowStart, TcpCheck, Zone,
+    Algorithm, Balance, Circuit, GrpcCheck, HashOn, HashSource, Health, HttpCheck, Outlier, ProxyProtocol, Retry,
+    RetryBudget, SlowStart, TcpCheck, Zone,
 };
 
 /// How traffic to a Service, or through a Gateway, route or Ingress, is treated.

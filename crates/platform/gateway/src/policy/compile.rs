@@ -59,7 +59,10 @@ pub fn compile(spec: &TrafficPolicySpec, nets: FindNets<'_>) -> Result<Compiled,
             } else {
                 ("Gateways, routes and Ingresses", "Services")
             };
-            faults.add(field, format!("this is for {are}; make another policy for it, or take the {other} out of spec.targetRefs"));
+            faults.add(
+                field,
+                format!("this is for {are}; make another policy for it, or take the {other} out of spec.targetRefs"),
+            );
         }
     }
     if !parts(spec).iter().any(|(_, written, _)| *written) {

@@ -7,12 +7,15 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use regex::{Regex, RegexBuilder};
 
-use super::super::{Action, By, Clients, Coding, Compression, Mode, PathKind, PathMatch, RateLimit, Retry, Rule, Rules, TrafficPolicySpec};
+use super::super::{
+    Action, By, Clients, Coding, Compression, Mode, PathKind, PathMatch, RateLimit, Retry, Rule, Rules,
+    TrafficPolicySpec,
+};
 use super::{Faults, FindNets};
 use crate::limit::{self, Cell, Places, Rate};
 use crate::model::Timeouts;
-use crate::rules::{self, Bounds, Nets, PathRule};
 use crate::retry;
+use crate::rules::{self, Bounds, Nets, PathRule};
 
 /// A pattern takes that much memory at most.
 const PATTERN: usize = 1 << 20;
@@ -115,7 +118,8 @@ pub(super) fn read(spec: &TrafficPolicySpec, nets: FindNets<'_>, faults: &mut Fa
 fn retry(written: &Retry, faults: &mut Faults) -> retry::Policy {
     let milliseconds = Duration::from_millis;
     let backoff = faults.span("spec.retry.backoff", written.backoff.as_ref(), milliseconds(25));
-    let longest_backoff = faults.span("spec.retry.longestBackoff", written.longest_backoff.as_ref(), milliseconds(250).max(backoff));
+    let longest_backoff =
+        faults.span("spec.retry.longestBackoff", written.longest_backoff.as_ref(), milliseconds(250).max(backoff));
     if longest_backoff < backoff {
         faults.add("spec.retry.longestBackoff", "is less than backoff; make it as long at least");
     }
@@ -158,7 +162,8 @@ fn limits(written: &[RateLimit], faults: &mut Faults) -> Vec<Limit> {
             (By::Client, _) => Per::Client(clients()),
             (By::Header, Some(Ok(name))) => Per::Header(name, clients()),
             (By::Header, other) => {
-                let what = if other.is_some() { "is no name of a header" } else { "by: Header needs the name of a header" };
+                let what =
+                    if other.is_some() { "is no name of a header" } else { "by: Header needs the name of a header" };
                 faults.add(field("header"), what);
                 continue;
             }
@@ -237,7 +242,10 @@ fn rule(written: &Rule, field: &str, nets: FindNets<'_>, faults: &mut Faults) ->
         methods,
         paths,
         clients: written.clients.as_ref().map(|written| networks(written, &at("clients"), nets, faults)),
-        clients_outside: written.clients_outside.as_ref().map(|written| networks(written, &at("clientsOutside"), nets, faults)),
+        clients_outside: written
+            .clients_outside
+            .as_ref()
+            .map(|written| networks(written, &at("clientsOutside"), nets, faults)),
         agents,
     }
 }
@@ -274,7 +282,10 @@ fn networks(written: &Clients, field: &str, nets: FindNets<'_>, faults: &mut Fau
     for (number, text) in written.networks.iter().enumerate() {
         match rules::net(text) {
             Some(net) => all.push(net),
-            None => faults.add(format!("{field}.networks[{number}]"), format!("{text:?} is no network; write it like 192.0.2.0/24")),
+            None => faults.add(
+                format!("{field}.networks[{number}]"),
+                format!("{text:?} is no network; write it like 192.0.2.0/24"),
+            ),
         }
     }
     let own = Nets::new(all);

@@ -67,7 +67,10 @@ fn balance(written: &Balance, policy: &mut Policy, faults: &mut Faults) {
     }
     if let Some(slow) = &written.slow_start {
         if written.algorithm == Algorithm::RingHash {
-            faults.add("spec.balance.slowStart", "is not for algorithm RingHash: keys would move while an endpoint grows; take it out");
+            faults.add(
+                "spec.balance.slowStart",
+                "is not for algorithm RingHash: keys would move while an endpoint grows; take it out",
+            );
         }
         let window = faults.some_span("spec.balance.slowStart.window", Some(&slow.window), Duration::from_secs(1));
         policy.slow_start = Some(balance::SlowStart { window, least_percent: slow.least_percent.unwrap_or(10) });
@@ -81,7 +84,9 @@ fn source(written: Option<&HashOn>, faults: &mut Faults) -> Source {
     };
     let field = "spec.balance.hashOn.name";
     match (written.source, written.name.as_deref()) {
-        (HashSource::Client | HashSource::Uri, Some(_)) => faults.add(field, "source Client or Uri has no name; take it out"),
+        (HashSource::Client | HashSource::Uri, Some(_)) => {
+            faults.add(field, "source Client or Uri has no name; take it out")
+        }
         (HashSource::Header | HashSource::Cookie, None) => faults.add(field, "source Header or Cookie needs a name"),
         _ => {}
     }
