@@ -15,18 +15,27 @@
 //! directly, not the service's virtual one.
 
 mod admin;
+pub mod attach;
 pub mod backend;
+pub mod balance;
 pub mod certificates;
+pub mod clock;
 mod connection;
 mod guards;
 pub mod ingress;
+pub mod limit;
 pub mod model;
+pub mod policy;
 pub mod proxy;
 pub mod report;
+pub mod proxy_protocol;
+pub mod retry;
+pub mod rules;
 mod run;
 pub mod seen;
 pub mod serve;
 mod status;
+pub mod stream;
 pub mod table;
 mod upstream;
 
