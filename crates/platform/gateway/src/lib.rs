@@ -2,7 +2,7 @@
 //!
 //! Knows Ingress, Gateway API and HTTP, not who runs the pods or issues the certificates. In reading
 //! order:
-//! - [`model`]: what is asked for, whatever objects asked; [`ingress`] translates Ingresses into it;
+//! - [`model`]: what is asked for, whatever objects asked; [`ingress`] and [`gateways`] translate objects into it;
 //! - [`table`]: the model as a value with one pure question, `find`;
 //! - [`certificates`]: which certificate a TLS client gets;
 //! - [`proxy`]: what happens to one request, in the stages of pingora;
@@ -17,6 +17,7 @@
 pub mod backend;
 pub mod certificates;
 mod connection;
+pub mod gateways;
 pub mod ingress;
 pub mod model;
 pub mod proxy;

@@ -5,7 +5,6 @@
 //! one that comes later is refused. Gateways that share addresses share ports too, by age; there equal HTTP listeners are one.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base::Key;
@@ -173,13 +172,13 @@ impl Front<'_> {
     }
 }
 
-/// Where plain and TLS listeners of shared addresses really listen.
-#[derive(Clone, Copy, Debug)]
+/// Where listeners of shared addresses really listen: where Ingresses do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedPorts {
     /// In place of port 80.
-    pub http: SocketAddr,
+    pub http: u16,
     /// In place of port 443.
-    pub https: SocketAddr,
+    pub https: u16,
 }
 
 impl SharedPorts {
@@ -187,8 +186,8 @@ impl SharedPorts {
     #[must_use]
     pub fn bound(self, place: Place, port: u16) -> u16 {
         match (place, port) {
-            (Place::Shared, 80) => self.http.port(),
-            (Place::Shared, 443) => self.https.port(),
+            (Place::Shared, 80) => self.http,
+            (Place::Shared, 443) => self.https,
             _ => port,
         }
     }
@@ -199,8 +198,8 @@ pub(crate) fn fronts<'a>(
     world: &World<'a>,
     grants: &Grants<'a>,
     ours: impl Fn(&str) -> bool,
-    ports: SharedPorts,
 ) -> Vec<Front<'a>> {
+    let ports = world.ports;
     let mut gateways: Vec<&Gateway> =
         world.gateways.iter().map(|gateway| &**gateway).filter(|gateway| ours(&gateway.spec.gateway_class_name)).collect();
     gateways.sort_by(|one, other| by_age(&one.metadata, &other.metadata));
@@ -487,8 +486,8 @@ fn shared_conflicts(fronts: &mut [Front<'_>], ports: SharedPorts) {
             });
             let whose = clash.map(|(_, whose)| whose).or_else(|| {
                 let bound = port(heard).ok()?;
-                let plain = bound == ports.http.port() && heard.protocol.is_some_and(|is| is != Protocol::Http && is != Protocol::Udp);
-                let tls = bound == ports.https.port() && heard.protocol.is_some_and(|is| !is.by_server_name() && is != Protocol::Udp);
+                let plain = bound == ports.http && heard.protocol.is_some_and(|is| is != Protocol::Http && is != Protocol::Udp);
+                let tls = bound == ports.https && heard.protocol.is_some_and(|is| !is.by_server_name() && is != Protocol::Udp);
                 (plain || tls).then(|| "the gateway's Ingresses".to_owned())
             });
             match whose {

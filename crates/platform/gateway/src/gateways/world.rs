@@ -8,15 +8,15 @@ use std::sync::Arc;
 use base::Key;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use rustls::sign::CertifiedKey;
 
+use crate::backend::{Endpoints, Port};
+use crate::ingress::Certificate;
+use crate::model::{Socket, Transport};
 use super::addresses::Pool;
+use super::listeners::SharedPorts;
 use super::kinds::{
     BackendTlsPolicy, Gateway, GatewayClass, Grant, GrpcRoute, HttpRoute, ListenerSet, TcpRoute, TlsRoute, UdpRoute,
 };
-
-/// A certificate of a Secret, or why it is of no use.
-pub type Certificate = Result<Arc<CertifiedKey>, String>;
 
 /// All objects of the Gateway API, ours or not, and how to find what they name.
 pub struct World<'a> {
@@ -44,14 +44,24 @@ pub struct World<'a> {
     pub namespace: &'a dyn Fn(&str) -> Option<BTreeMap<String, String>>,
     /// Finds a Service.
     pub service: &'a dyn Fn(&Key) -> Option<Arc<Service>>,
+    /// The endpoints of a Service's port.
+    pub endpoints: &'a dyn Fn(&Key, &Port, Transport) -> Arc<Endpoints>,
     /// Finds the certificate in a Secret; none when there is no such Secret.
     pub certificate: &'a dyn Fn(&Key) -> Option<Certificate>,
+    /// Finds a field of a Secret; none when there is no such Secret or field.
+    pub secret: &'a dyn Fn(&Key, &str) -> Option<Vec<u8>>,
     /// Finds the authorities in the entry `ca.crt` of a ConfigMap: PEM; none when there is no such ConfigMap or entry.
     pub authorities: &'a dyn Fn(&Key) -> Option<Arc<str>>,
     /// Addresses that Gateways get for their own.
     pub pool: &'a Pool,
     /// What the status of a Gateway without an address of its own tells.
     pub shared: &'a [IpAddr],
+    /// Where Gateways without an address of their own listen.
+    pub ports: SharedPorts,
+    /// Authorities of this machine, DER: what `wellKnownCACertificates: System` means.
+    pub system: &'a Arc<[Vec<u8>]>,
+    /// Sockets that could not be had, and why.
+    pub unbound: &'a BTreeMap<Socket, String>,
 }
 
 /// The name of an object.
