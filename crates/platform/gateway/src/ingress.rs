@@ -49,8 +49,25 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// A certificate of a Secret, or why it is of no use.
-pub type Certificate = Result<Arc<CertifiedKey>, String>;
+/// The certificate of a Secret.
+#[derive(Clone, Debug, Default)]
+pub struct Certificate {
+    /// The last that was good: a Secret that is spoiled serves on with what it held before.
+    pub good: Option<Arc<CertifiedKey>>,
+    /// Why what it holds now is of no use.
+    pub fault: Option<String>,
+}
+
+impl Certificate {
+    /// What is known after a Secret changed, given what was known before.
+    #[must_use]
+    pub fn after(before: Option<&Self>, read: Result<Arc<CertifiedKey>, String>) -> Self {
+        match read {
+            Ok(good) => Self { good: Some(good), fault: None },
+            Err(why) => Self { good: before.and_then(|known| known.good.clone()), fault: Some(why) },
+        }
+    }
+}
 
 /// What Ingresses are translated with.
 pub struct World<'a> {
@@ -153,6 +170,9 @@ impl<'a> Translator<'a> {
     fn finish(self, model: &mut Model) -> Outcome {
         let Self { world, outcome, places, defaults, certificates, clients, passthrough, .. } = self;
         let mut routes: [Vec<Route>; 2] = [Vec::new(), Vec::new()];
+        // A default stands where no path is: it is none where all paths of the host have a rule.
+        let whole = |host: &Host| places.contains_key(&Place { host: host.clone(), kind: 1, path: String::new() });
+        let defaults: Vec<_> = defaults.into_iter().filter(|(host, _)| !whole(host)).collect();
         let all = places.into_iter().map(|(place, served)| (place.host, served));
         for (host, served) in all.chain(defaults) {
             for (routes, rule) in routes.iter_mut().zip(served.rule) {
@@ -178,7 +198,10 @@ impl<'a> Translator<'a> {
         }
         for (host, route) in passthrough {
             let (tls, serves) = (Tls::Passthrough, Serves::Streams(vec![route]));
-            model.add(socket(world.ports.1), Listener { source: source("passthrough"), host, isolated: true, tls, serves });
+            model.add(
+                socket(world.ports.1),
+                Listener { source: source("passthrough"), host, isolated: true, tls, serves },
+            );
         }
         let listener = |section: &str, tls: Tls, routes: Vec<Route>| Listener {
             source: source(section),

@@ -22,8 +22,10 @@ pub mod ingress;
 pub mod model;
 pub mod proxy;
 mod run;
+pub mod seen;
 pub mod serve;
 mod status;
 pub mod table;
+mod upstream;
 
 pub use run::{Config, run};

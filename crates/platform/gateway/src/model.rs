@@ -18,16 +18,18 @@ mod tls;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::Key;
 use jiff::Timestamp;
 
+use crate::seen::Figures;
+
 pub use crate::backend::{Backend, Endpoints, Port, Protocol, endpoints};
 pub use filter::{AllowOrigin, Cors, Filter, HeaderEdit, Mirror, PathEdit, Redirect, Rewrite};
-pub use matching::{Field, Host, Match, PathMatch, TextMatch, canonical};
-pub use split::{Share, Split, Steer, SteerBy, Target};
+pub use matching::{Field, Host, Match, PathMatch, TextMatch, canonical, compile, whole};
+pub use split::{Share, Split, Steer, SteerBy, Target, cookie};
 pub use tls::{Certificates, ClientCheck, Offer, UpstreamTls};
 
 /// Everything that is served.
@@ -190,6 +192,8 @@ pub struct Rule {
     pub persistence: Option<Persistence>,
     /// Bounds and other settings of the route.
     pub limits: Limits,
+    /// Where its requests are counted, once there was one.
+    pub figures: OnceLock<Arc<Figures>>,
 }
 
 impl Rule {
@@ -204,6 +208,7 @@ impl Rule {
             retry: None,
             persistence: None,
             limits: Limits::default(),
+            figures: OnceLock::new(),
         }
     }
 }

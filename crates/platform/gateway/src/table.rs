@@ -12,12 +12,13 @@ mod paths;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, OnceLock};
 
-use http::request::Parts;
+use rustls::ServerConfig;
 
-use crate::model::{Host, Listener, Offer, Rank, Rule, Serves, Source, StreamRoute, Tls};
+use crate::certificates::Greeter;
+use crate::model::{Listener, Offer, Rule, Serves, Source, StreamRoute, Tls};
 use hosts::Hosts;
 pub use paths::Asked;
 use paths::Paths;
@@ -40,6 +41,8 @@ pub struct Entrance {
     pub tls: Tls,
     routes: Hosts<Paths>,
     streams: Hosts<StreamRoute>,
+    /// Made with the first handshake.
+    config: OnceLock<Arc<ServerConfig>>,
 }
 
 /// A rule that a request is for.
@@ -107,6 +110,13 @@ impl Door {
         found.find(host, asked)
     }
 
+    /// True when connections begin with a TLS handshake.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        let tls = |entrance: &Entrance| !matches!(entrance.tls, Tls::None);
+        self.open.as_ref().or_else(|| self.isolated.some()).is_some_and(tls)
+    }
+
     /// True when there is nothing here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -127,6 +137,7 @@ impl Entrance {
             tls: listener.tls.clone(),
             routes: Hosts::default(),
             streams: Hosts::default(),
+            config: OnceLock::new(),
         }
     }
 
@@ -172,6 +183,19 @@ impl Entrance {
     #[must_use]
     pub fn stream(&self, host: &str) -> Option<&StreamRoute> {
         self.streams.find(host, Some)
+    }
+
+    /// The settings for TLS clients.
+    ///
+    /// # Errors
+    /// When TLS does not end here, or the settings cannot be used.
+    pub fn config(&self, greeter: &Greeter) -> io::Result<Arc<ServerConfig>> {
+        if let Some(config) = self.config.get() {
+            return Ok(Arc::clone(config));
+        }
+        let offer = self.offer().ok_or_else(|| io::Error::other("TLS does not end at this listener"))?;
+        let made = greeter.config(offer).map_err(io::Error::other)?;
+        Ok(Arc::clone(self.config.get_or_init(|| made)))
     }
 
     /// What TLS clients are shown; none when TLS does not end here.

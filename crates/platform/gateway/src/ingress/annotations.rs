@@ -143,12 +143,8 @@ pub struct Trouble {
 pub fn read(ingress: &Ingress) -> (Wishes, Vec<Trouble>) {
     let (mut wishes, mut troubles) = (Wishes::default(), Vec::new());
     let all = ingress.metadata.annotations.iter().flatten();
-    let without: Vec<&str> = all
-        .clone()
-        .filter(|(name, _)| *name == WITHOUT)
-        .flat_map(|(_, list)| list.split(','))
-        .map(str::trim)
-        .collect();
+    let without: Vec<&str> =
+        all.clone().filter(|(name, _)| *name == WITHOUT).flat_map(|(_, list)| list.split(',')).map(str::trim).collect();
     for (annotation, value) in all {
         let Some(name) = short(annotation) else { continue };
         let known = ROWS.iter().find(|row| row.name == name);
@@ -193,8 +189,7 @@ const fn refused(name: &'static str, guards: bool, why: &'static str) -> Row {
     Row { name, guards, standing: Standing::Refused(why) }
 }
 
-const SNIPPET: &str =
-    "text of nginx's own configuration means nothing here; say it with other annotations, an HTTPRoute or a TrafficPolicy";
+const SNIPPET: &str = "text of nginx's own configuration means nothing here; say it with other annotations, an HTTPRoute or a TrafficPolicy";
 const STREAMED: &str = "bodies are passed on as they come, nothing is buffered";
 const NO_WAF: &str = "there is no ModSecurity here; a TrafficPolicy has rules for methods, paths, sizes and networks";
 
@@ -315,9 +310,7 @@ pub static ROWS: &[Row] = &[
     refused("proxy-cookie-path", false, "cookies of pods are passed on as they are"),
     needless("proxy-http-version", "pods are spoken to in HTTP/1.1, or HTTP/2 by backend-protocol"),
     needless("proxy-max-temp-file-size", STREAMED),
-    yes("proxy-next-upstream", |w, v| {
-        Ok(w.retry_on = Some(v.split_whitespace().map(str::to_owned).collect()))
-    }),
+    yes("proxy-next-upstream", |w, v| Ok(w.retry_on = Some(v.split_whitespace().map(str::to_owned).collect()))),
     yes("proxy-next-upstream-timeout", |w, v| seconds(v).map(|time| w.retry_time = Some(time))),
     yes("proxy-next-upstream-tries", |w, v| number(v).map(|count| w.tries = Some(count))),
     yes("proxy-read-timeout", |w, v| seconds(v).map(|time| w.read = Some(time))),

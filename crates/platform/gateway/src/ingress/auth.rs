@@ -4,7 +4,7 @@ use http::{HeaderName, Method};
 
 /// Basic auth, an auth server, client certificates.
 #[derive(Debug, Default)]
-pub struct Auth {
+pub(super) struct Auth {
     pub(super) basic: bool,
     /// The Secret is a map of names to passwords, not a file.
     pub(super) map: bool,
@@ -21,7 +21,7 @@ pub struct Auth {
 
 /// Client certificates.
 #[derive(Debug, Default)]
-pub struct TlsAuth {
+pub(super) struct TlsAuth {
     /// `namespace/name` of a Secret with `ca.crt`.
     pub(super) secret: Option<String>,
     pub(super) optional: bool,

@@ -36,7 +36,8 @@ pub enum Verdict {
 #[must_use]
 pub fn check(ingress: &Ingress) -> Vec<Finding> {
     let name = ingress.metadata.name.clone().unwrap_or_default();
-    let of = ingress.metadata.namespace.as_ref().map_or_else(|| name.clone(), |namespace| format!("{namespace}/{name}"));
+    let of =
+        ingress.metadata.namespace.as_ref().map_or_else(|| name.clone(), |namespace| format!("{namespace}/{name}"));
     let troubles = annotations::read(ingress).1;
     let asked = ingress.metadata.annotations.iter().flatten().map(|(name, _)| name);
     let finding = |annotation: &String| {

@@ -17,7 +17,14 @@ use crate::model::{
 
 /// What `cors-allow-headers` and `cors-allow-methods` are when they are not said.
 const CORS_HEADERS: &[&str] = &[
-    "dnt", "keep-alive", "user-agent", "x-requested-with", "if-modified-since", "cache-control", "content-type", "range",
+    "dnt",
+    "keep-alive",
+    "user-agent",
+    "x-requested-with",
+    "if-modified-since",
+    "cache-control",
+    "content-type",
+    "range",
     "authorization",
 ];
 const CORS_METHODS: &[Method] =
@@ -138,14 +145,14 @@ impl Translator<'_> {
             let secret = entry.secret_name.as_deref().filter(|name| !name.is_empty());
             // Always of the Ingress's own namespace: there is no way to name another.
             let found = secret.and_then(|name| (self.world.certificate)(&Key::new(&ingress.namespace, name)));
-            let certificate = match found.transpose() {
-                Ok(certificate) => certificate,
-                Err(why) => {
-                    let secret = secret.unwrap_or_default();
-                    self.fault(ingress, "BadCertificate", format!("Secret {secret} cannot be used for TLS: {why}"));
-                    None
-                }
-            };
+            let found = found.unwrap_or_default();
+            if let Some(why) = &found.fault {
+                let still = if found.good.is_some() { "; the one it held before is served on" } else { "" };
+                let secret = secret.unwrap_or_default();
+                let message = format!("Secret {secret} cannot be used for TLS: {why}{still}");
+                self.fault(ingress, "BadCertificate", message);
+            }
+            let certificate = found.good;
             // Without hosts the certificate is for all hosts of the rules.
             let named = entry.hosts.iter().flatten().map(String::as_str);
             let of_rules = spec.rules.iter().flatten().filter_map(|rule| rule.host.as_deref());
@@ -181,9 +188,12 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn rules(&mut self, translator: &mut Translator<'_>, spec: &IngressSpec) {
-        let default = spec.default_backend.as_ref().and_then(|backend| translator.target(self.key, backend, self.wishes));
+        let default =
+            spec.default_backend.as_ref().and_then(|backend| translator.target(self.key, backend, self.wishes));
         let rules = spec.rules.as_deref().unwrap_or_default();
-        if rules.is_empty() && let Some(target) = &default {
+        if rules.is_empty()
+            && let Some(target) = &default
+        {
             self.default(translator, &Host::Any, target);
         }
         for (at, rule) in rules.iter().enumerate() {
@@ -254,7 +264,7 @@ impl Maker<'_> {
 
     /// Redirects that need a place of their own: `app-root`, `from-to-www-redirect`.
     fn extras(&self, translator: &mut Translator<'_>, host: &Host) {
-        let mut put = |host: Host, wanted: PathMatch, redirect: Redirect, translator: &mut Translator<'_>| {
+        let put = |host: Host, wanted: PathMatch, redirect: Redirect, translator: &mut Translator<'_>| {
             let source = Arc::new(Source::new("Ingress", self.key.clone(), "redirect"));
             let mut rule = Rule::new(source, Split::default());
             rule.filters.push(Filter::Redirect(redirect));
@@ -270,7 +280,9 @@ impl Maker<'_> {
             let redirect = redirect_to(root, StatusCode::FOUND);
             put(host.clone(), PathMatch::Exact("/".to_owned()), redirect, translator);
         }
-        if self.wishes.www && let Host::Exact(name) = host {
+        if self.wishes.www
+            && let Host::Exact(name) = host
+        {
             let other = name.strip_prefix("www.").map_or_else(|| format!("www.{name}"), str::to_owned);
             if translator.has_tls(host) && !translator.has_tls(&Host::Exact(other.clone())) {
                 translator.secured.insert(Host::Exact(other.clone()), ());

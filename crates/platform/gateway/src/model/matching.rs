@@ -59,11 +59,7 @@ impl Host {
                 let within = |long: &str, short: &str| {
                     long == short || long.strip_suffix(short).is_some_and(|rest| rest.ends_with('.'))
                 };
-                if within(one, two) {
-                    Some(self.clone())
-                } else {
-                    within(two, one).then(|| other.clone())
-                }
+                if within(one, two) { Some(self.clone()) } else { within(two, one).then(|| other.clone()) }
             }
         }
     }
@@ -195,7 +191,9 @@ mod tests {
     #[test]
     fn a_star_stands_for_one_label_or_for_several() {
         assert!(Host::parse("*.a.com", false).takes("x.a.com") && !Host::parse("*.a.com", false).takes("y.x.a.com"));
-        assert!(deep("*.a.com").takes("y.x.a.com") && !deep("*.a.com").takes("a.com") && !deep("*.a.com").takes("xa.com"));
+        assert!(
+            deep("*.a.com").takes("y.x.a.com") && !deep("*.a.com").takes("a.com") && !deep("*.a.com").takes("xa.com")
+        );
         assert!(deep("").takes("") && deep("A.com").takes("a.com"));
     }
 

@@ -91,16 +91,17 @@ impl Split {
         &self.shares
     }
 
-    /// The share that gets a request with `headers`; `random` is any number. None when all weights are zero.
+    /// The share that gets a request with `headers`, and its position; `random` is any number. None when all weights are
+    /// zero.
     #[must_use]
-    pub fn pick(&self, headers: &HeaderMap, random: u32) -> Option<&Share> {
+    pub fn pick(&self, headers: &HeaderMap, random: u32) -> Option<(usize, &Share)> {
         if self.shares.len() == 1 && self.total > 0 {
-            return self.shares.first();
+            return self.at(0);
         }
         let mut shunned = None;
         for steer in &self.steers {
             match steer.by.asks(headers) {
-                Some(true) => return self.shares.get(steer.to),
+                Some(true) => return self.at(steer.to),
                 Some(false) => shunned = Some(steer.to),
                 None => {}
             }
@@ -112,10 +113,16 @@ impl Split {
         for (position, share) in self.shares.iter().enumerate().filter(|(position, _)| Some(*position) != shunned) {
             match at.checked_sub(share.weight) {
                 Some(rest) => at = rest,
-                None => return self.shares.get(position),
+                None => return self.at(position),
             }
         }
         None
+    }
+}
+
+impl Split {
+    fn at(&self, position: usize) -> Option<(usize, &Share)> {
+        self.shares.get(position).map(|share| (position, share))
     }
 }
 
@@ -155,8 +162,8 @@ mod tests {
         Share { weight, target: Target::Nobody(StatusCode::OK, name.into()), filters: Vec::new() }
     }
 
-    fn name(share: Option<&Share>) -> String {
-        match share.map(|share| &share.target) {
+    fn name(share: Option<(usize, &Share)>) -> String {
+        match share.map(|(_, share)| &share.target) {
             Some(Target::Nobody(_, name)) => name.to_string(),
             _ => "-".to_owned(),
         }
@@ -172,9 +179,9 @@ mod tests {
         ];
         split.divert(share(0, "canary"), 100, steers);
         let told = |headers: &[(&'static str, &'static str)], random: u32| {
-            let headers = headers.iter().map(|(name, value)| {
-                (HeaderName::from_static(name), http::HeaderValue::from_static(value))
-            });
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), http::HeaderValue::from_static(value)));
             name(split.pick(&headers.collect(), random))
         };
         assert_eq!(told(&[], u32::MAX), "main");

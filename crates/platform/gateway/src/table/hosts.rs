@@ -61,6 +61,12 @@ impl<T> Hosts<T> {
         self.exact.values_mut().flatten().chain(wild).chain(&mut self.any).for_each(&mut change);
     }
 
+    /// Any value, if there is one.
+    pub(super) fn some(&self) -> Option<&T> {
+        let wild = self.wildcards.values().flatten().flatten();
+        self.exact.values().flatten().chain(wild).chain(&self.any).next()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.wildcards.is_empty() && self.any.is_none()
     }
