@@ -15,6 +15,7 @@
 mod addresses;
 mod attach;
 mod backends;
+pub mod definitions;
 pub mod features;
 mod grants;
 mod hostnames;
@@ -24,6 +25,7 @@ mod plan;
 mod policies;
 mod references;
 mod rules;
+mod run;
 pub mod status;
 #[cfg(test)]
 mod tests {}
@@ -33,6 +35,7 @@ mod world;
 pub use addresses::{BadPool, Place, Pool};
 pub use listeners::{RouteKind, SharedPorts};
 pub use plan::{CONTROLLER, plan};
+pub(crate) use run::{Around, Gateways};
 pub use status::Statuses;
 pub use verdict::Verdict;
 pub use world::World;

@@ -28,4 +28,4 @@ mod status;
 pub mod table;
 mod upstream;
 
-pub use run::{Config, run};
+pub use run::{Config, Installer, run};

@@ -24,7 +24,9 @@ pub struct Pool {
 
 /// Why a pool cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no address and no range of addresses; write 192.0.2.7 or 192.0.2.7-192.0.2.20, at most 65536 of them")]
+#[error(
+    "{0:?} is no address and no range of addresses; write 192.0.2.7 or 192.0.2.7-192.0.2.20, at most 65536 of them"
+)]
 pub struct BadPool(String);
 
 impl FromStr for Pool {
@@ -129,7 +131,9 @@ pub(crate) fn give(world: &World<'_>, gateways: &[&Gateway]) -> BTreeMap<Key, Gi
     // Who has an address keeps it before anybody gets a new one.
     let mut waiting = Vec::new();
     for gateway in gateways.iter().filter(wants_any) {
-        let Some(slot) = given.get_mut(&key(&gateway.metadata)).filter(|slot| slot.unsupported.is_none()) else { continue };
+        let Some(slot) = given.get_mut(&key(&gateway.metadata)).filter(|slot| slot.unsupported.is_none()) else {
+            continue;
+        };
         if world.pool.is_empty() {
             slot.places.push(Place::Shared);
             slot.told.extend(world.shared.iter().map(|address| told(*address)));

@@ -124,7 +124,8 @@ fn fitting(
     let allowed: Vec<(usize, &Heard<'_>)> = allowed.collect();
     if allowed.is_empty() {
         let kind = route.kind.name();
-        let message = format!("no listener of {} takes a {kind} of namespace {own}; see its allowedRoutes", parent.name);
+        let message =
+            format!("no listener of {} takes a {kind} of namespace {own}; see its allowedRoutes", parent.name);
         return Err(Refusal::new("NotAllowedByListeners", message));
     }
     let found: Vec<(usize, Vec<String>)> = allowed
@@ -134,7 +135,8 @@ fn fitting(
         })
         .collect();
     if found.is_empty() {
-        let message = format!("no listener of {} has a host in common with {}", parent.name, route.hostnames.join(", "));
+        let message =
+            format!("no listener of {} has a host in common with {}", parent.name, route.hostnames.join(", "));
         return Err(Refusal::new("NoMatchingListenerHostname", message));
     }
     Ok(found)

@@ -194,14 +194,14 @@ impl SharedPorts {
 }
 
 /// Everything that is decided of the Gateways of the classes `ours`, oldest first.
-pub(crate) fn fronts<'a>(
-    world: &World<'a>,
-    grants: &Grants<'a>,
-    ours: impl Fn(&str) -> bool,
-) -> Vec<Front<'a>> {
+pub(crate) fn fronts<'a>(world: &World<'a>, grants: &Grants<'a>, ours: impl Fn(&str) -> bool) -> Vec<Front<'a>> {
     let ports = world.ports;
-    let mut gateways: Vec<&Gateway> =
-        world.gateways.iter().map(|gateway| &**gateway).filter(|gateway| ours(&gateway.spec.gateway_class_name)).collect();
+    let mut gateways: Vec<&Gateway> = world
+        .gateways
+        .iter()
+        .map(|gateway| &**gateway)
+        .filter(|gateway| ours(&gateway.spec.gateway_class_name))
+        .collect();
     gateways.sort_by(|one, other| by_age(&one.metadata, &other.metadata));
     let mut given = addresses::give(world, &gateways);
     let mut sets: BTreeMap<Key, Vec<&ListenerSet>> = BTreeMap::new();
@@ -242,12 +242,24 @@ fn front<'a>(
     let namespace = gateway.metadata.namespace.as_deref().unwrap_or_default();
     let from = From { kind: "Gateway", namespace };
     let backend = gateway.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
-    let client_certificate = backend.and_then(|backend| backend.client_certificate_ref.as_ref()).map(|named| {
-        references::certificate(world, grants, from, named, "InvalidClientCertificateRef")
-    });
+    let client_certificate =
+        backend.and_then(|backend| backend.client_certificate_ref.as_ref()).map(|named| match references::certificate(
+            world,
+            grants,
+            from,
+            named,
+            "InvalidClientCertificateRef",
+        ) {
+            (_, Some(refusal)) => Err(refusal),
+            (Some(certificate), None) => Ok(certificate),
+            (None, None) => Err(Refusal::new("InvalidClientCertificateRef", "the Secret holds no certificate")),
+        });
     let parameters = gateway.spec.infrastructure.as_ref().and_then(|asked| asked.parameters_ref.as_ref());
     let bad_parameters = parameters.map(|named| {
-        format!("infrastructure.parametersRef names {} {}, but no settings of this kind are known", named.kind, named.name)
+        format!(
+            "infrastructure.parametersRef names {} {}, but no settings of this kind are known",
+            named.kind, named.name
+        )
     });
     let hear = |listeners: &'a [Listener], from: From<'a>| -> Vec<Heard<'a>> {
         listeners.iter().map(|listener| heard(world, grants, gateway, listener, from)).collect()
@@ -260,7 +272,8 @@ fn front<'a>(
         let of = set.metadata.namespace.as_deref().unwrap_or_default();
         let allowed = gateway.spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
         if !selects(world, allowed, "None", namespace, of) {
-            let message = format!("Gateway {key_of_gateway} allows no listener sets of namespace {of}; see its allowedListeners");
+            let message =
+                format!("Gateway {key_of_gateway} allows no listener sets of namespace {of}; see its allowedListeners");
             refused_sets.push((set, Refusal::new("NotAllowed", message)));
             continue;
         }
@@ -359,9 +372,10 @@ fn certificates(world: &World<'_>, grants: &Grants<'_>, heard: &mut Heard<'_>, f
         heard.unresolved = Some(Refusal::new("InvalidCertificateRef", "tls.certificateRefs names no certificate"));
     }
     for named in named {
-        match references::certificate(world, grants, from, named, "InvalidCertificateRef") {
-            Ok(certificate) => heard.certificates.push(certificate),
-            Err(refusal) => heard.unresolved = Some(refusal),
+        let (certificate, refusal) = references::certificate(world, grants, from, named, "InvalidCertificateRef");
+        heard.certificates.extend(certificate);
+        if refusal.is_some() {
+            heard.unresolved = refusal;
         }
     }
 }
@@ -403,8 +417,8 @@ fn conflict(one: &Heard<'_>, other: &Heard<'_>) -> Option<&'static str> {
     if (first == Protocol::Udp) != (second == Protocol::Udp) {
         return None; // ports of different transports
     }
-    let by_host = (first == Protocol::Http && second == Protocol::Http)
-        || (first.by_server_name() && second.by_server_name());
+    let by_host =
+        (first == Protocol::Http && second == Protocol::Http) || (first.by_server_name() && second.by_server_name());
     match by_host {
         true => same_host(one, other).then_some("HostnameConflict"),
         false => Some("ProtocolConflict"),
@@ -427,12 +441,17 @@ fn conflicts(front: &mut Front<'_>, ports: SharedPorts) {
         let mut found: Vec<(usize, Refusal)> = Vec::new();
         let listeners = &front.sources[at].listeners;
         for (index, heard) in listeners.iter().enumerate().filter(|(_, heard)| heard.refused.is_none()) {
-            let beside = listeners.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, other)| (other, "it"));
-            let before = earlier.iter().map(|(source, listener)| (&front.sources[*source].listeners[*listener], "another object"));
+            let beside =
+                listeners.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, other)| (other, "it"));
+            let before = earlier
+                .iter()
+                .map(|(source, listener)| (&front.sources[*source].listeners[*listener], "another object"));
             let rivals = before.chain(beside).filter(|(rival, _)| port(rival) == port(heard));
-            let clash = rivals.filter_map(|(rival, whose)| Some((conflict(rival, heard)?, &rival.listener.name, whose))).next();
+            let clash =
+                rivals.filter_map(|(rival, whose)| Some((conflict(rival, heard)?, &rival.listener.name, whose))).next();
             if let Some((reason, name, whose)) = clash {
-                let message = format!("listener {name} of {whose} has the same port, and requests could not be told apart");
+                let message =
+                    format!("listener {name} of {whose} has the same port, and requests could not be told apart");
                 found.push((index, Refusal::new(reason, message)));
             }
         }
@@ -453,7 +472,11 @@ fn conflicts(front: &mut Front<'_>, ports: SharedPorts) {
                 let names = (heard.listener.hostname.as_deref(), other.listener.hostname.as_deref());
                 tls(heard) && tls(other) && port(heard) == port(other) && hostnames::overlap(names.0, names.1)
             })?;
-            Some((*source, *index, format!("listener {} of the same port serves some of the hosts too", with.listener.name)))
+            Some((
+                *source,
+                *index,
+                format!("listener {} of the same port serves some of the hosts too", with.listener.name),
+            ))
         })
         .collect();
     for (source, index, message) in overlaps {
@@ -475,7 +498,8 @@ fn shared_conflicts(fronts: &mut [Front<'_>], ports: SharedPorts) {
             if !heard.is_accepted() {
                 continue;
             }
-            let port = |heard: &Heard<'_>| u16::try_from(heard.listener.port).map(|port| ports.bound(Place::Shared, port));
+            let port =
+                |heard: &Heard<'_>| u16::try_from(heard.listener.port).map(|port| ports.bound(Place::Shared, port));
             let rival = claimed.iter().map(|(front, source, index)| {
                 let rival = &fronts[*front].sources[*source].listeners[*index];
                 (rival, format!("listener {} of Gateway {}", rival.listener.name, fronts[*front].key))
@@ -486,8 +510,10 @@ fn shared_conflicts(fronts: &mut [Front<'_>], ports: SharedPorts) {
             });
             let whose = clash.map(|(_, whose)| whose).or_else(|| {
                 let bound = port(heard).ok()?;
-                let plain = bound == ports.http && heard.protocol.is_some_and(|is| is != Protocol::Http && is != Protocol::Udp);
-                let tls = bound == ports.https && heard.protocol.is_some_and(|is| !is.by_server_name() && is != Protocol::Udp);
+                let plain =
+                    bound == ports.http && heard.protocol.is_some_and(|is| is != Protocol::Http && is != Protocol::Udp);
+                let tls = bound == ports.https
+                    && heard.protocol.is_some_and(|is| !is.by_server_name() && is != Protocol::Udp);
                 (plain || tls).then(|| "the gateway's Ingresses".to_owned())
             });
             match whose {

@@ -43,7 +43,15 @@ pub fn plan(world: &World<'_>, model: &mut Model) -> Statuses {
     let mut fronts = listeners::fronts(world, &grants, |class| classes.contains(class));
     let parents = Parents::of(&fronts);
     let shown: Vec<Option<Shown>> = fronts.iter().map(|front| shown(world, front)).collect();
-    let mut routes = Routes { world, grants: &grants, policies: &policies, parents, shown, served: BTreeMap::new(), used: BTreeMap::new() };
+    let mut routes = Routes {
+        world,
+        grants: &grants,
+        policies: &policies,
+        parents,
+        shown,
+        served: BTreeMap::new(),
+        used: BTreeMap::new(),
+    };
     routes.all(&mut fronts, &mut statuses);
     let Routes { mut served, used, .. } = routes;
     statuses.policies = policies.verdicts(&used);
@@ -58,7 +66,10 @@ fn class_verdicts(class: &GatewayClass) -> (Vec<Verdict>, bool) {
     let accepted = match &class.spec.parameters_ref {
         None => Verdict::yes("Accepted", "Accepted"),
         Some(named) => {
-            let message = format!("parametersRef names {} {}, but a class of this gateway has no settings", named.kind, named.name);
+            let message = format!(
+                "parametersRef names {} {}, but a class of this gateway has no settings",
+                named.kind, named.name
+            );
             Verdict::no("Accepted", "InvalidParameters", message)
         }
     };
@@ -188,8 +199,11 @@ impl<'a> Routes<'a> {
     ) {
         for (at, hosts) in &attached.at {
             fronts[at.front].sources[at.source].listeners[at.listener].attached += 1;
-            let hosts: Vec<Host> =
-                if hosts.is_empty() { vec![Host::Any] } else { hosts.iter().map(|host| Host::parse(host, true)).collect() };
+            let hosts: Vec<Host> = if hosts.is_empty() {
+                vec![Host::Any]
+            } else {
+                hosts.iter().map(|host| Host::parse(host, true)).collect()
+            };
             // A Gateway that shows backends a certificate has backends of its own.
             let of_front = self.shown[at.front].clone().map(|shown| {
                 let mut resolver = self.resolver(view, Some(shown));
@@ -286,19 +300,18 @@ fn tls(heard: &Heard<'_>, protocol: Protocol) -> Tls {
     };
     let mut offered = Certificates::default();
     heard.certificates.iter().for_each(|certificate| offered.offer(&Host::Any, Some(Arc::clone(certificate))));
-    let clients = heard.clients.as_ref().map(|clients| ClientCheck {
-        roots: references::trust_all(&clients.authorities),
-        optional: clients.optional,
-    });
+    let clients = heard
+        .clients
+        .as_ref()
+        .map(|clients| ClientCheck { roots: references::trust_all(&clients.authorities), optional: clients.optional });
     Tls::Terminate(Arc::new(Offer { certificates: offered, clients, protocols }))
 }
 
 /// Tells a Gateway and its listener sets what became of them.
 fn tell(world: &World<'_>, front: &Front<'_>, statuses: &mut Statuses) {
     let listener = |heard: &Heard<'_>| {
-        let failed = sockets(world, front, heard).find_map(|socket| {
-            world.unbound.get(&socket).map(|why| format!("cannot listen on {socket}: {why}"))
-        });
+        let failed = sockets(world, front, heard)
+            .find_map(|socket| world.unbound.get(&socket).map(|why| format!("cannot listen on {socket}: {why}")));
         ListenerWanted::of(heard, front, failed)
     };
     let sets = front.sources.iter().filter_map(|source| Some((source.set?, source)));

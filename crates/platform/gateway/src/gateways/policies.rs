@@ -73,7 +73,9 @@ impl<'a> Policies<'a> {
     /// What is asked of the port called `port` of `service`.
     pub(crate) fn of(&self, service: &Key, port: Option<&str>) -> Wanted<'_> {
         let named = port.and_then(|port| self.winners.get(&(service.clone(), Some(port.to_owned()))));
-        let Some(policy) = named.or_else(|| self.winners.get(&(service.clone(), None))).and_then(|at| self.all.get(*at)) else {
+        let Some(policy) =
+            named.or_else(|| self.winners.get(&(service.clone(), None))).and_then(|at| self.all.get(*at))
+        else {
             return Wanted::Nothing;
         };
         match &policy.means {
@@ -83,12 +85,16 @@ impl<'a> Policies<'a> {
     }
 
     /// What is told of each policy; `used` says which Gateways lead to a service.
-    pub(crate) fn verdicts(&self, used: &BTreeMap<Key, BTreeSet<Key>>) -> BTreeMap<Key, Vec<(ParentRef, Vec<Verdict>)>> {
+    pub(crate) fn verdicts(
+        &self,
+        used: &BTreeMap<Key, BTreeSet<Key>>,
+    ) -> BTreeMap<Key, Vec<(ParentRef, Vec<Verdict>)>> {
         let told = self.all.iter().map(|policy| {
             let gateways: BTreeSet<&Key> =
                 targets(policy.object).filter_map(|(service, _)| used.get(&service)).flatten().collect();
             let verdicts = policy.verdicts();
-            let ancestors = gateways.into_iter().take(MOST_ANCESTORS).map(|gateway| (ancestor(gateway), verdicts.clone()));
+            let ancestors =
+                gateways.into_iter().take(MOST_ANCESTORS).map(|gateway| (ancestor(gateway), verdicts.clone()));
             (key(&policy.object.metadata), ancestors.collect())
         });
         told.collect()
@@ -103,9 +109,11 @@ impl Policy<'_> {
                 Verdict::no("Accepted", "Conflicted", message)
             }
             (Err(refusal), _) => Verdict::no("Accepted", refusal.reason, refusal.message.clone()),
-            (Ok(_), Some(rival)) => {
-                Verdict::told("Accepted", "Accepted", format!("some targets are those of the older BackendTLSPolicy {rival}"))
-            }
+            (Ok(_), Some(rival)) => Verdict::told(
+                "Accepted",
+                "Accepted",
+                format!("some targets are those of the older BackendTLSPolicy {rival}"),
+            ),
             (Ok(_), None) => Verdict::yes("Accepted", "Accepted"),
         };
         let resolved = match &self.unresolved {
@@ -162,14 +170,20 @@ fn means(
                 (Err(why), None)
             }
             other => {
-                let message = format!("wellKnownCACertificates {:?} is not known; only System is", other.unwrap_or_default());
+                let message =
+                    format!("wellKnownCACertificates {:?} is not known; only System is", other.unwrap_or_default());
                 (Err(Refusal::new("Invalid", message)), None)
             }
         };
     }
     let (mut found, mut unresolved) = (Vec::new(), None);
     for named in &asked.ca_certificate_refs {
-        let named = ObjectRef { group: named.group.clone(), kind: named.kind.clone(), name: named.name.clone(), namespace: None };
+        let named = ObjectRef {
+            group: named.group.clone(),
+            kind: named.kind.clone(),
+            name: named.name.clone(),
+            namespace: None,
+        };
         let read = references::authorities(world, grants, from, &named, REASONS).and_then(|pem| {
             certificates::authorities(pem.as_bytes()).map_err(|why| Refusal::new(REASONS.invalid, why.to_string()))
         });
@@ -179,7 +193,8 @@ fn means(
         }
     }
     if found.is_empty() {
-        let why = Refusal::new("NoValidCACertificate", "none of the authorities for the backends' certificates can be used");
+        let why =
+            Refusal::new("NoValidCACertificate", "none of the authorities for the backends' certificates can be used");
         return (Err(why), unresolved);
     }
     tls.authorities = Some(found.into());

@@ -11,6 +11,7 @@ use rustls::sign::CertifiedKey;
 use super::grants::{From, Grants, To};
 use super::kinds::{ObjectRef, SecretRef};
 use super::world::World;
+use crate::ingress::Certificate;
 
 /// Why a name leads nowhere: a reason of the API and a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,27 +28,35 @@ impl Refusal {
     }
 }
 
-/// The certificate that an object `from` names; `invalid` is the reason when there is no good one.
+/// The certificate that an object `from` names, and what is wrong with it: a Secret that was spoiled serves on with what it held
+/// before. `invalid` is the reason when there is none.
 pub(crate) fn certificate(
     world: &World<'_>,
     grants: &Grants<'_>,
     from: From<'_>,
     named: &SecretRef,
     invalid: &'static str,
-) -> Result<Arc<CertifiedKey>, Refusal> {
+) -> (Option<Arc<CertifiedKey>>, Option<Refusal>) {
     let (group, kind) = (named.group.as_deref().unwrap_or_default(), named.kind.as_deref().unwrap_or("Secret"));
     let namespace = named.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(from.namespace);
     let name = &named.name;
     if !group.is_empty() || kind != "Secret" {
-        return Err(Refusal::new(invalid, format!("{kind} {name} of group {group:?} is no Secret of type kubernetes.io/tls")));
+        let message = format!("{kind} {name} of group {group:?} is no Secret of type kubernetes.io/tls");
+        return (None, Some(Refusal::new(invalid, message)));
     }
     if !grants.permit(from, To { group, kind, namespace, name }) {
-        return Err(not_permitted(from, "Secret", namespace, name));
+        return (None, Some(not_permitted(from, "Secret", namespace, name)));
     }
     match (world.certificate)(&Key::new(namespace, name.as_str())) {
-        Some(Ok(certificate)) => Ok(certificate),
-        Some(Err(why)) => Err(Refusal::new(invalid, format!("Secret {namespace}/{name} cannot be used for TLS: {why}"))),
-        None => Err(Refusal::new(invalid, format!("there is no Secret {namespace}/{name} of type kubernetes.io/tls"))),
+        Some(Certificate { good, fault }) => {
+            let fault = fault
+                .map(|why| Refusal::new(invalid, format!("Secret {namespace}/{name} cannot be used for TLS: {why}")));
+            (good, fault)
+        }
+        None => {
+            let message = format!("there is no Secret {namespace}/{name} of type kubernetes.io/tls");
+            (None, Some(Refusal::new(invalid, message)))
+        }
     }
 }
 
@@ -71,7 +80,8 @@ pub(crate) fn authorities(
     let ObjectRef { group, kind, name, .. } = named;
     let namespace = named.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(from.namespace);
     if !group.is_empty() || kind != "ConfigMap" {
-        let message = format!("{kind} {name} of group {group:?} is no ConfigMap; authorities are read from its entry ca.crt");
+        let message =
+            format!("{kind} {name} of group {group:?} is no ConfigMap; authorities are read from its entry ca.crt");
         return Err(Refusal::new(reasons.kind, message));
     }
     if !grants.permit(from, To { group, kind, namespace, name }) {
@@ -83,9 +93,7 @@ pub(crate) fn authorities(
     };
     match trust(&pem) {
         Ok(_) => Ok(pem),
-        Err(why) => {
-            Err(Refusal::new(reasons.invalid, format!("entry ca.crt of ConfigMap {namespace}/{name} {why}")))
-        }
+        Err(why) => Err(Refusal::new(reasons.invalid, format!("entry ca.crt of ConfigMap {namespace}/{name} {why}"))),
     }
 }
 

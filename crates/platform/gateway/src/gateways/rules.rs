@@ -90,8 +90,7 @@ pub(crate) fn grpc(resolver: &mut Resolver<'_>, route: &GrpcRoute) -> Made {
 
 fn place(kind: RouteKind, metadata: &ObjectMeta, at: usize, name: Option<&str>) -> (Rank, Source) {
     let key: Key = key(metadata);
-    let rank =
-        Rank { created: metadata.creation_timestamp.as_ref().map(|time| time.0), key: key.clone(), rule: at };
+    let rank = Rank { created: metadata.creation_timestamp.as_ref().map(|time| time.0), key: key.clone(), rule: at };
     (rank, Source::new(kind.name(), key, name.map_or_else(|| at.to_string(), str::to_owned)))
 }
 

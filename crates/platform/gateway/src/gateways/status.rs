@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::kinds::{
-    Ancestor, BackendTlsPolicy, Gateway, GatewayAddress, GatewayClass, GROUP, GroupKind, ListenerSet, ListenerStatus,
+    Ancestor, BackendTlsPolicy, GROUP, Gateway, GatewayAddress, GatewayClass, GroupKind, ListenerSet, ListenerStatus,
     ParentRef, ParentStatus, RouteStatus,
 };
 use super::listeners::{Front, Heard, RouteKind, Source, is_insecure};
@@ -81,7 +81,9 @@ impl ListenerWanted {
                 Verdict::no("Programmed", refusal.reason, refusal.message.clone())
             }
             (Some(refusal), _) => Verdict::no("Programmed", "Invalid", refusal.message.clone()),
-            (None, Some(refusal)) if !heard.is_usable() => Verdict::no("Programmed", "Invalid", refusal.message.clone()),
+            (None, Some(refusal)) if !heard.is_usable() => {
+                Verdict::no("Programmed", "Invalid", refusal.message.clone())
+            }
             _ if !front.is_accepted() => Verdict::no("Programmed", "Invalid", "the Gateway is not accepted"),
             _ if front.given.places.is_empty() => Verdict::no("Programmed", "Pending", "the Gateway has no address"),
             _ => Verdict::yes("Programmed", "Programmed"),

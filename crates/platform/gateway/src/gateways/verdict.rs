@@ -54,7 +54,12 @@ const OURS: [&str; 9] = [
 ];
 
 /// The conditions after `verdicts` on generation `generation` at `now`, in place of `old`.
-pub(crate) fn conditions(old: &[Condition], verdicts: &[Verdict], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+pub(crate) fn conditions(
+    old: &[Condition],
+    verdicts: &[Verdict],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
     let made = verdicts.iter().map(|verdict| {
         let known = old.iter().find(|condition| condition.type_ == verdict.condition);
         let status = if verdict.status { "True" } else { "False" };

@@ -9,14 +9,14 @@ use base::Key;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::backend::{Endpoints, Port};
-use crate::ingress::Certificate;
-use crate::model::{Socket, Transport};
 use super::addresses::Pool;
-use super::listeners::SharedPorts;
 use super::kinds::{
     BackendTlsPolicy, Gateway, GatewayClass, Grant, GrpcRoute, HttpRoute, ListenerSet, TcpRoute, TlsRoute, UdpRoute,
 };
+use super::listeners::SharedPorts;
+use crate::backend::{Endpoints, Port};
+use crate::ingress::Certificate;
+use crate::model::{Socket, Transport};
 
 /// All objects of the Gateway API, ours or not, and how to find what they name.
 pub struct World<'a> {

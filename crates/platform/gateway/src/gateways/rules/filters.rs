@@ -17,7 +17,8 @@ const CORS_MAX_AGE: i32 = 5;
 pub(super) fn all(resolver: &mut Resolver<'_>, filters: &[kinds::Filter]) -> Result<Vec<Filter>, Refusal> {
     let has = |kind: &str| filters.iter().any(|filter| filter.type_ == kind);
     if has("RequestRedirect") && has("URLRewrite") {
-        let message = "RequestRedirect and URLRewrite exclude each other: a request that is redirected reaches no backend";
+        let message =
+            "RequestRedirect and URLRewrite exclude each other: a request that is redirected reaches no backend";
         return Err(Refusal::new("IncompatibleFilters", message));
     }
     let mut made = Vec::new();
@@ -31,7 +32,9 @@ fn one(resolver: &mut Resolver<'_>, filter: &kinds::Filter) -> Result<Option<Fil
     let missing = || unsupported(format!("filter {} lacks the field of its type", filter.type_));
     Ok(Some(match filter.type_.as_str() {
         "RequestHeaderModifier" => Filter::Request(edit(filter.request_header_modifier.as_ref().ok_or_else(missing)?)?),
-        "ResponseHeaderModifier" => Filter::Response(edit(filter.response_header_modifier.as_ref().ok_or_else(missing)?)?),
+        "ResponseHeaderModifier" => {
+            Filter::Response(edit(filter.response_header_modifier.as_ref().ok_or_else(missing)?)?)
+        }
         "RequestRedirect" => Filter::Redirect(redirect(filter.request_redirect.as_ref().ok_or_else(missing)?)?),
         "URLRewrite" => Filter::Rewrite(rewrite(filter.url_rewrite.as_ref().ok_or_else(missing)?)?),
         "RequestMirror" => return mirror(resolver, filter.request_mirror.as_ref().ok_or_else(missing)?),
@@ -82,8 +85,10 @@ fn redirect(asked: &kinds::Redirect) -> Result<Redirect, Refusal> {
         Some(other) => return Err(unsupported(format!("redirects to scheme {other:?} are not supported"))),
     };
     let code = asked.status_code.unwrap_or(302);
-    let status = StatusCode::from_u16(code).ok().filter(|status| matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308));
-    let port = asked.port.map(u16::try_from).transpose().map_err(|_| unsupported("the port of a redirect is no port"))?;
+    let status =
+        StatusCode::from_u16(code).ok().filter(|status| matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308));
+    let port =
+        asked.port.map(u16::try_from).transpose().map_err(|_| unsupported("the port of a redirect is no port"))?;
     Ok(Redirect {
         scheme,
         host: asked.hostname.clone().filter(|host| !host.is_empty()),
@@ -101,7 +106,8 @@ fn rewrite(asked: &kinds::Rewrite) -> Result<Rewrite, Refusal> {
 
 /// A mirror that leads nowhere copies nothing; the route tells so (GEP-3171: `percent` or `fraction`, all when neither).
 fn mirror(resolver: &mut Resolver<'_>, asked: &kinds::Mirror) -> Result<Option<Filter>, Refusal> {
-    let number = |number: i32| u32::try_from(number).map_err(|_| unsupported("a share of mirrored requests is negative"));
+    let number =
+        |number: i32| u32::try_from(number).map_err(|_| unsupported("a share of mirrored requests is negative"));
     let (share, out_of) = match (&asked.fraction, asked.percent) {
         (Some(fraction), _) => (number(fraction.numerator)?, number(fraction.denominator.unwrap_or(100))?),
         (None, percent) => (number(percent.unwrap_or(100))?, 100),
@@ -110,7 +116,9 @@ fn mirror(resolver: &mut Resolver<'_>, asked: &kinds::Mirror) -> Result<Option<F
         return Err(unsupported("the denominator of a mirrored share is zero"));
     }
     match resolver.resolve(&asked.backend_ref) {
-        Ok(backend) => Ok(Some(Filter::Mirror(Mirror { backend: Arc::new(backend), share: share.min(out_of), out_of }))),
+        Ok(backend) => {
+            Ok(Some(Filter::Mirror(Mirror { backend: Arc::new(backend), share: share.min(out_of), out_of })))
+        }
         Err(Nowhere::Closed(_)) => Ok(None),
         Err(Nowhere::Reference(refusal)) => {
             resolver.unresolved.get_or_insert(refusal);
@@ -124,9 +132,11 @@ fn cors(asked: &kinds::Cors) -> Result<Cors, Refusal> {
         all.iter().filter(|text| *text != "*").map(|text| name(text)).collect()
     };
     let any = |all: &[String]| all.iter().any(|text| text == "*");
-    let methods = asked.allow_methods.iter().filter(|method| *method != "*").map(|text| {
-        text.parse::<Method>().map_err(|_| unsupported(format!("{text:?} is no method")))
-    });
+    let methods = asked
+        .allow_methods
+        .iter()
+        .filter(|method| *method != "*")
+        .map(|text| text.parse::<Method>().map_err(|_| unsupported(format!("{text:?} is no method"))));
     let seconds = u64::try_from(asked.max_age.unwrap_or(CORS_MAX_AGE)).unwrap_or_default();
     Ok(Cors {
         origins: asked.allow_origins.iter().map(|origin| AllowOrigin::parse(origin)).collect(),

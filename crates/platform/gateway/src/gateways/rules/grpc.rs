@@ -32,9 +32,7 @@ fn path(asked: &GrpcMethod) -> Result<PathMatch, Refusal> {
             (None, Some(method)) => pattern("[^/]+", &regex::escape(&method)),
             (None, None) => Ok(PathMatch::Prefix("/".to_owned())),
         },
-        "RegularExpression" => {
-            pattern(service.as_deref().unwrap_or("[^/]+"), method.as_deref().unwrap_or("[^/]+"))
-        }
+        "RegularExpression" => pattern(service.as_deref().unwrap_or("[^/]+"), method.as_deref().unwrap_or("[^/]+")),
         other => Err(unsupported(format!("methods are not matched by {other}"))),
     }
 }

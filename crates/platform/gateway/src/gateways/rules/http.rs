@@ -18,9 +18,10 @@ pub(super) fn matches(asked: &[HttpMatch]) -> Result<Vec<Match>, Refusal> {
 }
 
 fn one(asked: &HttpMatch) -> Result<Match, Refusal> {
-    let method = asked.method.as_deref().map(|text| {
-        text.parse::<Method>().map_err(|_| unsupported(format!("{text:?} is no method")))
-    });
+    let method = asked
+        .method
+        .as_deref()
+        .map(|text| text.parse::<Method>().map_err(|_| unsupported(format!("{text:?} is no method"))));
     let mut queries: Vec<Field<String>> = Vec::new();
     for wanted in &asked.query_params {
         // Of several for one name the first counts.
@@ -70,11 +71,8 @@ pub(super) fn unsupported(message: impl Into<String>) -> Refusal {
 pub(super) fn rule(resolver: &mut Resolver<'_>, asked: &HttpRule, source: Source) -> Result<Rule, Refusal> {
     let filters = filters::all(resolver, &asked.filters)?;
     let answers = filters.iter().any(|filter| matches!(filter, Filter::Redirect(_) | Filter::Answer(..)));
-    let split = if answers && asked.backend_refs.is_empty() {
-        Split::default()
-    } else {
-        split(resolver, &asked.backend_refs)?
-    };
+    let split =
+        if answers && asked.backend_refs.is_empty() { Split::default() } else { split(resolver, &asked.backend_refs)? };
     let mut rule = Rule::new(Arc::new(source), split);
     rule.filters = filters;
     rule.timeouts = settings::timeouts(asked.timeouts.as_ref())?;

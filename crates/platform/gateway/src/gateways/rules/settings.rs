@@ -18,7 +18,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|digits| (1..=5).contains(digits)).ok_or_else(bad)?;
+        let digits =
+            rest.find(|c: char| !c.is_ascii_digit()).filter(|digits| (1..=5).contains(digits)).ok_or_else(bad)?;
         let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
         rest = &rest[digits..];
         let (unit, millis) = [("ms", 1), ("h", 3_600_000), ("m", 60_000), ("s", 1000)]
@@ -39,7 +40,8 @@ pub(super) fn timeouts(asked: Option<&kinds::Timeouts>) -> Result<Timeouts, Refu
 }
 
 pub(super) fn retry(asked: &kinds::Retry) -> Result<Retry, Refusal> {
-    let attempts = asked.attempts.map(u32::try_from).transpose().map_err(|_| unsupported("retry.attempts is negative"))?;
+    let attempts =
+        asked.attempts.map(u32::try_from).transpose().map_err(|_| unsupported("retry.attempts is negative"))?;
     Ok(Retry {
         codes: asked.codes.clone(),
         attempts: attempts.unwrap_or(ATTEMPTS),
