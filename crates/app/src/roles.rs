@@ -58,8 +58,8 @@ pub(crate) async fn run(role: &'static Role, config: &kube::Config, written: &Wr
     services.run(crate::up::stop_signal(), crate::up::GRACE).await
 }
 
-/// The gateway of a cluster of our own.
-pub(crate) fn gateway_at(settings: &Settings) -> gateway::Config {
+/// The gateway of a cluster of our own; `installer` may define the kinds of the Gateway API.
+pub(crate) fn gateway_at(settings: &Settings, installer: Client) -> gateway::Config {
     gateway::Config {
         http: settings.http,
         https: settings.https,
@@ -68,6 +68,8 @@ pub(crate) fn gateway_at(settings: &Settings) -> gateway::Config {
         access_log: settings.access_log.0.clone(),
         access_log_sample: settings.access_log.1,
         socket: Some(settings.gateway_socket.clone()),
+        addresses: settings.gateway_addresses.clone(),
+        installer: Some(gateway::Installer(installer)),
     }
 }
 
@@ -115,6 +117,8 @@ fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::
         access_log: written.get("gateway.accessLog").0.to_owned(),
         access_log_sample: read(written, "gateway.accessLogSample")?,
         socket: Some(written.get("gateway.socket").0).filter(|path| !path.is_empty()).map(Into::into),
+        addresses: read(written, "gateway.addresses")?,
+        installer: Some(gateway::Installer(client.clone())),
     };
     Ok(Box::new(move |ctx| gateway::run(client, config, ctx).boxed()))
 }
