@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::Key;
 use informer::{Change, Informer, Informers, Next, Queue};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::backend::{self, Endpoints, Port, Registry};
+use crate::balance::health::Checker;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
 use crate::seen::{AccessLog, Seen};
@@ -50,6 +52,10 @@ pub struct Config {
     pub access_log_sample: f64,
     /// Where questions of the machine's owner are answered; nowhere when none.
     pub socket: Option<PathBuf>,
+    /// The zone of the machine, for EndpointSlices that hint at zones; empty when there is none.
+    pub zone: String,
+    /// Networks whose connections begin with a PROXY header; nobody's when empty.
+    pub proxy_protocol_from: Vec<IpNet>,
 }
 
 /// Serves Ingresses until the service is stopped.
@@ -65,7 +71,9 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let doors = Doors::new(config.http.ip(), Arc::clone(&seen), &ctx)?;
     let informers = Informers::new(client.clone(), &ctx);
     let nodes = config.publish_address.is_none().then(|| informers.of::<Node>());
-    let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, seen));
+    let registry = Arc::new(Registry::new(Checker::new(ctx.children.clone())));
+    seen.backends.get_or_init(|| Arc::clone(&registry));
+    let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, registry, seen));
     keeper.listen()?;
     let writer = Arc::new(Writer {
         recorder: Recorder::new(client.clone(), Reporter::from("knarr-gateway")),
@@ -102,7 +110,9 @@ struct Keeper {
     seen: Arc<Seen>,
     class: String,
     ports: (u16, u16),
-    registry: Registry,
+    registry: Arc<Registry>,
+    /// Where the gateway is; empty when that is not known.
+    zone: String,
     ingresses: Informer<Ingress>,
     classes: Informer<IngressClass>,
     services: Informer<Service>,
@@ -120,7 +130,14 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(client: &Client, informers: &Informers, config: &Config, doors: Doors, seen: Arc<Seen>) -> Self {
+    fn new(
+        client: &Client,
+        informers: &Informers,
+        config: &Config,
+        doors: Doors,
+        registry: Arc<Registry>,
+        seen: Arc<Seen>,
+    ) -> Self {
         let secrets = Api::<Secret>::all(client.clone());
         let ours = watcher::Config::default().fields(FOREIGN_SECRETS);
         Self {
@@ -128,7 +145,8 @@ impl Keeper {
             seen,
             class: config.ingress_class.clone(),
             ports: (config.http.port(), config.https.port()),
-            registry: Registry::default(),
+            registry,
+            zone: config.zone.clone(),
             ingresses: informers.of::<Ingress>(),
             classes: informers.of::<IngressClass>(),
             services: informers.of::<Service>(),
@@ -173,7 +191,7 @@ impl Keeper {
         } else {
             for key in services {
                 let service = self.services.get(&key.namespace, &key.name);
-                self.registry.refresh(&key, service.as_deref(), &self.slices_of(&key));
+                self.registry.refresh(&key, service.as_deref(), &self.slices_of(&key), &self.zone);
             }
         }
     }
@@ -226,7 +244,7 @@ impl Keeper {
     fn endpoints(&self, key: &Key, port: &Port, transport: Transport) -> Arc<Endpoints> {
         self.registry.of(key, port, transport, || {
             let service = self.services.get(&key.namespace, &key.name);
-            backend::endpoints(service.as_deref(), port, transport, &self.slices_of(key))
+            backend::members(service.as_deref(), port, transport, &self.slices_of(key), &self.zone)
         })
     }
 
