@@ -132,6 +132,7 @@ pub(crate) struct Settings {
     pub(crate) ingress_class: String,
     pub(crate) access_log: (String, f64),
     pub(crate) gateway_socket: PathBuf,
+    pub(crate) gateway_metrics: Option<SocketAddr>,
     pub(crate) insecure_registries: Vec<String>,
     /// The file of the scheduler's own configuration, and what it says.
     pub(crate) scheduler_file: String,
@@ -164,6 +165,7 @@ impl Settings {
             https: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpsPort")),
             ingress_class: read.text("gateway.class"),
             access_log: (read.text("gateway.accessLog"), read.part("gateway.accessLogSample")),
+            gateway_metrics: read.maybe("gateway.metrics"),
             gateway_socket: read.path("gateway.socket", || place.gateway_socket()),
             insecure_registries: read.list("images.insecureRegistries"),
             scheduler_file: read.text("scheduler.config"),
@@ -214,7 +216,8 @@ impl Settings {
             "network": { "podCIDR": self.pods.to_string(), "serviceCIDR": self.services.to_string(), "nodePorts": format!("{}-{}", self.node_ports.start(), self.node_ports.end()) },
             "dns": { "domain": self.domain, "upstreams": self.upstreams, "listen": self.dns },
             "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class,
-                "accessLog": self.access_log.0, "accessLogSample": self.access_log.1, "socket": self.gateway_socket },
+                "accessLog": self.access_log.0, "accessLogSample": self.access_log.1, "socket": self.gateway_socket,
+                "metrics": self.gateway_metrics },
             "images": { "insecureRegistries": self.insecure_registries },
             "scheduler": { "config": self.scheduler_file },
         })
@@ -280,6 +283,10 @@ impl Reader<'_> {
 
     fn path(&self, key: &str, usual: impl FnOnce() -> PathBuf) -> PathBuf {
         Some(self.text(key)).filter(|text| !text.is_empty()).map_or_else(usual, PathBuf::from)
+    }
+
+    fn maybe<T: FromStr + Placeholder>(&mut self, key: &str) -> Option<T> {
+        (!self.text(key).is_empty()).then(|| self.parse(key))
     }
 
     fn list<T: FromStr>(&mut self, key: &str) -> Vec<T> {

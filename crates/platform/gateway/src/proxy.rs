@@ -10,6 +10,7 @@ mod answer;
 mod cors;
 mod decide;
 mod fail;
+mod guard;
 mod headers;
 mod mirror;
 mod note;
@@ -76,6 +77,8 @@ pub struct Request {
     answered: bool,
     /// Endpoints of the tries so far.
     tried: Vec<SocketAddr>,
+    /// What guards change about the request.
+    passes: Vec<identity::Pass>,
     tries: u32,
     /// When it is sent again, and how long it waits before the next try.
     retry: Option<Arc<retry::Policy>>,

@@ -77,6 +77,9 @@ impl ProxyHttp for Proxy {
                 return self.answer(session, &answer, ctx).await;
             }
         }
+        if self.guarded(session, ctx).await? {
+            return Ok(true);
+        }
         self.mirror(session, ctx);
         if session.is_upgrade_req() {
             session.set_read_timeout(Some(UPGRADED_READ_TIME));
@@ -201,6 +204,7 @@ impl ProxyHttp for Proxy {
             tls: arrival.greeting.is_some(),
         };
         headers::forwarded(request, &origin)?;
+        ctx.passed_on(request)?;
         for filter in ctx.filters() {
             match filter {
                 Filter::Request(edit) => headers::edit_request(request, edit)?,
@@ -300,8 +304,7 @@ impl ProxyHttp for Proxy {
         if let Some(status) = status.filter(|_| session.response_written().is_none()) {
             let text = traffic::refusal_text(ctx.refused).unwrap_or_else(|| fail::text(status));
             let answer = Answer::new(status, text);
-            let body =
-                if session.req_header().method == Method::HEAD { Bytes::new() } else { text.into() };
+            let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { text.into() };
             let written = match answer.header() {
                 Ok(response) => session.write_error_response(response, body).await,
                 Err(error) => Err(error),
