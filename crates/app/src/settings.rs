@@ -68,7 +68,14 @@ pub(crate) static ROWS: &[Row] = &[
     row("network.podCIDR", "pod-cidr", "CIDR", "10.42.0.0/16", "addresses of pods"),
     row("network.serviceCIDR", "service-cidr", "CIDR", "10.43.0.0/16", "addresses of services"),
     row("network.nodePorts", "node-ports", "A-B", "30000-32767", "ports for services of type NodePort"),
-    shared("dns.domain", "dns-domain", "NAME", "cluster.local", "domain of the cluster's own names", &["dns"]),
+    shared(
+        "dns.domain",
+        "dns-domain",
+        "NAME",
+        "cluster.local",
+        "domain of the cluster's own names",
+        &["dns", "gateway"],
+    ),
     shared(
         "dns.upstreams",
         "dns-upstreams",
@@ -111,6 +118,14 @@ pub(crate) static ROWS: &[Row] = &[
         "0..1",
         "1",
         "part of all requests that gets a line",
+        &["gateway"],
+    ),
+    shared(
+        "gateway.metrics",
+        "gateway-metrics",
+        "IP:PORT",
+        "",
+        "where the gateway tells its figures to Prometheus [default: only on its socket]",
         &["gateway"],
     ),
     shared(

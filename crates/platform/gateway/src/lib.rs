@@ -14,17 +14,29 @@
 //! namespace, or one that a ReferenceGrant lets have it; the addresses of ready pods are dialled
 //! directly, not the service's virtual one.
 
+mod admin;
+pub mod attach;
 pub mod backend;
+pub mod balance;
 pub mod certificates;
+pub mod clock;
 mod connection;
 pub mod gateways;
+mod guards;
 pub mod ingress;
+pub mod limit;
 pub mod model;
+pub mod policy;
 pub mod proxy;
+pub mod proxy_protocol;
+pub mod report;
+pub mod retry;
+pub mod rules;
 mod run;
 pub mod seen;
 pub mod serve;
 mod status;
+pub mod stream;
 pub mod table;
 mod upstream;
 

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base::Key;
+use http::{Method, StatusCode};
 use informer::{Change, Informer, Informers, Next, Queue};
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -25,11 +27,13 @@ use tokio::sync::Notify;
 
 use crate::backend::{self, Endpoints, Port, Registry};
 use crate::gateways::{Around, Gateways, Pool, SharedPorts};
+use crate::guards::Guards;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
+use crate::report::{self, Report, Trouble};
 use crate::seen::{AccessLog, Seen};
 use crate::serve::Doors;
-use crate::{certificates, status};
+use crate::{admin, certificates, status};
 
 /// Secrets that are never about the gateway, and may be many and large.
 const FOREIGN_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,\
@@ -59,12 +63,16 @@ pub struct Config {
     pub ingress_class: String,
     /// The address told in the status of an Ingress; the nodes' when none.
     pub publish_address: Option<IpAddr>,
+    /// The domain of the cluster's own names.
+    pub domain: String,
     /// A file that gets a line per request, `-` for standard output; none when empty.
     pub access_log: String,
     /// Of all requests this part gets a line, 0 to 1.
     pub access_log_sample: f64,
     /// Where questions of the machine's owner are answered; nowhere when none.
     pub socket: Option<PathBuf>,
+    /// Where figures are told to whoever asks; nowhere when none.
+    pub metrics: Option<SocketAddr>,
     /// Addresses that Gateways get for their own; they share ours when there are none.
     pub addresses: Pool,
     /// Who brings the definitions of the Gateway API where they are missing; nobody when none.
@@ -84,7 +92,7 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let doors = Doors::new(config.http.ip(), Arc::clone(&seen), &ctx)?;
     let informers = Informers::new(client.clone(), &ctx);
     let nodes = config.publish_address.is_none().then(|| informers.of::<Node>());
-    let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, seen));
+    let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, seen, &ctx));
     keeper.listen()?;
     let writer = Arc::new(Writer {
         recorder: Recorder::new(client.clone(), Reporter::from("knarr-gateway")),
@@ -96,6 +104,13 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
         statuses: Queue::new(),
         faults: Queue::new(),
     });
+    let answers = keeper.answers();
+    if let Some(path) = &config.socket {
+        admin::socket(path, Arc::clone(&answers), &ctx)?;
+    }
+    if let Some(address) = config.metrics {
+        admin::figures(address, answers, &ctx).await?;
+    }
     let kept = Arc::clone(&keeper);
     let ports = SharedPorts { http: config.http.port(), https: config.https.port() };
     let gateways = Gateways::new(writer.client.clone(), &ctx, (config.addresses, ports), move || kept.routes_changed());
@@ -134,6 +149,7 @@ struct Keeper {
     class: String,
     ports: (u16, u16),
     registry: Registry,
+    guards: Guards,
     ingresses: Informer<Ingress>,
     classes: Informer<IngressClass>,
     services: Informer<Service>,
@@ -148,10 +164,18 @@ struct Keeper {
     faults: Mutex<BTreeSet<Fault>>,
     /// Sockets that could not be opened, told already.
     deaf: Mutex<BTreeMap<Socket, String>>,
+    report: ArcSwap<Report>,
 }
 
 impl Keeper {
-    fn new(client: &Client, informers: &Informers, config: &Config, doors: Doors, seen: Arc<Seen>) -> Self {
+    fn new(
+        client: &Client,
+        informers: &Informers,
+        config: &Config,
+        doors: Doors,
+        seen: Arc<Seen>,
+        ctx: &tasks::Context,
+    ) -> Self {
         let secrets = Api::<Secret>::all(client.clone());
         let ours = watcher::Config::default().fields(FOREIGN_SECRETS);
         Self {
@@ -161,6 +185,7 @@ impl Keeper {
             class: config.ingress_class.clone(),
             ports: (config.http.port(), config.https.port()),
             registry: Registry::default(),
+            guards: Guards::new(informers.of::<Service>(), &config.domain, ctx.children.clone()),
             ingresses: informers.of::<Ingress>(),
             classes: informers.of::<IngressClass>(),
             services: informers.of::<Service>(),
@@ -172,7 +197,21 @@ impl Keeper {
             wake: Notify::new(),
             faults: Mutex::default(),
             deaf: Mutex::default(),
+            report: ArcSwap::default(),
         }
+    }
+
+    /// What the gateway tells of itself.
+    fn answers(self: &Arc<Self>) -> Arc<admin::Answers> {
+        let keeper = Arc::clone(self);
+        Arc::new(move |method, path| match (method, path) {
+            (&Method::GET, "/metrics") => Some((StatusCode::OK, "text/plain; version=0.0.4", keeper.seen.render())),
+            (&Method::GET, "/routes") => {
+                let text = serde_json::to_string(&*keeper.report.load()).unwrap_or_default();
+                Some((StatusCode::OK, "application/json", text))
+            }
+            _ => None,
+        })
     }
 
     /// Opens the two sockets that there always are.
@@ -217,12 +256,24 @@ impl Keeper {
         let outcome = self.translate(&ingresses, &classes, &mut model);
         let deaf = self.doors.open(&model);
         self.registry.tidy();
+        self.guards.tidy();
         self.seen.tidy(|_| false);
         for (socket, why) in &deaf {
             if self.deaf.lock().get(socket) != Some(why) {
                 tracing::warn!("{socket}: {why}");
             }
         }
+        let of_sockets = deaf.iter().map(|(socket, why)| Trouble {
+            object: format!("socket {socket}"),
+            reason: "CannotListen".to_owned(),
+            message: why.clone(),
+        });
+        let of_ingresses = outcome.faults.iter().map(|fault| Trouble {
+            object: format!("Ingress {}", fault.ingress),
+            reason: fault.reason.to_owned(),
+            message: fault.message.clone(),
+        });
+        self.report.store(Arc::new(report::report(&model, of_ingresses.chain(of_sockets).collect())));
         let known = std::mem::replace(&mut *self.deaf.lock(), deaf.clone());
         if known != deaf && self.gateways.get().is_some_and(|gateways| gateways.is_used()) {
             self.routes_changed(); // a status tells of sockets, too
@@ -245,6 +296,10 @@ impl Keeper {
             let secret = self.secrets.get(&key.namespace, &key.name)?;
             secret.data.as_ref()?.get(field).map(|bytes| bytes.0.clone())
         };
+        let guard = |key: &Key, settings: &identity::Settings| {
+            let data = |source: &identity::Source| self.data(&key.namespace, source);
+            self.guards.of("Ingress", key, settings, &data)
+        };
         let world = World {
             ingresses,
             classes,
@@ -254,8 +309,17 @@ impl Keeper {
             endpoints: &endpoints,
             certificate: &certificate,
             secret: &secret,
+            guard: &guard,
         };
         ingress::translate(&world, model)
+    }
+
+    /// What a Secret or ConfigMap of a namespace holds.
+    fn data(&self, namespace: &str, source: &identity::Source) -> Option<identity::Data> {
+        // Bundles in ConfigMaps are read by who watches those.
+        let identity::Source::Secret(name) = source else { return None };
+        let secret = self.secrets.get(namespace, name)?;
+        Some(secret.data.iter().flatten().map(|(name, bytes)| (name.clone(), bytes.0.clone())).collect())
     }
 
     /// Adds what Gateways serve to `model`.

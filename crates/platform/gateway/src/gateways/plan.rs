@@ -300,10 +300,10 @@ fn tls(heard: &Heard<'_>, protocol: Protocol) -> Tls {
     };
     let mut offered = Certificates::default();
     heard.certificates.iter().for_each(|certificate| offered.offer(&Host::Any, Some(Arc::clone(certificate))));
-    let clients = heard
-        .clients
-        .as_ref()
-        .map(|clients| ClientCheck { roots: references::trust_all(&clients.authorities), optional: clients.optional });
+    let clients = heard.clients.as_ref().map(|clients| ClientCheck {
+        roots: Some(references::trust_all(&clients.authorities)),
+        optional: clients.optional,
+    });
     Tls::Terminate(Arc::new(Offer { certificates: offered, clients, protocols }))
 }
 
