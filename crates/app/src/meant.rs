@@ -130,7 +130,7 @@ pub(crate) struct Settings {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) ingress_class: String,
-    pub(crate) gateway_addresses: gateway::gateways::Pool,
+    pub(crate) gateway_addresses: ::gateway::gateways::Pool,
     pub(crate) access_log: (String, f64),
     pub(crate) gateway_socket: PathBuf,
     pub(crate) gateway_metrics: Option<SocketAddr>,
@@ -409,7 +409,7 @@ impl Placeholder for SocketAddr {
         Self::from(([0, 0, 0, 0], 0))
     }
 }
-impl Placeholder for gateway::gateways::Pool {
+impl Placeholder for ::gateway::gateways::Pool {
     const WHAT: &'static str = "addresses and ranges such as 192.0.2.7,192.0.2.10-192.0.2.20";
     fn placeholder() -> Self {
         Self::default()
