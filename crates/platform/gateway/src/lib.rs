@@ -26,6 +26,7 @@ mod guards;
 pub mod ingress;
 pub mod limit;
 pub mod model;
+pub mod policies;
 pub mod policy;
 pub mod proxy;
 pub mod proxy_protocol;

@@ -62,7 +62,7 @@ impl ProxyHttp for Proxy {
             if let Some(refused) = self.guard(session, client, ctx) {
                 return self.refuse(session, refused, ctx).await;
             }
-            if let Some(refused) = self.admit(session, client, ctx) {
+            if let Some(refused) = self.admit(session, client, ctx, false) {
                 return self.refuse(session, refused, ctx).await;
             }
         }
@@ -79,6 +79,10 @@ impl ProxyHttp for Proxy {
         }
         if self.guarded(session, ctx).await? {
             return Ok(true);
+        }
+        let refused = self.admit(session, client, ctx, true);
+        if let Some(refused) = refused.or_else(|| self.seat(client, ctx)) {
+            return self.refuse(session, refused, ctx).await;
         }
         self.mirror(session, ctx);
         if session.is_upgrade_req() {

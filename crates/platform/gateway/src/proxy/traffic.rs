@@ -117,12 +117,21 @@ impl Proxy {
         refused
     }
 
-    /// Takes a request out of all buckets it counts for, and its places. Asked after identity, which
-    /// may set the header that clients are told apart by.
-    pub(super) fn admit(&self, session: &Session, client: IpAddr, ctx: &mut Request) -> Option<Refused> {
+    /// Takes a request out of the buckets it counts for. Asked twice: `identified` is for those who are told apart by a
+    /// header, which guards may set.
+    pub(super) fn admit(
+        &self,
+        session: &Session,
+        client: IpAddr,
+        ctx: &mut Request,
+        identified: bool,
+    ) -> Option<Refused> {
         let rule = ctx.rule.clone()?;
         for limit in rule.traffic.part(|policy| policy.limits.as_ref()).into_iter().flatten() {
-            match take(limit, session.req_header(), client) {
+            if matches!(limit.per, Per::Header(..)) != identified || limit.exempt.contains(client) {
+                continue;
+            }
+            match take(limit, session.req_header(), client, &ctx.passes) {
                 Ok(left) if limit.headers => {
                     ctx.respond.push((named(told::POLICY), told::policy(&limit.name, &limit.rate)));
                     ctx.respond.push((named(told::LIMIT), told::left(&limit.name, &left)));
@@ -140,6 +149,12 @@ impl Proxy {
                 }
             }
         }
+        None
+    }
+
+    /// Takes the places of a request that goes to a backend.
+    pub(super) fn seat(&self, client: IpAddr, ctx: &mut Request) -> Option<Refused> {
+        let rule = ctx.rule.clone()?;
         if let Some(places) = rule.traffic.part(|policy| policy.places.as_ref()) {
             ctx.place = places.take(limit::client_key(client).0);
             if ctx.place.is_none() {
@@ -157,7 +172,12 @@ fn named(name: &'static str) -> HeaderName {
     HeaderName::from_static(name)
 }
 
-fn take(limit: &Limit, request: &RequestHeader, client: IpAddr) -> Result<limit::Left, limit::Wait> {
+fn take(
+    limit: &Limit,
+    request: &RequestHeader,
+    client: IpAddr,
+    passes: &[identity::Pass],
+) -> Result<limit::Left, limit::Wait> {
     let now = Clock.now();
     match &limit.per {
         Per::All(cell) => cell.take(&limit.rate, now),
@@ -166,7 +186,10 @@ fn take(limit: &Limit, request: &RequestHeader, client: IpAddr) -> Result<limit:
             clients.take(&own, &network, now)
         }
         Per::Header(name, clients) => {
-            let value = request.headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+            // What a guard sets counts more than what the client says.
+            let set =
+                passes.iter().rev().flat_map(|pass| &pass.set).find(|(set, _)| set == name).map(|(_, value)| value);
+            let value = set.or_else(|| request.headers.get(name)).map(HeaderValue::as_bytes).unwrap_or_default();
             let (_, network) = limit::client_key(client);
             clients.take(value, &network, now)
         }
