@@ -121,6 +121,22 @@ pub(crate) static ROWS: &[Row] = &[
         &["gateway"],
     ),
     shared(
+        "gateway.zone",
+        "gateway-zone",
+        "ZONE",
+        "",
+        "zone of this machine: endpoints that hint at it are preferred [default: none]",
+        &["gateway"],
+    ),
+    shared(
+        "gateway.proxyProtocolFrom",
+        "gateway-proxy-protocol-from",
+        "CIDR,..",
+        "",
+        "networks whose connections must begin with a PROXY header [default: none]",
+        &["gateway"],
+    ),
+    shared(
         "gateway.metrics",
         "gateway-metrics",
         "IP:PORT",
