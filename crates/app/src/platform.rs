@@ -64,6 +64,8 @@ static ROLES: &[Role] = &[
             ("apiextensions.k8s.io", &["customresourcedefinitions"], &["list", "watch"]),
             (GATEWAY_API, GATEWAY_KINDS, READ),
             (GATEWAY_API, GATEWAY_STATUSES, &["patch"]),
+            ("gateway.knarr.dev", &["trafficpolicies"], READ),
+            ("gateway.knarr.dev", &["trafficpolicies/status"], &["patch"]),
             ("", &["events"], RECORD),
             ("events.k8s.io", &["events"], RECORD),
         ],

@@ -121,14 +121,6 @@ pub(crate) static ROWS: &[Row] = &[
         &["gateway"],
     ),
     shared(
-        "gateway.proxyProtocolFrom",
-        "proxy-protocol-from",
-        "CIDR,..",
-        "",
-        "load balancers in front of the gateway, whose connections begin with a PROXY header [default: none]",
-        &["gateway"],
-    ),
-    shared(
         "gateway.traces",
         "gateway-traces",
         "URL",
@@ -147,9 +139,17 @@ pub(crate) static ROWS: &[Row] = &[
     shared(
         "gateway.zone",
         "gateway-zone",
-        "NAME",
+        "ZONE",
         "",
-        "zone of the machine, for services that prefer endpoints close by [default: none]",
+        "zone of this machine: endpoints that hint at it are preferred [default: none]",
+        &["gateway"],
+    ),
+    shared(
+        "gateway.proxyProtocolFrom",
+        "gateway-proxy-protocol-from",
+        "CIDR,..",
+        "",
+        "networks whose connections must begin with a PROXY header [default: none]",
         &["gateway"],
     ),
     shared(

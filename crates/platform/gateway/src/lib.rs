@@ -26,6 +26,7 @@ mod guards;
 pub mod ingress;
 pub mod limit;
 pub mod model;
+pub mod policies;
 pub mod policy;
 pub mod proxy;
 pub mod proxy_protocol;
@@ -40,4 +41,6 @@ pub mod stream;
 pub mod table;
 mod upstream;
 
+/// A network in CIDR form.
+pub use ipnet::IpNet as Network;
 pub use run::{Config, Installer, run};

@@ -26,12 +26,14 @@ use kube::{Api, Client, Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::attach::Target;
 use crate::backend::{self, Endpoints, Port, Registry};
 use crate::balance::health::Checker;
 use crate::gateways::{Around, Gateways, Pool, SharedPorts};
 use crate::guards::Guards;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
+use crate::policies::Policies;
 use crate::report::{self, Report, Trouble};
 use crate::seen::{AccessLog, Seen, Tracer};
 use crate::serve::Doors;
@@ -103,7 +105,8 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
         endpoint => Some(Tracer::start(endpoint, config.trace_sample, &ctx)?),
     };
     let seen = Arc::new(Seen::new(access, tracer));
-    let doors = Doors::new(config.http.ip(), Arc::clone(&seen), &ctx)?;
+    let doors = Doors::new(config.http.ip(), Arc::clone(&seen), &ctx)?
+        .introduced_by(config.proxy_protocol_from.iter().copied());
     let informers = Informers::new(client.clone(), &ctx);
     let nodes = config.publish_address.is_none().then(|| informers.of::<Node>());
     let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, seen, &ctx));
@@ -130,9 +133,14 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let gateways = Gateways::new(writer.client.clone(), &ctx, (config.addresses, ports), move || kept.routes_changed());
     drop(keeper.gateways.set(Arc::clone(&gateways)));
     if let Some(Installer(client)) = config.installer {
+        Policies::install(client.clone(), &ctx);
         Gateways::install(client, config.ingress_class, &ctx);
     }
     gateways.start(&ctx);
+    let kept = Arc::clone(&keeper);
+    let policies = Policies::new(writer.client.clone(), &ctx, move || kept.routes_changed());
+    drop(keeper.policies.set(Arc::clone(&policies)));
+    policies.start(&ctx);
     follow(&keeper, &writer, &informers);
     ctx.ready.waiting_for("the list of Ingresses and what they name");
     informers.synced().await;
@@ -160,6 +168,7 @@ struct Keeper {
     doors: Doors,
     seen: Arc<Seen>,
     gateways: OnceLock<Arc<Gateways>>,
+    policies: OnceLock<Arc<Policies>>,
     class: String,
     ports: (u16, u16),
     registry: Arc<Registry>,
@@ -200,6 +209,7 @@ impl Keeper {
             doors,
             seen,
             gateways: OnceLock::new(),
+            policies: OnceLock::new(),
             class: config.ingress_class.clone(),
             ports: (config.http.port(), config.https.port()),
             registry,
@@ -273,6 +283,7 @@ impl Keeper {
         let mut model = Model::default();
         self.gateways(writer, &mut model);
         let outcome = self.translate(&ingresses, &classes, &mut model);
+        self.policies(&mut model);
         let deaf = self.doors.open(&model);
         self.registry.tidy();
         self.guards.tidy();
@@ -331,6 +342,20 @@ impl Keeper {
             guard: &guard,
         };
         ingress::translate(&world, model)
+    }
+
+    /// Puts the traffic policies in force.
+    fn policies(&self, model: &mut Model) {
+        let Some(policies) = self.policies.get() else { return };
+        let exists = |namespace: &str, target: &Target| match target.kind.as_str() {
+            "Service" => self.services.get(namespace, &target.name).is_some(),
+            "Ingress" => self.ingresses.get(namespace, &target.name).is_some(),
+            kind => {
+                let key = Key::new(namespace, &target.name);
+                self.gateways.get().is_some_and(|gateways| gateways.has(kind, &key, target.section.as_deref()))
+            }
+        };
+        self.registry.configure(policies.decide(model, &exists));
     }
 
     /// What a Secret or ConfigMap of a namespace holds.

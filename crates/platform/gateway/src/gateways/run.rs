@@ -402,6 +402,27 @@ impl Gateways {
         });
     }
 
+    /// True when there is an object, and the section of it, that a policy names.
+    pub(crate) fn has(&self, kind: &str, key: &Key, section: Option<&str>) -> bool {
+        let named = |names: &mut dyn Iterator<Item = Option<&str>>| {
+            section.is_none_or(|section| names.any(|name| name == Some(section)))
+        };
+        match kind {
+            "Gateway" => self.gateways.get(key).is_some_and(|gateway| {
+                named(&mut gateway.spec.listeners.iter().map(|listener| Some(listener.name.as_str())))
+            }),
+            "HTTPRoute" => self
+                .http
+                .get(key)
+                .is_some_and(|route| named(&mut route.spec.rules.iter().map(|rule| rule.name.as_deref()))),
+            "GRPCRoute" => self
+                .grpc
+                .get(key)
+                .is_some_and(|route| named(&mut route.spec.rules.iter().map(|rule| rule.name.as_deref()))),
+            _ => false,
+        }
+    }
+
     /// True when anything can depend on a service.
     pub(crate) fn is_used(&self) -> bool {
         self.gateways.0.get().is_some_and(|gateways| !gateways.is_empty())

@@ -19,7 +19,6 @@ use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::decide::{self, Then};
-use super::traffic::Phase;
 use super::{
     CONNECT_TIME, H2_STREAMS, KEEP_TIME, Proxy, READ_TIME, Request, UPGRADED_READ_TIME, arrival, cors, fail, headers,
     is_h2, persist, traffic,
@@ -67,7 +66,7 @@ impl ProxyHttp for Proxy {
             if let Some(refused) = self.guard(session, client, ctx) {
                 return self.refuse(session, refused, ctx).await;
             }
-            if let Some(refused) = self.admit(session, client, ctx, Phase::Before) {
+            if let Some(refused) = self.admit(session, client, ctx, false) {
                 return self.refuse(session, refused, ctx).await;
             }
         }
@@ -85,7 +84,8 @@ impl ProxyHttp for Proxy {
         if self.guarded(session, ctx).await? {
             return Ok(true);
         }
-        if let Some(refused) = self.admit(session, client, ctx, Phase::After) {
+        let refused = self.admit(session, client, ctx, true);
+        if let Some(refused) = refused.or_else(|| self.seat(client, ctx)) {
             return self.refuse(session, refused, ctx).await;
         }
         self.mirror(session, ctx);
