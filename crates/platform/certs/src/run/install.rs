@@ -1,0 +1,62 @@
+//! The definitions of our kinds: made where they are missing and we may, waited for where not.
+
+use std::time::Duration;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use crate::{api, definitions};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// Between two lines in the log while it waits.
+const TELL: u32 = 240;
+
+/// Returns once the API serves all our kinds.
+pub(super) async fn definitions(client: &Client) {
+    let mut looks = 0;
+    while let Err(missing) = are_served(client).await {
+        if looks % TELL == 0 {
+            let made = create(client).await;
+            match made {
+                Ok(()) => tracing::info!("the definitions of {} are there", api::GROUP),
+                Err(error) => tracing::warn!(
+                    "waiting for {missing}; cannot make the definitions: {}. Let an administrator run `knarr run certs` once, or apply cert-manager's definitions",
+                    base::error::chain(&error)
+                ),
+            }
+        }
+        looks += 1;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn create(client: &Client) -> Result<(), kube::Error> {
+    let all = Api::<CustomResourceDefinition>::all(client.clone());
+    for definition in definitions::all() {
+        let definition = serde_json::from_value(definition).map_err(kube::Error::SerdeError)?;
+        match all.create(&PostParams::default(), &definition).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            made => drop(made?),
+        }
+    }
+    Ok(())
+}
+
+/// What the API does not serve yet.
+async fn are_served(client: &Client) -> Result<(), String> {
+    for group in [api::GROUP, api::ACME_GROUP] {
+        let served = client.list_api_group_resources(&format!("{group}/v1")).await;
+        let served = served.map_err(|error| format!("{group}/v1 ({})", base::error::chain(&error)))?;
+        for name in definitions::names().iter().filter_map(|name| name.strip_suffix(&format!(".{group}"))) {
+            if name.contains('.') {
+                continue; // of the longer group
+            }
+            if !served.resources.iter().any(|resource| resource.name == name) {
+                return Err(format!("{name} of {group}/v1"));
+            }
+        }
+    }
+    Ok(())
+}
