@@ -126,6 +126,9 @@ pub(crate) struct Settings {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) ingress_class: String,
+    pub(crate) certs: bool,
+    pub(crate) certs_name_servers: Vec<SocketAddr>,
+    pub(crate) http01_port: u16,
     pub(crate) insecure_registries: Vec<String>,
     /// The file of the scheduler's own configuration, and what it says.
     pub(crate) scheduler_file: String,
@@ -157,6 +160,9 @@ impl Settings {
             http: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpPort")),
             https: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpsPort")),
             ingress_class: read.text("gateway.class"),
+            certs: read.parse("certs.enabled"),
+            certs_name_servers: read.list("certs.nameServers"),
+            http01_port: read.port("certs.http01Port"),
             insecure_registries: read.list("images.insecureRegistries"),
             scheduler_file: read.text("scheduler.config"),
             scheduler: read.scheduler(),
@@ -206,6 +212,7 @@ impl Settings {
             "network": { "podCIDR": self.pods.to_string(), "serviceCIDR": self.services.to_string(), "nodePorts": format!("{}-{}", self.node_ports.start(), self.node_ports.end()) },
             "dns": { "domain": self.domain, "upstreams": self.upstreams, "listen": self.dns },
             "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class },
+            "certs": { "enabled": self.certs, "nameServers": self.certs_name_servers, "http01Port": self.http01_port },
             "images": { "insecureRegistries": self.insecure_registries },
             "scheduler": { "config": self.scheduler_file },
         })

@@ -129,6 +129,7 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
         () = ctx.stop.cancelled() => return Ok(()),
         () = informers.synced() => {}
     }
+    install::own_issuer(&shared).await;
     wakes::connect(&shared, &secrets);
     start(&shared, &ctx);
     let (gateways, later) = (Arc::clone(&shared), ctx.clone());

@@ -1,11 +1,14 @@
-//! The definitions of our kinds: made where they are missing and we may, waited for where not.
+//! The definitions of our kinds: made where they are missing and we may, waited for where not. And the cluster's own issuer.
 
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use serde_json::json;
 
+use super::Shared;
+use crate::api::ClusterIssuer;
 use crate::{api, definitions};
 
 /// Between two looks.
@@ -42,6 +45,26 @@ async fn create(client: &Client) -> Result<(), kube::Error> {
         }
     }
     Ok(())
+}
+
+/// Makes the ClusterIssuer of the cluster's own authority, where the Secret with that is there and the issuer is not.
+pub(super) async fn own_issuer(shared: &Shared) {
+    let (namespace, name) = (&shared.config.namespace, &shared.config.own_issuer);
+    let made = async {
+        if shared.secret(namespace, name).await?.is_none() {
+            return Ok(());
+        }
+        let document = json!({
+            "apiVersion": "cert-manager.io/v1", "kind": "ClusterIssuer", "metadata": { "name": name },
+            "spec": { "ca": { "secretName": name } },
+        });
+        shared.create_for_all::<ClusterIssuer>(&document).await
+    };
+    match made.await {
+        Ok(()) => {}
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(error) => tracing::warn!("cannot make the ClusterIssuer {name}: {}", base::error::chain(&error)),
+    }
 }
 
 /// What the API does not serve yet.

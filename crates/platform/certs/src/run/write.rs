@@ -49,20 +49,22 @@ impl Shared {
     }
 
     /// Creates an object of kind `K` from its document. Where one of that name is there, the error says so.
-    pub(super) async fn create<K: Resource<DynamicType = ()>>(
-        &self,
-        namespace: &str,
-        document: &Value,
-    ) -> Result<(), kube::Error> {
-        let resource = ApiResource {
-            group: K::group(&()).into_owned(),
-            version: K::version(&()).into_owned(),
-            api_version: K::api_version(&()).into_owned(),
-            kind: K::kind(&()).into_owned(),
-            plural: K::plural(&()).into_owned(),
-        };
+    pub(super) async fn create<K>(&self, namespace: &str, document: &Value) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
         let object: DynamicObject = serde_json::from_value(document.clone()).map_err(kube::Error::SerdeError)?;
-        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &resource);
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &ApiResource::erase::<K>(&()));
+        api.create(&PostParams::default(), &object).await.map(drop)
+    }
+
+    /// The same of a kind without namespaces.
+    pub(super) async fn create_for_all<K>(&self, document: &Value) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let object: DynamicObject = serde_json::from_value(document.clone()).map_err(kube::Error::SerdeError)?;
+        let api = Api::<DynamicObject>::all_with(self.client.clone(), &ApiResource::erase::<K>(&()));
         api.create(&PostParams::default(), &object).await.map(drop)
     }
 
