@@ -82,7 +82,6 @@ static ROLES: &[Role] = &[
             ("networking.k8s.io", &["ingresses/finalizers"], &["update"]),
             ("gateway.networking.k8s.io", &["gateways"], READ),
             ("gateway.networking.k8s.io", &["gateways/finalizers"], &["update"]),
-            ("apiextensions.k8s.io", &["customresourcedefinitions"], &["create"]),
             ("", &["secrets"], &["get", "list", "watch", "create", "update", "patch", "delete"]),
             // for Vault, in the name of the account that an issuer names
             ("", &["serviceaccounts/token"], &["create"]),

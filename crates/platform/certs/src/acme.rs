@@ -22,10 +22,8 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is left alone for now.
-    #[error("{server} is left alone for {} s, after: {why}", wait.as_secs())]
+    #[error("{why}")]
     Closed {
-        /// Its directory.
-        server: String,
         /// How long still.
         wait: Duration,
         /// What happened.

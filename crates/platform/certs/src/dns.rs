@@ -341,6 +341,3 @@ fn system_servers() -> Vec<SocketAddr> {
         .filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next()?.parse::<IpAddr>().ok());
     named.take(3).map(|address| SocketAddr::new(address, 53)).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A client without redirects and proxies of the environment, whose requests take no longer than `patience`.
+/// A client that follows no redirects, and whose requests take no longer than `patience`.
 pub(crate) fn builder(patience: Duration) -> reqwest::ClientBuilder {
     // ring is the process's provider; a second call finds it there, which is as well
     drop(rustls::crypto::ring::default_provider().install_default());

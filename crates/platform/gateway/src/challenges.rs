@@ -102,12 +102,15 @@ impl Challenges {
     }
 
     fn change(&self, old: Option<&Challenge>, new: Option<&Challenge>) {
-        let counts = |one: &&Challenge| one.status.presented && one.spec.kind == "HTTP-01" && !one.spec.token.is_empty();
+        let counts =
+            |one: &&Challenge| one.status.presented && one.spec.kind == "HTTP-01" && !one.spec.token.is_empty();
         let (old, new) = (old.filter(counts), new.filter(counts));
         if let Some(new) = new {
             self.put(&new.spec.dns_name, &new.spec.token, &new.spec.key);
         }
-        if let Some(old) = old.filter(|old| new.is_none_or(|new| (&new.spec.dns_name, &new.spec.token) != (&old.spec.dns_name, &old.spec.token))) {
+        if let Some(old) = old.filter(|old| {
+            new.is_none_or(|new| (&new.spec.dns_name, &new.spec.token) != (&old.spec.dns_name, &old.spec.token))
+        }) {
             self.remove(&old.spec.dns_name, &old.spec.token);
         }
     }
@@ -148,7 +151,12 @@ mod tests {
     use super::*;
 
     fn challenge(host: &str, kind: &str, presented: bool) -> Challenge {
-        let spec = Spec { kind: kind.to_owned(), dns_name: host.to_owned(), token: "token".to_owned(), key: format!("key of {host}") };
+        let spec = Spec {
+            kind: kind.to_owned(),
+            dns_name: host.to_owned(),
+            token: "token".to_owned(),
+            key: format!("key of {host}"),
+        };
         Challenge { spec, status: Status { presented }, ..Challenge::default() }
     }
 
@@ -156,7 +164,8 @@ mod tests {
     fn a_token_is_answered_for_its_host_while_it_is_presented() {
         let all = Challenges::default();
         let path = "/.well-known/acme-challenge/token";
-        let (waiting, there) = (challenge("Shop.example", "HTTP-01", false), challenge("Shop.example", "HTTP-01", true));
+        let (waiting, there) =
+            (challenge("Shop.example", "HTTP-01", false), challenge("Shop.example", "HTTP-01", true));
         all.change(None, Some(&waiting));
         assert_eq!(all.answer("shop.example", path), None);
         all.change(Some(&waiting), Some(&there));
@@ -184,6 +193,9 @@ mod tests {
 
     #[test]
     fn addresses_are_hosts_too() {
-        assert_eq!((bare("[::1]:80"), bare("[::1]"), bare("::1"), bare("10.0.0.1:8080")), ("::1".into(), "::1".into(), "::1".into(), "10.0.0.1".into()));
+        assert_eq!(
+            (bare("[::1]:80"), bare("[::1]"), bare("::1"), bare("10.0.0.1:8080")),
+            ("::1".into(), "::1".into(), "::1".into(), "10.0.0.1".into())
+        );
     }
 }

@@ -12,6 +12,7 @@
 //! own namespace; the addresses of ready pods are dialled directly, not the service's virtual one.
 
 pub mod certificates;
+pub mod challenges;
 mod connection;
 pub mod proxy;
 pub mod routes;

@@ -192,7 +192,7 @@ impl Server {
     fn pass(&self) -> Result<(), Error> {
         match self.gate.lock().closed(self.clock.now()) {
             None => Ok(()),
-            Some((wait, why)) => Err(Error::Closed { server: self.url.clone(), wait, why }),
+            Some((wait, why)) => Err(Error::Closed { wait, why }),
         }
     }
 

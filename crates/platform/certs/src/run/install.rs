@@ -11,27 +11,26 @@ use super::Shared;
 use crate::api::ClusterIssuer;
 use crate::{api, definitions};
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(250);
-/// Between two lines in the log while it waits.
-const TELL: u32 = 240;
+/// Between two looks: at first, and at most.
+const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(320));
+/// At the look of this number they are made, where nobody else has made them; and told about again after so many more.
+const MAKE: (u32, u32) = (5, 200);
 
 /// Returns once the API serves all our kinds.
 pub(super) async fn definitions(client: &Client) {
-    let mut looks = 0;
+    let (mut looks, mut wait) = (0_u32, LOOK.0);
     while let Err(missing) = are_served(client).await {
-        if looks % TELL == 0 {
-            let made = create(client).await;
-            match made {
-                Ok(()) => tracing::info!("the definitions of {} are there", api::GROUP),
-                Err(error) => tracing::warn!(
-                    "waiting for {missing}; cannot make the definitions: {}. Let an administrator run `knarr run certs` once, or apply cert-manager's definitions",
-                    base::error::chain(&error)
-                ),
-            }
+        if looks % MAKE.1 == MAKE.0
+            && let Err(error) = create(client).await
+        {
+            tracing::warn!(
+                "waiting for {missing}; cannot make the definitions: {}. Let an administrator run `knarr run certs` once, or apply cert-manager's definitions",
+                base::error::chain(&error)
+            );
         }
         looks += 1;
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LOOK.1);
     }
 }
 
