@@ -58,6 +58,10 @@ impl Place {
     pub(crate) fn log(&self) -> PathBuf {
         self.data_dir.join("knarr.log")
     }
+    /// Where the gateway answers `knarr gateway`.
+    pub(crate) fn gateway_socket(&self) -> PathBuf {
+        self.run_dir.join("gateway.sock")
+    }
     fn choices(&self) -> PathBuf {
         self.data_dir.join("cluster.json")
     }
@@ -126,6 +130,12 @@ pub(crate) struct Settings {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) ingress_class: String,
+    pub(crate) gateway_addresses: ::gateway::gateways::Pool,
+    pub(crate) access_log: (String, f64),
+    pub(crate) gateway_socket: PathBuf,
+    pub(crate) gateway_metrics: Option<SocketAddr>,
+    pub(crate) gateway_zone: String,
+    pub(crate) proxy_protocol_from: Vec<ipnet::IpNet>,
     pub(crate) certs: bool,
     pub(crate) certs_name_servers: Vec<SocketAddr>,
     pub(crate) http01_port: u16,
@@ -160,6 +170,12 @@ impl Settings {
             http: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpPort")),
             https: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpsPort")),
             ingress_class: read.text("gateway.class"),
+            gateway_addresses: read.parse("gateway.addresses"),
+            access_log: (read.text("gateway.accessLog"), read.part("gateway.accessLogSample")),
+            gateway_zone: read.text("gateway.zone"),
+            proxy_protocol_from: read.list("gateway.proxyProtocolFrom"),
+            gateway_metrics: read.maybe("gateway.metrics"),
+            gateway_socket: read.path("gateway.socket", || place.gateway_socket()),
             certs: read.parse("certs.enabled"),
             certs_name_servers: read.list("certs.nameServers"),
             http01_port: read.port("certs.http01Port"),
@@ -211,7 +227,11 @@ impl Settings {
             "node": { "name": self.node_name, "address": self.node_address, "port": self.node_port },
             "network": { "podCIDR": self.pods.to_string(), "serviceCIDR": self.services.to_string(), "nodePorts": format!("{}-{}", self.node_ports.start(), self.node_ports.end()) },
             "dns": { "domain": self.domain, "upstreams": self.upstreams, "listen": self.dns },
-            "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class },
+            "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class,
+                "addresses": self.gateway_addresses.to_string(),
+                "accessLog": self.access_log.0, "accessLogSample": self.access_log.1, "socket": self.gateway_socket,
+                "metrics": self.gateway_metrics, "zone": self.gateway_zone,
+                "proxyProtocolFrom": self.proxy_protocol_from.iter().map(ToString::to_string).collect::<Vec<_>>() },
             "certs": { "enabled": self.certs, "nameServers": self.certs_name_servers, "http01Port": self.http01_port },
             "images": { "insecureRegistries": self.insecure_registries },
             "scheduler": { "config": self.scheduler_file },
@@ -264,6 +284,24 @@ impl Reader<'_> {
 
     fn chosen<T: FromStr + Placeholder>(&mut self, key: &str, choose: impl FnOnce() -> T) -> T {
         if self.text(key).is_empty() { choose() } else { self.parse(key) }
+    }
+
+    /// A number from 0 to 1.
+    fn part(&mut self, key: &str) -> f64 {
+        let text = self.text(key);
+        let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+        part.unwrap_or_else(|| {
+            self.fault(key, format!("{key} must be a number from 0 to 1, not {text:?}"));
+            1.0
+        })
+    }
+
+    fn path(&self, key: &str, usual: impl FnOnce() -> PathBuf) -> PathBuf {
+        Some(self.text(key)).filter(|text| !text.is_empty()).map_or_else(usual, PathBuf::from)
+    }
+
+    fn maybe<T: FromStr + Placeholder>(&mut self, key: &str) -> Option<T> {
+        (!self.text(key).is_empty()).then(|| self.parse(key))
     }
 
     fn list<T: FromStr>(&mut self, key: &str) -> Vec<T> {
@@ -381,6 +419,12 @@ impl Placeholder for SocketAddr {
     const WHAT: &'static str = "an address with a port, such as 10.42.0.1:53";
     fn placeholder() -> Self {
         Self::from(([0, 0, 0, 0], 0))
+    }
+}
+impl Placeholder for ::gateway::gateways::Pool {
+    const WHAT: &'static str = "addresses and ranges such as 192.0.2.7,192.0.2.10-192.0.2.20";
+    fn placeholder() -> Self {
+        Self::default()
     }
 }
 impl Placeholder for Cidr {
