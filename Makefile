@@ -51,6 +51,7 @@ clients: ## Install the client libraries that tests tour with into target/client
 tools: ## Install what building and testing need
 	@scripts/install build-essential ca-certificates curl iproute2 dnsutils util-linux procps busybox-static python3
 	@scripts/kubectl
+	@scripts/pebble
 
 clean: ## Delete everything that was built
 	cargo clean
