@@ -111,7 +111,6 @@ impl Question {
             host: asked.host.to_owned(),
             scheme: asked.scheme.to_owned(),
             size: body.and_then(|body| i64::try_from(body.len()).ok()).unwrap_or(-1),
-            protocol: "HTTP/1.1".to_owned(),
             body: body.and_then(|body| String::from_utf8(body.to_vec()).ok()).unwrap_or_default(),
             raw_body: body
                 .filter(|body| std::str::from_utf8(body).is_err())

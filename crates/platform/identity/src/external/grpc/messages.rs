@@ -87,8 +87,6 @@ pub(crate) struct HttpRequest {
     pub(crate) scheme: String,
     #[prost(int64, tag = "9")]
     pub(crate) size: i64,
-    #[prost(string, tag = "10")]
-    pub(crate) protocol: String,
     #[prost(string, tag = "11")]
     pub(crate) body: String,
     #[prost(bytes = "vec", tag = "12")]
