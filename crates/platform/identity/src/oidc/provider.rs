@@ -182,27 +182,7 @@ impl Provider {
         client: &Client,
         form: &[(&str, &str)],
     ) -> Result<Received, ProviderError> {
-        let mut body = form_urlencoded::Serializer::new(String::new());
-        body.extend_pairs(form);
-        let mut request = Request::post(url)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("accept", "application/json");
-        match (&client.secret, client.authentication) {
-            (Some(secret), ClientAuthentication::Basic) => {
-                // Both are form-encoded first (RFC 6749 2.3.1).
-                let encoded = |text: &str| utf8_percent_encode(text, QUERY).to_string();
-                let pair = STANDARD.encode(format!("{}:{}", encoded(&client.id), encoded(secret)));
-                request = request.header("authorization", format!("Basic {pair}"));
-            }
-            (Some(secret), ClientAuthentication::Post) => {
-                body.append_pair("client_id", &client.id).append_pair("client_secret", secret);
-            }
-            (None, _) => {
-                body.append_pair("client_id", &client.id);
-            }
-        }
-        let request =
-            request.body(Full::new(Bytes::from(body.finish()))).map_err(|_| ProviderError::Malformed(endpoint))?;
+        let request = filled(endpoint, url, client, form)?;
         let answer = self.client.send(request, TIMEOUT, ANSWER).await;
         let answer = answer.map_err(|source| ProviderError::Ask { endpoint, source })?;
         if answer.status != StatusCode::OK {
@@ -279,4 +259,33 @@ pub(super) fn secret(means: &Means) -> Result<String, NoRandomness> {
 /// The challenge that a verifier answers (RFC 7636 4.2, S256).
 pub(super) fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes()))
+}
+
+/// A form for the provider, with what shows who we are. Apart, so that nothing of it is held while the answer is waited for.
+fn filled(
+    endpoint: &'static str,
+    url: &str,
+    client: &Client,
+    form: &[(&str, &str)],
+) -> Result<Request<Full<Bytes>>, ProviderError> {
+    let mut body = form_urlencoded::Serializer::new(String::new());
+    body.extend_pairs(form);
+    let mut request = Request::post(url)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("accept", "application/json");
+    match (&client.secret, client.authentication) {
+        (Some(secret), ClientAuthentication::Basic) => {
+            // Both are form-encoded first (RFC 6749 2.3.1).
+            let encoded = |text: &str| utf8_percent_encode(text, QUERY).to_string();
+            let pair = STANDARD.encode(format!("{}:{}", encoded(&client.id), encoded(secret)));
+            request = request.header("authorization", format!("Basic {pair}"));
+        }
+        (Some(secret), ClientAuthentication::Post) => {
+            body.append_pair("client_id", &client.id).append_pair("client_secret", secret);
+        }
+        (None, _) => {
+            body.append_pair("client_id", &client.id);
+        }
+    }
+    request.body(Full::new(Bytes::from(body.finish()))).map_err(|_| ProviderError::Malformed(endpoint))
 }
