@@ -216,7 +216,12 @@ impl Guard {
 
 /// The headers of a request that it may not have.
 fn spoofed(asked: &Asked<'_>, owned: &[String]) -> Vec<HeaderName> {
-    asked.headers.keys().filter(|name| owned.contains(&plain_name(name.as_str()))).cloned().collect()
+    asked.headers.keys().filter(|name| is_owned(name.as_str(), owned)).cloned().collect()
+}
+
+/// Header names are in lower case already; only those with underscores need a second look.
+fn is_owned(name: &str, owned: &[String]) -> bool {
+    owned.iter().any(|own| own == name) || (name.contains('_') && owned.contains(&plain_name(name)))
 }
 
 /// Of several refusals the one that helps most: what leads to a login, else a 401 with every challenge, else that

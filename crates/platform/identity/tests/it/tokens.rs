@@ -31,6 +31,7 @@ impl Site {
         world.context.children.spawn("provider", Arc::clone(&provider).serve(listener));
         let mut jwt = Jwt {
             issuer: issuer.clone(),
+            plain_http: true,
             audiences: vec!["api".to_owned()],
             headers: vec![ClaimHeader { claim: "sub".to_owned(), header: "X-User".to_owned() }],
             ..Jwt::default()
@@ -68,7 +69,8 @@ async fn many_at_once_fetch_the_keys_once() {
     assert!(seen.iter().all(|seen| seen.header("x-user") == "robot"));
     assert_eq!((site.provider.hits("/keys"), site.provider.hits("/.well-known/openid-configuration")), (1, 1));
     // A policy that changed does not fetch them again.
-    let jwt = Jwt { issuer: site.issuer.clone(), audiences: vec!["api".to_owned()], ..Jwt::default() };
+    let jwt =
+        Jwt { issuer: site.issuer.clone(), plain_http: true, audiences: vec!["api".to_owned()], ..Jwt::default() };
     let settings = Settings { jwt: Some(jwt), ..Settings::default() };
     let anew = Guard::new("shop/api", &settings, &sources(&[]), &site.world.means).expect("a good policy");
     let seen = Browser::program().with("authorization", &format!("Bearer {token}")).visit(&anew, PAGE).await;
