@@ -9,7 +9,7 @@ mod credentials;
 mod detach;
 mod down;
 mod failure;
-mod gateway;
+mod gateway_cli;
 mod host;
 mod image;
 mod lock;

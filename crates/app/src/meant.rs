@@ -130,6 +130,7 @@ pub(crate) struct Settings {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) ingress_class: String,
+    pub(crate) gateway_addresses: gateway::gateways::Pool,
     pub(crate) access_log: (String, f64),
     pub(crate) gateway_socket: PathBuf,
     pub(crate) gateway_metrics: Option<SocketAddr>,
@@ -164,6 +165,7 @@ impl Settings {
             http: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpPort")),
             https: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpsPort")),
             ingress_class: read.text("gateway.class"),
+            gateway_addresses: read.parse("gateway.addresses"),
             access_log: (read.text("gateway.accessLog"), read.part("gateway.accessLogSample")),
             gateway_metrics: read.maybe("gateway.metrics"),
             gateway_socket: read.path("gateway.socket", || place.gateway_socket()),
@@ -216,6 +218,7 @@ impl Settings {
             "network": { "podCIDR": self.pods.to_string(), "serviceCIDR": self.services.to_string(), "nodePorts": format!("{}-{}", self.node_ports.start(), self.node_ports.end()) },
             "dns": { "domain": self.domain, "upstreams": self.upstreams, "listen": self.dns },
             "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class,
+                "addresses": self.gateway_addresses.to_string(),
                 "accessLog": self.access_log.0, "accessLogSample": self.access_log.1, "socket": self.gateway_socket,
                 "metrics": self.gateway_metrics },
             "images": { "insecureRegistries": self.insecure_registries },
@@ -404,6 +407,12 @@ impl Placeholder for SocketAddr {
     const WHAT: &'static str = "an address with a port, such as 10.42.0.1:53";
     fn placeholder() -> Self {
         Self::from(([0, 0, 0, 0], 0))
+    }
+}
+impl Placeholder for gateway::gateways::Pool {
+    const WHAT: &'static str = "addresses and ranges such as 192.0.2.7,192.0.2.10-192.0.2.20";
+    fn placeholder() -> Self {
+        Self::default()
     }
 }
 impl Placeholder for Cidr {

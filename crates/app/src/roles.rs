@@ -58,9 +58,9 @@ pub(crate) async fn run(role: &'static Role, config: &kube::Config, written: &Wr
     services.run(crate::up::stop_signal(), crate::up::GRACE).await
 }
 
-/// The gateway of a cluster of our own.
-pub(crate) fn gateway_at(settings: &Settings) -> ::gateway::Config {
-    ::gateway::Config {
+/// The gateway of a cluster of our own; `installer` may define the kinds of the Gateway API.
+pub(crate) fn gateway_at(settings: &Settings, installer: Client) -> gateway::Config {
+    gateway::Config {
         http: settings.http,
         https: settings.https,
         ingress_class: settings.ingress_class.clone(),
@@ -70,6 +70,8 @@ pub(crate) fn gateway_at(settings: &Settings) -> ::gateway::Config {
         access_log_sample: settings.access_log.1,
         socket: Some(settings.gateway_socket.clone()),
         metrics: settings.gateway_metrics,
+        addresses: settings.gateway_addresses.clone(),
+        installer: Some(gateway::Installer(installer)),
     }
 }
 
@@ -109,7 +111,7 @@ pub(crate) fn volumes() -> volumes::Config {
 
 fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {
     let address: IpAddr = read(written, "gateway.address")?;
-    let config = ::gateway::Config {
+    let config = gateway::Config {
         http: SocketAddr::new(address, read(written, "gateway.httpPort")?),
         https: SocketAddr::new(address, read(written, "gateway.httpsPort")?),
         ingress_class: written.get("gateway.class").0.to_owned(),
@@ -119,8 +121,10 @@ fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::
         access_log_sample: read(written, "gateway.accessLogSample")?,
         metrics: maybe(written, "gateway.metrics")?,
         socket: Some(written.get("gateway.socket").0).filter(|path| !path.is_empty()).map(Into::into),
+        addresses: read(written, "gateway.addresses")?,
+        installer: Some(gateway::Installer(client.clone())),
     };
-    Ok(Box::new(move |ctx| ::gateway::run(client, config, ctx).boxed()))
+    Ok(Box::new(move |ctx| gateway::run(client, config, ctx).boxed()))
 }
 
 fn dns_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {

@@ -97,6 +97,14 @@ pub(crate) static ROWS: &[Row] = &[
     shared("gateway.httpsPort", "https-port", "PORT", "443", "port of the gateway for HTTPS", &["gateway"]),
     shared("gateway.class", "ingress-class", "NAME", "knarr", "IngressClass the gateway serves", &["gateway"]),
     shared(
+        "gateway.addresses",
+        "gateway-addresses",
+        "IP,A-B,..",
+        "",
+        "addresses that Gateways get for their own [default: they share the gateway's]",
+        &["gateway"],
+    ),
+    shared(
         "gateway.accessLog",
         "access-log",
         "FILE",

@@ -2,7 +2,7 @@
 //!
 //! Knows Ingress, Gateway API and HTTP, not who runs the pods or issues the certificates. In reading
 //! order:
-//! - [`model`]: what is asked for, whatever objects asked; [`ingress`] translates Ingresses into it;
+//! - [`model`]: what is asked for, whatever objects asked; [`ingress`] and [`gateways`] translate objects into it;
 //! - [`table`]: the model as a value with one pure question, `find`;
 //! - [`certificates`]: which certificate a TLS client gets;
 //! - [`proxy`]: what happens to one request, in the stages of pingora;
@@ -21,6 +21,7 @@ pub mod balance;
 pub mod certificates;
 pub mod clock;
 mod connection;
+pub mod gateways;
 mod guards;
 pub mod ingress;
 pub mod limit;
@@ -39,4 +40,4 @@ pub mod stream;
 pub mod table;
 mod upstream;
 
-pub use run::{Config, run};
+pub use run::{Config, Installer, run};

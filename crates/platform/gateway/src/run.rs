@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base::Key;
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::backend::{self, Endpoints, Port, Registry};
+use crate::gateways::{Around, Gateways, Pool, SharedPorts};
 use crate::guards::Guards;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
@@ -36,6 +38,19 @@ use crate::{admin, certificates, status};
 /// Secrets that are never about the gateway, and may be many and large.
 const FOREIGN_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,\
     type!=bootstrap.kubernetes.io/token,type!=kubernetes.io/dockerconfigjson";
+
+/// How long routes of the Gateway API are waited for before anything is served.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
+
+/// A client that may bring the definitions of the Gateway API to the cluster.
+#[derive(Clone)]
+pub struct Installer(pub Client);
+
+impl std::fmt::Debug for Installer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Installer")
+    }
+}
 
 /// What the gateway needs to know.
 #[derive(Clone, Debug)]
@@ -58,9 +73,13 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Where figures are told to whoever asks; nowhere when none.
     pub metrics: Option<SocketAddr>,
+    /// Addresses that Gateways get for their own; they share ours when there are none.
+    pub addresses: Pool,
+    /// Who brings the definitions of the Gateway API where they are missing; nobody when none.
+    pub installer: Option<Installer>,
 }
 
-/// Serves Ingresses until the service is stopped.
+/// Serves Ingresses and Gateways until the service is stopped.
 ///
 /// # Errors
 /// When an address cannot be listened on.
@@ -92,9 +111,20 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     if let Some(address) = config.metrics {
         admin::figures(address, answers, &ctx).await?;
     }
+    let kept = Arc::clone(&keeper);
+    let ports = SharedPorts { http: config.http.port(), https: config.https.port() };
+    let gateways = Gateways::new(writer.client.clone(), &ctx, (config.addresses, ports), move || kept.routes_changed());
+    drop(keeper.gateways.set(Arc::clone(&gateways)));
+    if let Some(Installer(client)) = config.installer {
+        Gateways::install(client, config.ingress_class, &ctx);
+    }
+    gateways.start(&ctx);
     follow(&keeper, &writer, &informers);
     ctx.ready.waiting_for("the list of Ingresses and what they name");
     informers.synced().await;
+    if tokio::time::timeout(SETTLE_TIME, gateways.settled()).await.is_err() {
+        tracing::warn!("routes of the Gateway API are not known yet; they are served when they are");
+    }
 
     keeper.update(&writer);
     writer.start(&ctx);
@@ -115,6 +145,7 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
 struct Keeper {
     doors: Doors,
     seen: Arc<Seen>,
+    gateways: OnceLock<Arc<Gateways>>,
     class: String,
     ports: (u16, u16),
     registry: Registry,
@@ -150,6 +181,7 @@ impl Keeper {
         Self {
             doors,
             seen,
+            gateways: OnceLock::new(),
             class: config.ingress_class.clone(),
             ports: (config.http.port(), config.https.port()),
             registry: Registry::default(),
@@ -220,6 +252,7 @@ impl Keeper {
     fn rebuild(&self, writer: &Writer) {
         let (ingresses, classes) = (self.ingresses.list(), self.classes.list());
         let mut model = Model::default();
+        self.gateways(writer, &mut model);
         let outcome = self.translate(&ingresses, &classes, &mut model);
         let deaf = self.doors.open(&model);
         self.registry.tidy();
@@ -241,7 +274,10 @@ impl Keeper {
             message: fault.message.clone(),
         });
         self.report.store(Arc::new(report::report(&model, of_ingresses.chain(of_sockets).collect())));
-        *self.deaf.lock() = deaf;
+        let known = std::mem::replace(&mut *self.deaf.lock(), deaf.clone());
+        if known != deaf && self.gateways.get().is_some_and(|gateways| gateways.is_used()) {
+            self.routes_changed(); // a status tells of sockets, too
+        }
         *writer.served.lock() = outcome.served.clone();
         outcome.served.iter().for_each(|ingress| writer.statuses.add(ingress.clone()));
         let told = std::mem::replace(&mut *self.faults.lock(), outcome.faults.clone());
@@ -284,6 +320,29 @@ impl Keeper {
         let identity::Source::Secret(name) = source else { return None };
         let secret = self.secrets.get(namespace, name)?;
         Some(secret.data.iter().flatten().map(|(name, bytes)| (name.clone(), bytes.0.clone())).collect())
+    }
+
+    /// Adds what Gateways serve to `model`.
+    fn gateways(&self, writer: &Writer, model: &mut Model) {
+        let Some(gateways) = self.gateways.get() else { return };
+        let service = |key: &Key| self.services.get(&key.namespace, &key.name);
+        let endpoints = |key: &Key, port: &Port, transport: Transport| self.endpoints(key, port, transport);
+        let certificate = |key: &Key| self.certificates.lock().get(key).cloned();
+        let secret = |key: &Key, field: &str| {
+            let secret = self.secrets.get(&key.namespace, &key.name)?;
+            secret.data.as_ref()?.get(field).map(|bytes| bytes.0.clone())
+        };
+        let shared: Vec<IpAddr> = writer.addresses().iter().filter_map(|address| address.parse().ok()).collect();
+        let unbound = self.deaf.lock().clone();
+        let around = Around {
+            service: &service,
+            endpoints: &endpoints,
+            certificate: &certificate,
+            secret: &secret,
+            shared: &shared,
+            unbound: &unbound,
+        };
+        gateways.plan(&around, model);
     }
 
     /// The endpoints of a service's port.
@@ -355,17 +414,28 @@ fn follow(keeper: &Arc<Keeper>, writer: &Arc<Writer>, informers: &Informers) {
     let kept = Arc::clone(keeper);
     keeper.classes.on_change(move |_| kept.routes_changed());
     let kept = Arc::clone(keeper);
-    keeper.services.on_change(move |change| kept.service_changed(key(&**change.latest())));
+    keeper.services.on_change(move |change| {
+        kept.service_changed(key(&**change.latest()));
+        // Statuses of routes tell of services and their ports.
+        let ports = |service: Option<&Arc<Service>>| {
+            service.map(|service| service.spec.as_ref().map(|spec| (spec.ports.clone(), spec.type_.clone())))
+        };
+        let used = kept.gateways.get().is_some_and(|gateways| gateways.is_used());
+        if used && ports(change.old) != ports(change.new) {
+            kept.routes_changed();
+        }
+    });
     let kept = Arc::clone(keeper);
     informers.of::<EndpointSlice>().on_change(move |change| kept.slice(change));
     let kept = Arc::clone(keeper);
     keeper.secrets.on_change(move |change| kept.secret(change));
     if let Some(nodes) = &writer.nodes {
-        let told = Arc::clone(writer);
+        let (kept, told) = (Arc::clone(keeper), Arc::clone(writer));
         nodes.on_change(move |change| {
             let addresses = |node: Option<&Arc<Node>>| status::internal_addresses(node.map(|node| &**node));
             if addresses(change.old) != addresses(change.new) {
                 told.served.lock().iter().for_each(|ingress| told.statuses.add(ingress.clone()));
+                kept.routes_changed();
             }
         });
     }
@@ -397,17 +467,21 @@ impl Writer {
         });
     }
 
+    /// Where clients reach us.
+    fn addresses(&self) -> Vec<String> {
+        match (&self.nodes, self.published) {
+            (_, Some(address)) => vec![address.to_string()],
+            (Some(nodes), None) => status::internal_addresses(nodes.list().iter().map(|node| &**node)),
+            (None, None) => Vec::new(),
+        }
+    }
+
     async fn status(&self, item: &Key) -> anyhow::Result<Next> {
         let ours = self.served.lock().contains(item);
         let Some(ingress) = self.ingresses.get(&item.namespace, &item.name).filter(|_| ours) else {
             return Ok(Next::Done);
         };
-        let addresses = match (&self.nodes, self.published) {
-            (_, Some(address)) => vec![address.to_string()],
-            (Some(nodes), None) => status::internal_addresses(nodes.list().iter().map(|node| &**node)),
-            (None, None) => Vec::new(),
-        };
-        let Some(patch) = status::plan(&ingress, &addresses) else { return Ok(Next::Done) };
+        let Some(patch) = status::plan(&ingress, &self.addresses()) else { return Ok(Next::Done) };
         let api = Api::<Ingress>::namespaced(self.client.clone(), &item.namespace);
         match api.patch_status(&item.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
             Err(kube::Error::Api(refusal)) if refusal.code == 404 => Ok(Next::Done), // gone meanwhile

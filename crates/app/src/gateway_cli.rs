@@ -4,10 +4,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ::gateway::ingress::check::{Finding, Verdict, check};
-use ::gateway::report::Report;
 use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command, value_parser};
+use gateway::ingress::check::{Finding, Verdict, check};
+use gateway::report::Report;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::networking::v1::Ingress;
