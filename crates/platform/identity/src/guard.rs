@@ -58,10 +58,10 @@ impl std::fmt::Debug for Guard {
 }
 
 enum Part {
-    Certificates(Certificates),
-    ApiKeys(ApiKeys),
+    Certificates(Box<Certificates>),
+    ApiKeys(Box<ApiKeys>),
     Bearer(Box<Bearer>),
-    Basic(Basic),
+    Basic(Box<Basic>),
     Oidc(Box<Oidc>),
 }
 
@@ -107,10 +107,10 @@ impl Guard {
         let external =
             settings.external.as_ref().and_then(|written| External::new(written, sources, means, &mut faults));
         let parts: Vec<Part> = [
-            certificates.map(Part::Certificates),
-            api_keys.map(Part::ApiKeys),
+            certificates.map(Box::new).map(Part::Certificates),
+            api_keys.map(Box::new).map(Part::ApiKeys),
             bearer.map(Box::new).map(Part::Bearer),
-            basic.map(Part::Basic),
+            basic.map(Box::new).map(Part::Basic),
             oidc.map(Box::new).map(Part::Oidc),
         ]
         .into_iter()
