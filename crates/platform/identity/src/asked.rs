@@ -100,6 +100,7 @@ impl Pass {
         self.set.extend(other.set);
         self.remove.extend(other.remove);
         self.respond.extend(other.respond);
+        self.target = other.target.or(self.target.take());
         self.hidden_cookies.extend(other.hidden_cookies);
         self.hidden_parameters.extend(other.hidden_parameters);
         self.who = self.who.take().or(other.who);
