@@ -24,6 +24,7 @@ use std::time::Duration;
 use base::Key;
 use jiff::Timestamp;
 
+use crate::policy::compile::Settle;
 use crate::seen::Figures;
 
 pub use crate::backend::{Backend, Endpoints, Port, Protocol, endpoints};
@@ -194,6 +195,8 @@ pub struct Rule {
     pub limits: Limits,
     /// Where its requests are counted, once there was one.
     pub figures: OnceLock<Arc<Figures>>,
+    /// The traffic policies in force for it ([`crate::policies`]).
+    pub traffic: Settle,
 }
 
 impl Rule {
@@ -209,6 +212,7 @@ impl Rule {
             persistence: None,
             limits: Limits::default(),
             figures: OnceLock::new(),
+            traffic: Settle::default(),
         }
     }
 }

@@ -4,26 +4,37 @@
 //! writes (hosts, paths, methods that are none) never becomes a label; figures outlive the table.
 
 mod access;
+mod engines;
 mod figures;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 
+use crate::backend::Registry;
 use crate::model::{Rule, Source};
+use crate::stream;
 pub use access::{AccessLog, Line};
 pub use figures::Figures;
+pub use trace::{Context, Span, Tracer};
 
 /// Figures of one gateway.
 #[derive(Debug, Default)]
 pub struct Seen {
     routes: Mutex<BTreeMap<Arc<Source>, Arc<Figures>>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    /// By the name of the rule or limit of a policy, and whether it counted.
+    found: Mutex<BTreeMap<(Arc<str>, bool), u64>>,
+    /// Figures of streams.
+    pub streams: Arc<stream::Figures>,
+    /// The backends whose pools are told of.
+    pub backends: OnceLock<Arc<Registry>>,
     /// Connections open now.
     pub connections: AtomicI64,
     /// Connections there were.
@@ -32,6 +43,8 @@ pub struct Seen {
     pub handshakes_failed: AtomicU64,
     /// Where lines about requests go.
     pub access: Option<AccessLog>,
+    /// Where spans go.
+    pub tracer: Option<Tracer>,
 }
 
 /// One request, when it has ended.
@@ -54,10 +67,10 @@ pub struct Ended<'a> {
 }
 
 impl Seen {
-    /// No figures yet; lines about requests go to `access`.
+    /// No figures yet; lines about requests go to `access`, spans to `tracer`.
     #[must_use]
-    pub fn new(access: Option<AccessLog>) -> Self {
-        Self { access, ..Self::default() }
+    pub fn new(access: Option<AccessLog>, tracer: Option<Tracer>) -> Self {
+        Self { access, tracer, ..Self::default() }
     }
 
     /// Counts a request.
@@ -100,6 +113,12 @@ impl Seen {
             let value: i128 = value;
             head(&mut text, name, kind, help);
             line(&mut text, format_args!("{name} {value}"));
+        }
+        self.render_engines(&mut text);
+        if let Some(tracer) = &self.tracer {
+            let name = "knarr_gateway_spans_lost_total";
+            head(&mut text, name, "counter", "spans that the collector did not take");
+            line(&mut text, format_args!("{name} {}", tracer.lost()));
         }
         if let Some(access) = &self.access {
             let name = "knarr_gateway_access_lines_lost_total";
