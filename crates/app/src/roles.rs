@@ -70,9 +70,11 @@ pub(crate) fn gateway_at(settings: &Settings, installer: Client) -> gateway::Con
         access_log_sample: settings.access_log.1,
         socket: Some(settings.gateway_socket.clone()),
         metrics: settings.gateway_metrics,
-        addresses: settings.gateway_addresses.clone(),
+        traces: settings.traces.0.clone(),
+        trace_sample: settings.traces.1,
         zone: settings.gateway_zone.clone(),
-        proxy_protocol_from: settings.gateway_proxy_protocol_from.clone(),
+        proxy_protocol_from: settings.proxy_protocol_from.clone(),
+        addresses: settings.gateway_addresses.clone(),
         installer: Some(gateway::Installer(installer)),
     }
 }
@@ -113,8 +115,6 @@ pub(crate) fn volumes() -> volumes::Config {
 
 fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {
     let address: IpAddr = read(written, "gateway.address")?;
-    let networks = written.get("gateway.proxyProtocolFrom").0.split(',').map(str::trim).filter(|item| !item.is_empty());
-    let networks: Result<Vec<gateway::Network>, _> = networks.map(str::parse).collect();
     let config = gateway::Config {
         http: SocketAddr::new(address, read(written, "gateway.httpPort")?),
         https: SocketAddr::new(address, read(written, "gateway.httpsPort")?),
@@ -124,10 +124,12 @@ fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::
         access_log: written.get("gateway.accessLog").0.to_owned(),
         access_log_sample: read(written, "gateway.accessLogSample")?,
         metrics: maybe(written, "gateway.metrics")?,
+        traces: written.get("gateway.traces").0.to_owned(),
+        trace_sample: read(written, "gateway.traceSample")?,
+        zone: written.get("gateway.zone").0.to_owned(),
+        proxy_protocol_from: list(written, "gateway.proxyProtocolFrom")?,
         socket: Some(written.get("gateway.socket").0).filter(|path| !path.is_empty()).map(Into::into),
         addresses: read(written, "gateway.addresses")?,
-        zone: written.get("gateway.zone").0.to_owned(),
-        proxy_protocol_from: networks.context("--gateway-proxy-protocol-from takes networks such as 10.0.0.0/8")?,
         installer: Some(gateway::Installer(client.clone())),
     };
     Ok(Box::new(move |ctx| gateway::run(client, config, ctx).boxed()))
@@ -201,6 +203,15 @@ fn kubelets(credentials: &Credentials) -> anyhow::Result<kube::Config> {
 fn read<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<T> {
     let (text, place) = written.get(key);
     text.parse().map_err(|_| anyhow!(failure::Usage(vec![format!("{place}: {key} cannot be {text:?}")])))
+}
+
+fn list<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<Vec<T>> {
+    let (text, place) = written.get(key);
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let read = |item: &str| {
+        item.parse().map_err(|_| anyhow!(failure::Usage(vec![format!("{place}: {key} cannot hold {item:?}")])))
+    };
+    items.map(read).collect()
 }
 
 fn maybe<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<Option<T>> {

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::decide::{self, Then};
+use super::traffic::Phase;
 use super::{
     CONNECT_TIME, H2_STREAMS, KEEP_TIME, Proxy, READ_TIME, Request, UPGRADED_READ_TIME, arrival, cors, fail, headers,
     is_h2, persist, traffic,
@@ -27,6 +28,7 @@ use crate::balance::Outcome;
 use crate::connection::Connection;
 use crate::model::{Filter, Protocol, Rule, UpstreamTls};
 use crate::retry::Failure;
+use crate::seen::Context;
 use crate::upstream::{self, Dial};
 
 #[async_trait]
@@ -47,6 +49,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Request) -> Result<bool> {
+        let sample = self.seen.tracer.as_ref().map_or(0.0, |tracer| tracer.sample);
+        let traced = self.seen.tracer.is_some() || session.req_header().headers.contains_key("traceparent");
+        ctx.trace = traced.then(|| Context::of(&session.req_header().headers, sample));
         if let Some(refused) = traffic::read_path(session.req_header_mut())? {
             return self.refuse(session, refused, ctx).await;
         }
@@ -62,7 +67,7 @@ impl ProxyHttp for Proxy {
             if let Some(refused) = self.guard(session, client, ctx) {
                 return self.refuse(session, refused, ctx).await;
             }
-            if let Some(refused) = self.admit(session, client, ctx, false) {
+            if let Some(refused) = self.admit(session, client, ctx, Phase::Before) {
                 return self.refuse(session, refused, ctx).await;
             }
         }
@@ -80,8 +85,7 @@ impl ProxyHttp for Proxy {
         if self.guarded(session, ctx).await? {
             return Ok(true);
         }
-        let refused = self.admit(session, client, ctx, true);
-        if let Some(refused) = refused.or_else(|| self.seat(client, ctx)) {
+        if let Some(refused) = self.admit(session, client, ctx, Phase::After) {
             return self.refuse(session, refused, ctx).await;
         }
         self.mirror(session, ctx);
@@ -208,7 +212,9 @@ impl ProxyHttp for Proxy {
             tls: arrival.greeting.is_some(),
         };
         headers::forwarded(request, &origin)?;
-        ctx.passed_on(request)?;
+        if let Some(trace) = &ctx.trace {
+            request.insert_header("traceparent", trace.header())?;
+        }
         for filter in ctx.filters() {
             match filter {
                 Filter::Request(edit) => headers::edit_request(request, edit)?,

@@ -26,6 +26,13 @@ use crate::rules::{self, path};
 /// A request that is turned away: the answer, and why, as metrics name it.
 pub(super) type Refused = (Answer, &'static str);
 
+/// When a request is counted: before identity was asked, or after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Before,
+    After,
+}
+
 /// What a request without a policy is sent again for.
 static USUAL_RETRY: std::sync::LazyLock<crate::retry::Policy> = std::sync::LazyLock::new(Default::default);
 
@@ -117,21 +124,15 @@ impl Proxy {
         refused
     }
 
-    /// Takes a request out of the buckets it counts for. Asked twice: `identified` is for those who are told apart by a
-    /// header, which guards may set.
-    pub(super) fn admit(
-        &self,
-        session: &Session,
-        client: IpAddr,
-        ctx: &mut Request,
-        identified: bool,
-    ) -> Option<Refused> {
+    /// Takes a request out of all buckets it counts for, and its places: before identity, whose answers may be dear, but for
+    /// clients that are told apart by a header, which identity may set.
+    pub(super) fn admit(&self, session: &Session, client: IpAddr, ctx: &mut Request, phase: Phase) -> Option<Refused> {
         let rule = ctx.rule.clone()?;
-        for limit in rule.traffic.part(|policy| policy.limits.as_ref()).into_iter().flatten() {
-            if matches!(limit.per, Per::Header(..)) != identified || limit.exempt.contains(client) {
-                continue;
-            }
-            match take(limit, session.req_header(), client, &ctx.passes) {
+        let now = |limit: &&Limit| {
+            matches!(limit.per, Per::Header(..)) == (phase == Phase::After) && !limit.exempt.contains(client)
+        };
+        for limit in rule.traffic.part(|policy| policy.limits.as_ref()).into_iter().flatten().filter(now) {
+            match take(limit, session.req_header(), client) {
                 Ok(left) if limit.headers => {
                     ctx.respond.push((named(told::POLICY), told::policy(&limit.name, &limit.rate)));
                     ctx.respond.push((named(told::LIMIT), told::left(&limit.name, &left)));
@@ -149,12 +150,9 @@ impl Proxy {
                 }
             }
         }
-        None
-    }
-
-    /// Takes the places of a request that goes to a backend.
-    pub(super) fn seat(&self, client: IpAddr, ctx: &mut Request) -> Option<Refused> {
-        let rule = ctx.rule.clone()?;
+        if phase == Phase::After {
+            return None;
+        }
         if let Some(places) = rule.traffic.part(|policy| policy.places.as_ref()) {
             ctx.place = places.take(limit::client_key(client).0);
             if ctx.place.is_none() {
@@ -172,12 +170,7 @@ fn named(name: &'static str) -> HeaderName {
     HeaderName::from_static(name)
 }
 
-fn take(
-    limit: &Limit,
-    request: &RequestHeader,
-    client: IpAddr,
-    passes: &[identity::Pass],
-) -> Result<limit::Left, limit::Wait> {
+fn take(limit: &Limit, request: &RequestHeader, client: IpAddr) -> Result<limit::Left, limit::Wait> {
     let now = Clock.now();
     match &limit.per {
         Per::All(cell) => cell.take(&limit.rate, now),
@@ -186,10 +179,7 @@ fn take(
             clients.take(&own, &network, now)
         }
         Per::Header(name, clients) => {
-            // What a guard sets counts more than what the client says.
-            let set =
-                passes.iter().rev().flat_map(|pass| &pass.set).find(|(set, _)| set == name).map(|(_, value)| value);
-            let value = set.or_else(|| request.headers.get(name)).map(HeaderValue::as_bytes).unwrap_or_default();
+            let value = request.headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
             let (_, network) = limit::client_key(client);
             clients.take(value, &network, now)
         }
