@@ -75,8 +75,6 @@ pub(crate) fn gateway_at(settings: &Settings, installer: Client) -> gateway::Con
         zone: settings.gateway_zone.clone(),
         proxy_protocol_from: settings.proxy_protocol_from.clone(),
         addresses: settings.gateway_addresses.clone(),
-        zone: settings.gateway_zone.clone(),
-        proxy_protocol_from: settings.gateway_proxy_protocol_from.clone(),
         installer: Some(gateway::Installer(installer)),
     }
 }
@@ -118,8 +116,6 @@ pub(crate) fn volumes() -> volumes::Config {
 
 fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {
     let address: IpAddr = read(written, "gateway.address")?;
-    let networks = written.get("gateway.proxyProtocolFrom").0.split(',').map(str::trim).filter(|item| !item.is_empty());
-    let networks: Result<Vec<gateway::Network>, _> = networks.map(str::parse).collect();
     let config = gateway::Config {
         http: SocketAddr::new(address, read(written, "gateway.httpPort")?),
         https: SocketAddr::new(address, read(written, "gateway.httpsPort")?),
@@ -135,8 +131,6 @@ fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::
         proxy_protocol_from: list(written, "gateway.proxyProtocolFrom")?,
         socket: Some(written.get("gateway.socket").0).filter(|path| !path.is_empty()).map(Into::into),
         addresses: read(written, "gateway.addresses")?,
-        zone: written.get("gateway.zone").0.to_owned(),
-        proxy_protocol_from: networks.context("--gateway-proxy-protocol-from takes networks such as 10.0.0.0/8")?,
         installer: Some(gateway::Installer(client.clone())),
     };
     Ok(Box::new(move |ctx| gateway::run(client, config, ctx).boxed()))

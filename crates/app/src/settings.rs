@@ -121,6 +121,14 @@ pub(crate) static ROWS: &[Row] = &[
         &["gateway"],
     ),
     shared(
+        "gateway.proxyProtocolFrom",
+        "proxy-protocol-from",
+        "CIDR,..",
+        "",
+        "load balancers in front of the gateway, whose connections begin with a PROXY header [default: none]",
+        &["gateway"],
+    ),
+    shared(
         "gateway.traces",
         "gateway-traces",
         "URL",
@@ -141,15 +149,7 @@ pub(crate) static ROWS: &[Row] = &[
         "gateway-zone",
         "ZONE",
         "",
-        "zone of this machine: endpoints that hint at it are preferred [default: none]",
-        &["gateway"],
-    ),
-    shared(
-        "gateway.proxyProtocolFrom",
-        "gateway-proxy-protocol-from",
-        "CIDR,..",
-        "",
-        "networks whose connections must begin with a PROXY header [default: none]",
+        "zone of the machine, for services that prefer endpoints close by [default: none]",
         &["gateway"],
     ),
     shared(

@@ -42,6 +42,4 @@ pub mod stream;
 pub mod table;
 mod upstream;
 
-/// A network in CIDR form.
-pub use ipnet::IpNet as Network;
 pub use run::{Config, Installer, run};

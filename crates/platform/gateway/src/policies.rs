@@ -23,6 +23,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::attach::{Candidate, Index, Subject, Target, Verdict};
 use crate::limit::{self, Places};
@@ -33,8 +34,11 @@ use crate::rules::Nets;
 
 /// ConfigMaps with lists of networks have this label, so that no other is read.
 pub const NETWORKS: &str = "gateway.knarr.dev/networks";
-/// A kind that is not served (yet) is looked for again after that time.
-const LATER: Duration = Duration::from_secs(5);
+const KIND: &str = "TrafficPolicy";
+/// A kind that this cluster does not have is looked for again after that time.
+const LATER: Duration = Duration::from_secs(30);
+/// One that it was just given, after that.
+const SOON: Duration = Duration::from_millis(100);
 
 /// The policies of a cluster.
 pub(crate) struct Policies {
@@ -45,7 +49,9 @@ pub(crate) struct Policies {
     networks: OnceLock<Informer<ConfigMap>>,
     state: Mutex<State>,
     writes: Queue<Key>,
-    kinds: Queue<()>,
+    kinds: Queue<&'static str>,
+    /// What there was at first is known, or there is nothing.
+    settled: watch::Sender<bool>,
 }
 
 /// What is kept from one decision to the next.
@@ -83,16 +89,17 @@ impl Policies {
             state: Mutex::default(),
             writes: Queue::new(),
             kinds: Queue::new(),
+            settled: watch::Sender::new(false),
         })
     }
 
     /// Watches the kind as soon as it is served, and writes statuses, until the service stops.
     pub(crate) fn start(self: &Arc<Self>, ctx: &tasks::Context) {
         let this = Arc::clone(self);
-        self.kinds.add(());
-        informer::work(&self.kinds, 1, ctx, "watch TrafficPolicies", move |()| {
+        self.kinds.add(KIND);
+        informer::work(&self.kinds, 1, ctx, "watch policies", move |_| {
             let this = Arc::clone(&this);
-            async move { this.watch().await }
+            async move { this.begin().await }
         });
         let this = Arc::clone(self);
         informer::work(&self.writes, 2, ctx, "write status", move |key| {
@@ -101,33 +108,53 @@ impl Policies {
         });
     }
 
-    /// Brings the definition to the cluster with `client`, which may.
-    pub(crate) fn install(client: Client, ctx: &tasks::Context) {
-        let queue = Queue::new();
-        queue.add(());
-        informer::work(&queue, 1, ctx, "install TrafficPolicy", move |()| {
-            let client = client.clone();
+    /// Brings the definition to the cluster with `client`, which may, and watches the kind from then on.
+    pub(crate) fn install(self: &Arc<Self>, client: Client, ctx: &tasks::Context) {
+        let (this, queue) = (Arc::clone(self), Queue::new());
+        queue.add(KIND);
+        informer::work(&queue, 1, ctx, "install policies", move |_| {
+            let (this, client) = (Arc::clone(&this), client.clone());
             async move {
                 match definition::install(&client).await {
                     Err(kube::Error::Api(refusal)) if refusal.code == 403 => {
-                        tracing::warn!(
-                            "TrafficPolicies are not served: their definition cannot be created: {}",
-                            refusal.message
-                        );
-                        Ok(Next::Done)
+                        tracing::warn!("the definition of TrafficPolicy cannot be created: {}", refusal.message);
+                        return Ok(Next::Done);
                     }
-                    installed => Ok(installed.map(|()| Next::Done)?),
+                    installed => installed?,
                 }
+                match this.probe().await {
+                    Err(kube::Error::Api(refusal)) if refusal.code == 404 => return Ok(Next::After(SOON)),
+                    served => served?,
+                }
+                this.kinds.add(KIND);
+                Ok(Next::Done)
             }
         });
     }
 
-    async fn watch(self: &Arc<Self>) -> anyhow::Result<Next> {
+    /// Waits until the policies there were at first are known: nothing is served that they would refuse.
+    pub(crate) async fn settled(&self) {
+        let reached = self.settled.subscribe().wait_for(|settled| *settled).await.map(drop);
+        reached.expect("invariant: the sender lives in self");
+    }
+
+    /// Whether the kind is served.
+    async fn probe(&self) -> Result<(), kube::Error> {
         let path = TrafficPolicy::url_path(&(), None);
         let probe = Request::new(&path).list(&ListParams::default().limit(1)).map_err(kube::Error::BuildRequest)?;
-        match self.client.request::<Value>(probe).await {
-            Err(kube::Error::Api(refusal)) if matches!(refusal.code, 403 | 404) => return Ok(Next::After(LATER)),
-            served => served.map(drop)?,
+        self.client.request::<Value>(probe).await.map(drop)
+    }
+
+    async fn begin(self: &Arc<Self>) -> anyhow::Result<Next> {
+        if self.policies.get().is_some() {
+            return Ok(Next::Done);
+        }
+        match self.probe().await {
+            Err(kube::Error::Api(refusal)) if matches!(refusal.code, 403 | 404) => {
+                self.settled.send_replace(true);
+                return Ok(Next::After(LATER));
+            }
+            served => served?,
         }
         let labelled = watcher::Config::default().labels(&format!("{NETWORKS}=true"));
         let networks = self.informers.with(Api::<ConfigMap>::all(self.client.clone()), labelled);
@@ -144,6 +171,8 @@ impl Policies {
         });
         // Set last: whoever finds them finds their handlers in place.
         let _known = (self.networks.set(networks), self.policies.set(policies));
+        self.informers.synced().await;
+        self.settled.send_replace(true);
         (self.changed)();
         Ok(Next::Done)
     }

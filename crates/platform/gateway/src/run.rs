@@ -132,21 +132,23 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let ports = SharedPorts { http: config.http.port(), https: config.https.port() };
     let gateways = Gateways::new(writer.client.clone(), &ctx, (config.addresses, ports), move || kept.routes_changed());
     drop(keeper.gateways.set(Arc::clone(&gateways)));
-    if let Some(Installer(client)) = config.installer {
-        Policies::install(client.clone(), &ctx);
-        Gateways::install(client, config.ingress_class, &ctx);
-    }
     gateways.start(&ctx);
     let kept = Arc::clone(&keeper);
     let policies = Policies::new(writer.client.clone(), &ctx, move || kept.routes_changed());
     drop(keeper.policies.set(Arc::clone(&policies)));
     policies.start(&ctx);
+    if let Some(Installer(client)) = config.installer {
+        policies.install(client.clone(), &ctx);
+        Gateways::install(client, config.ingress_class, &ctx);
+    }
     follow(&keeper, &writer, &informers);
     ctx.ready.waiting_for("the list of Ingresses and what they name");
     informers.synced().await;
     if tokio::time::timeout(SETTLE_TIME, gateways.settled()).await.is_err() {
         tracing::warn!("routes of the Gateway API are not known yet; they are served when they are");
     }
+    ctx.ready.waiting_for("the list of TrafficPolicies");
+    policies.settled().await;
 
     keeper.update(&writer);
     writer.start(&ctx);

@@ -214,3 +214,6 @@ fn http_proxy(proxy: Proxy) -> HttpProxy<Proxy> {
     proxy.handle_init_modules();
     proxy
 }
+
+#[cfg(test)]
+mod tests;

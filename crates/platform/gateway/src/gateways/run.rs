@@ -404,23 +404,21 @@ impl Gateways {
 
     /// True when there is an object, and the section of it, that a policy names.
     pub(crate) fn has(&self, kind: &str, key: &Key, section: Option<&str>) -> bool {
-        let named = |names: &mut dyn Iterator<Item = Option<&str>>| {
-            section.is_none_or(|section| names.any(|name| name == Some(section)))
+        let sections: Option<Vec<Option<String>>> = match kind {
+            "Gateway" => self
+                .gateways
+                .get(key)
+                .map(|gateway| gateway.spec.listeners.iter().map(|listener| Some(listener.name.clone())).collect()),
+            "HTTPRoute" => {
+                self.http.get(key).map(|route| route.spec.rules.iter().map(|rule| rule.name.clone()).collect())
+            }
+            "GRPCRoute" => {
+                self.grpc.get(key).map(|route| route.spec.rules.iter().map(|rule| rule.name.clone()).collect())
+            }
+            _ => None,
         };
-        match kind {
-            "Gateway" => self.gateways.get(key).is_some_and(|gateway| {
-                named(&mut gateway.spec.listeners.iter().map(|listener| Some(listener.name.as_str())))
-            }),
-            "HTTPRoute" => self
-                .http
-                .get(key)
-                .is_some_and(|route| named(&mut route.spec.rules.iter().map(|rule| rule.name.as_deref()))),
-            "GRPCRoute" => self
-                .grpc
-                .get(key)
-                .is_some_and(|route| named(&mut route.spec.rules.iter().map(|rule| rule.name.as_deref()))),
-            _ => false,
-        }
+        let named = |name: &Option<String>| name.as_deref() == section;
+        sections.is_some_and(|sections| section.is_none() || sections.iter().any(named))
     }
 
     /// True when anything can depend on a service.

@@ -66,7 +66,7 @@ impl ProxyHttp for Proxy {
             if let Some(refused) = self.guard(session, client, ctx) {
                 return self.refuse(session, refused, ctx).await;
             }
-            if let Some(refused) = self.admit(session, client, ctx, false) {
+            if let Some(refused) = self.admit(session, client, ctx, Phase::Before) {
                 return self.refuse(session, refused, ctx).await;
             }
         }
@@ -84,8 +84,7 @@ impl ProxyHttp for Proxy {
         if self.guarded(session, ctx).await? {
             return Ok(true);
         }
-        let refused = self.admit(session, client, ctx, true);
-        if let Some(refused) = refused.or_else(|| self.seat(client, ctx)) {
+        if let Some(refused) = self.admit(session, client, ctx, Phase::After) {
             return self.refuse(session, refused, ctx).await;
         }
         self.mirror(session, ctx);

@@ -117,20 +117,14 @@ impl Proxy {
         refused
     }
 
-    /// Takes a request out of the buckets it counts for. Asked twice: `identified` is for those who are told apart by a
-    /// header, which guards may set.
-    pub(super) fn admit(
-        &self,
-        session: &Session,
-        client: IpAddr,
-        ctx: &mut Request,
-        identified: bool,
-    ) -> Option<Refused> {
+    /// Takes a request out of all buckets it counts for, and its places: before identity, whose answers may be dear, but for
+    /// clients that are told apart by a header, which identity may set.
+    pub(super) fn admit(&self, session: &Session, client: IpAddr, ctx: &mut Request, phase: Phase) -> Option<Refused> {
         let rule = ctx.rule.clone()?;
-        for limit in rule.traffic.part(|policy| policy.limits.as_ref()).into_iter().flatten() {
-            if matches!(limit.per, Per::Header(..)) != identified || limit.exempt.contains(client) {
-                continue;
-            }
+        let now = |limit: &&Limit| {
+            matches!(limit.per, Per::Header(..)) == (phase == Phase::After) && !limit.exempt.contains(client)
+        };
+        for limit in rule.traffic.part(|policy| policy.limits.as_ref()).into_iter().flatten().filter(now) {
             match take(limit, session.req_header(), client) {
                 Ok(left) if limit.headers => {
                     ctx.respond.push((named(told::POLICY), told::policy(&limit.name, &limit.rate)));
@@ -149,12 +143,9 @@ impl Proxy {
                 }
             }
         }
-        None
-    }
-
-    /// Takes the places of a request that goes to a backend.
-    pub(super) fn seat(&self, client: IpAddr, ctx: &mut Request) -> Option<Refused> {
-        let rule = ctx.rule.clone()?;
+        if phase == Phase::After {
+            return None;
+        }
         if let Some(places) = rule.traffic.part(|policy| policy.places.as_ref()) {
             ctx.place = places.take(limit::client_key(client).0);
             if ctx.place.is_none() {
@@ -181,7 +172,6 @@ fn take(limit: &Limit, request: &RequestHeader, client: IpAddr) -> Result<limit:
             clients.take(&own, &network, now)
         }
         Per::Header(name, clients) => {
-            // A guard has replaced what the client says by then.
             let value = request.headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
             let (_, network) = limit::client_key(client);
             clients.take(value, &network, now)

@@ -39,7 +39,7 @@ where
 
 /// The endpoints of one backend of a route, by weight.
 fn choose(route: &StreamRoute) -> Option<Arc<Endpoints>> {
-    match &route.split.pick(&HeaderMap::new(), fastrand::u32(..))?.target {
+    match &route.split.pick(&HeaderMap::new(), fastrand::u32(..))?.1.target {
         Target::Backend(backend) => Some(Arc::clone(&backend.endpoints)),
         Target::Nobody(..) => None,
     }

@@ -239,12 +239,7 @@ async fn echo(ctx: &tasks::Context) -> SocketAddr {
     address
 }
 
-async fn datagrams(
-    ctx: &tasks::Context,
-    pool: &Arc<Pool>,
-    settings: udp::Settings,
-    clock: Clock,
-) -> (SocketAddr, Arc<Figures>) {
+async fn datagrams(ctx: &tasks::Context, pool: &Arc<Pool>, settings: udp::Settings) -> (SocketAddr, Arc<Figures>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let figures = Arc::new(Figures::default());
