@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::decide::{self, Then};
+use super::traffic::Phase;
 use super::{
     CONNECT_TIME, H2_STREAMS, KEEP_TIME, Proxy, READ_TIME, Request, UPGRADED_READ_TIME, arrival, cors, fail, headers,
     is_h2, persist, traffic,

@@ -26,6 +26,13 @@ use crate::rules::{self, path};
 /// A request that is turned away: the answer, and why, as metrics name it.
 pub(super) type Refused = (Answer, &'static str);
 
+/// When a request is counted: before identity was asked, or after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Before,
+    After,
+}
+
 /// What a request without a policy is sent again for.
 static USUAL_RETRY: std::sync::LazyLock<crate::retry::Policy> = std::sync::LazyLock::new(Default::default);
 
