@@ -128,7 +128,8 @@ pub fn is_stale(held: &Held<'_>, desired: &Desired) -> bool {
 /// The labels or annotations that we applied, as the server keeps account of it.
 fn ours<'a>(secret: &'a Secret, of: &'a str) -> impl Iterator<Item = String> + 'a {
     let entries = secret.metadata.managed_fields.iter().flatten();
-    let own = entries.filter(|one| one.manager.as_deref() == Some(MANAGER) && one.operation.as_deref() == Some("Apply"));
-    let fields = own.filter_map(|one| one.fields_v1.as_ref()?.0.get("f:metadata")?.get(of)?.as_object());
+    let own =
+        entries.filter(|one| one.manager.as_deref() == Some(MANAGER) && one.operation.as_deref() == Some("Apply"));
+    let fields = own.filter_map(move |one| one.fields_v1.as_ref()?.0.get("f:metadata")?.get(of)?.as_object());
     fields.flat_map(|fields| fields.keys()).filter_map(|name| name.strip_prefix("f:").map(str::to_owned))
 }

@@ -49,7 +49,7 @@ impl Pebble {
             "listenAddress": format!("127.0.0.1:{port}"), "managementListenAddress": format!("127.0.0.1:{}", free_port()),
             "certificate": path("cert.pem"), "privateKey": path("key.pem"), "httpPort": http_port, "tlsPort": free_port(),
             "externalAccountBindingRequired": external, "retryAfter": { "authz": 1, "order": 1 }, "keyAlgorithm": "ecdsa",
-            "domainBlocklist": ["blocked.example.com"],
+            "domainBlocklist": ["blocked.example"],
             "profiles": { "default": { "description": "usual", "validityPeriod": 7_776_000 }, "short": { "description": "short", "validityPeriod": 86_400 } },
         });
         if external {
