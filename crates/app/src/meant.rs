@@ -429,6 +429,12 @@ impl Placeholder for ::gateway::gateways::Pool {
         Self::default()
     }
 }
+impl Placeholder for bool {
+    const WHAT: &'static str = "true or false";
+    fn placeholder() -> Self {
+        false
+    }
+}
 impl Placeholder for Cidr {
     const WHAT: &'static str = "an IPv4 range such as 10.42.0.0/16";
     fn placeholder() -> Self {

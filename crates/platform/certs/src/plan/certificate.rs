@@ -205,7 +205,8 @@ fn rest(input: &Input<'_>, case: &Case<'_>, status: &mut CertificateStatus, plan
     let Some((reason, message)) = policy::must_issue(case, input.now) else {
         return tidy(input, case, plan);
     };
-    if let Some(until) = waits_until(input, case).filter(|until| *until > input.now) {
+    let waits = waits_until(input, case).or_else(|| born_due(input, reason));
+    if let Some(until) = waits.filter(|until| *until > input.now) {
         plan.look_again = Some(plan.look_again.map_or(until, |known| known.min(until)));
         return;
     }
@@ -227,6 +228,16 @@ fn waits_until(input: &Input<'_>, case: &Case<'_>) -> Option<Timestamp> {
     let failures = u32::try_from(status.failed_issuance_attempts.unwrap_or(1).clamp(1, 16)).unwrap_or(1);
     let wait = FIRST_WAIT.checked_mul(1 << (failures - 1)).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
     failed.checked_add(wait).ok()
+}
+
+/// Until when a certificate is left that was due for renewal when it was issued (clocks that are apart, advice of the past):
+/// another one would be as well, and so on without end.
+fn born_due(input: &Input<'_>, reason: &str) -> Option<Timestamp> {
+    let leaf = input.secret.and_then(Held::leaf).filter(|_| reason == "Renewing")?;
+    let due = policy::renewal_time(&input.certificate.spec, leaf, policy::advice(input.certificate))?;
+    let issued = condition(&input.certificate.status.conditions, "Issuing").filter(|one| one.reason == "Issued")?;
+    let issued = base::time::parse(&issued.last_transition_time).ok()?;
+    if due <= issued { issued.checked_add(FIRST_WAIT).ok() } else { None }
 }
 
 /// All is well: bring the Secret up to date, and forget requests beyond the limit.

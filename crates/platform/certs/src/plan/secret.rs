@@ -7,10 +7,11 @@ use k8s_openapi::api::core::v1::Secret;
 use super::held::{AUTHORITY, CERTIFICATE, Held, KEY, covers, entry};
 use super::policy::{CERTIFICATE_NAME, ISSUER_GROUP, ISSUER_KIND, ISSUER_NAME};
 use crate::api::Certificate;
-use crate::x509::der;
 use crate::x509::key::{Encoding, Key};
 use crate::x509::read::{self, Facts};
 
+/// Whose fields what we apply is.
+pub const MANAGER: &str = "cert-manager-certificates-issuing";
 /// On every Secret that cert-manager makes.
 pub const LABEL: &str = "controller.cert-manager.io/fao";
 /// On Secrets with the key of an issuance that is under way.
@@ -114,15 +115,21 @@ pub fn is_stale(held: &Held<'_>, desired: &Desired) -> bool {
         [DER_KEY, COMBINED].iter().any(|name| !desired.data.contains_key(*name) && entry(secret, name).is_some());
     let stores = entry(secret, KEYSTORE).is_some() != desired.keystores
         || entry(secret, TRUSTSTORE).is_some() != (desired.keystores && desired.data.contains_key(AUTHORITY));
+    let beyond = |of: &str, wanted: &BTreeMap<String, String>| ours(secret, of).any(|name| !wanted.contains_key(&name));
     differs
+        || beyond("f:labels", &desired.labels)
+        || beyond("f:annotations", &desired.annotations)
         || surplus
         || stores
         || !covers(secret.metadata.annotations.as_ref(), &desired.annotations)
         || !covers(secret.metadata.labels.as_ref(), &desired.labels)
 }
 
-/// The chain of PEM blocks of a list of certificates.
-#[must_use]
-pub fn pem(chain: &[Facts]) -> String {
-    chain.iter().map(|facts| der::pem("CERTIFICATE", &facts.der)).collect()
+/// The labels or annotations that we applied, as the server keeps account of it.
+fn ours<'a>(secret: &'a Secret, of: &'a str) -> impl Iterator<Item = String> + 'a {
+    let entries = secret.metadata.managed_fields.iter().flatten();
+    let own =
+        entries.filter(|one| one.manager.as_deref() == Some(MANAGER) && one.operation.as_deref() == Some("Apply"));
+    let fields = own.filter_map(move |one| one.fields_v1.as_ref()?.0.get("f:metadata")?.get(of)?.as_object());
+    fields.flat_map(|fields| fields.keys()).filter_map(|name| name.strip_prefix("f:").map(str::to_owned))
 }

@@ -173,7 +173,7 @@ async fn store(shared: &Shared, input: &Input<'_>, desired: &Desired) -> anyhow:
         "metadata": { "name": desired.name, "namespace": namespace, "labels": desired.labels, "annotations": desired.annotations },
     });
     let secrets = Api::<Secret>::namespaced(shared.client.clone(), &namespace);
-    secrets.patch(&desired.name, &PatchParams::apply(write::MANAGER).force(), &Patch::Apply(&document)).await?;
+    secrets.patch(&desired.name, &PatchParams::apply(secret::MANAGER).force(), &Patch::Apply(&document)).await?;
     tracing::info!(certificate = %certificate.name_any(), %namespace, secret = desired.name, "certificate stored");
     Ok(None)
 }

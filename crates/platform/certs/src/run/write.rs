@@ -13,9 +13,6 @@ use serde_json::{Map, Value, json};
 use super::Shared;
 use crate::plan::Note;
 
-/// Whose fields what we apply is.
-pub(super) const MANAGER: &str = "cert-manager-certificates-issuing";
-
 /// What turns `old` into `new` by a merge patch (RFC 7386): what is gone is named.
 pub(super) fn merge(old: &Value, new: &Value) -> Value {
     let (Value::Object(old), Value::Object(new)) = (old, new) else { return new.clone() };

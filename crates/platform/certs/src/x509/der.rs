@@ -68,7 +68,6 @@ pub(crate) fn time(at: Timestamp) -> Vec<u8> {
 }
 
 /// The value that `input` begins with as (tag, content, whole), and what follows it.
-#[expect(clippy::type_complexity, reason = "three slices and the rest")]
 pub(crate) fn any(input: &[u8]) -> Option<((u8, &[u8], &[u8]), &[u8])> {
     let (&tag, rest) = input.split_first()?;
     let (&first, rest) = rest.split_first()?;

@@ -204,6 +204,19 @@ impl Cluster {
         self.until(CERT, "Certificate", "default", name, done).await["status"].clone()
     }
 
+    /// What `cmctl renew` does.
+    pub(crate) async fn renew(&self, name: &str) {
+        let certificate = self.get(CERT, "Certificate", "default", name).await;
+        let mut conditions = certificate["status"]["conditions"].as_array().unwrap().clone();
+        conditions.retain(|one| one["type"] != "Issuing");
+        conditions.push(json!({
+            "type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
+            "message": "Certificate re-issuance manually triggered",
+            "lastTransitionTime": base::time::rfc3339(self.now()), "observedGeneration": 1,
+        }));
+        self.patch_status("Certificate", name, json!({ "conditions": conditions })).await;
+    }
+
     /// An entry of a Secret of the namespace `default`.
     pub(crate) async fn entry(&self, secret: &str, name: &str) -> Vec<u8> {
         let secret = Api::<k8s_openapi::api::core::v1::Secret>::namespaced(self.client.clone(), "default")

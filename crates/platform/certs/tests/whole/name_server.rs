@@ -8,7 +8,8 @@ use std::sync::Arc;
 use knarr_certs::dns::{Algorithm, TsigKey};
 use parking_lot::Mutex;
 use ring::hmac;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UdpSocket};
 
 const A: u16 = 1;
 const SOA: u16 = 6;
@@ -33,6 +34,21 @@ impl NameServer {
     pub(crate) async fn start(context: &tasks::Context) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let server = Self { address: socket.local_addr().unwrap(), texts: Arc::default() };
+        // Pebble asks over TCP
+        let listener = TcpListener::bind(server.address).await.unwrap();
+        let own = server.clone();
+        context.children.spawn("name server over TCP", async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                while let Ok(length) = stream.read_u16().await {
+                    let mut message = vec![0; usize::from(length)];
+                    stream.read_exact(&mut message).await.unwrap();
+                    let answer = own.answer(&message);
+                    stream.write_u16(u16::try_from(answer.len()).unwrap()).await.unwrap();
+                    stream.write_all(&answer).await.unwrap();
+                }
+            }
+        });
         let own = server.clone();
         context.children.spawn("name server", async move {
             let mut buffer = [0; 4096];

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use pki::{Authority, Usage};
@@ -49,7 +49,7 @@ impl Pebble {
             "listenAddress": format!("127.0.0.1:{port}"), "managementListenAddress": format!("127.0.0.1:{}", free_port()),
             "certificate": path("cert.pem"), "privateKey": path("key.pem"), "httpPort": http_port, "tlsPort": free_port(),
             "externalAccountBindingRequired": external, "retryAfter": { "authz": 1, "order": 1 }, "keyAlgorithm": "ecdsa",
-            "domainBlocklist": ["blocked.example.com"],
+            "domainBlocklist": ["blocked.example"],
             "profiles": { "default": { "description": "usual", "validityPeriod": 7_776_000 }, "short": { "description": "short", "validityPeriod": 86_400 } },
         });
         if external {
@@ -62,7 +62,7 @@ impl Pebble {
     /// Starts it, and waits until it listens.
     pub(crate) async fn start(&mut self) {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../..");
-        let binary = std::env::var_os("PEBBLE").map_or_else(|| root.join("target/tools/pebble"), PathBuf::from);
+        let binary = std::env::var_os("PEBBLE").map_or_else(|| root.join("target/clients/pebble"), PathBuf::from);
         let child = Command::new(&binary)
             .arg("-config")
             .arg(self.folder.path().join("config.json"))
@@ -71,11 +71,11 @@ impl Pebble {
             .env("PEBBLE_WFE_NONCEREJECT", "30")
             .env("PEBBLE_AUTHZREUSE", "0")
             .stdout(std::fs::File::create(self.folder.path().join("log")).unwrap())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(self.folder.path().join("errors")).unwrap())
             .spawn();
         self.child =
             Some(child.unwrap_or_else(|error| {
-                panic!("cannot start {}: {error}; `make tools` installs it", binary.display())
+                panic!("cannot start {}: {error}; `make clients` installs it", binary.display())
             }));
         let begun = Instant::now();
         while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
@@ -91,7 +91,8 @@ impl Pebble {
     }
 
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        let file = |name: &str| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        file("log") + &file("errors")
     }
 
     pub(crate) fn directory(&self) -> String {
@@ -110,5 +111,10 @@ impl Pebble {
 impl Drop for Pebble {
     fn drop(&mut self) {
         self.stop();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("Pebble said at last:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
     }
 }

@@ -224,6 +224,20 @@ fn it_is_renewed_in_time_with_a_new_key_and_old_requests_go() {
 }
 
 #[test]
+fn what_is_due_as_soon_as_it_is_issued_is_not_issued_again_and_again() {
+    let mut world = World::new(WEB);
+    world.settle();
+    world.answer();
+    world.pass(61); // the signer's clock is behind
+    world.settle();
+    assert_eq!((world.says("Issuing"), world.made), ("False Issued".to_owned(), 1));
+    assert_eq!(world.plan().look_again.unwrap().duration_since(world.now), SignedDuration::from_hours(1));
+    world.pass(1);
+    world.settle();
+    assert_eq!((world.says("Issuing"), world.made), ("True Renewing".to_owned(), 2));
+}
+
+#[test]
 fn a_key_that_is_not_rotated_is_kept_and_one_that_may_not_be_made_is_told() {
     let never = WEB.replace(r#""ECDSA""#, r#""ECDSA", "rotationPolicy": "Never""#);
     let mut world = issued(&never);
