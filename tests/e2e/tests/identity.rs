@@ -32,8 +32,7 @@ spec:
       terminationGracePeriodSeconds: 0
       containers:
       - name: web
-        image: busybox
-        imagePullPolicy: Never
+        image: knarr.local/busybox:bookworm
         command: [sh, -c, "mkdir -p /www/cgi-bin; for f in page check; do cp /pages/$f /www/cgi-bin/; chmod 755 /www/cgi-bin/$f; done; exec httpd -f -p 8080 -h /www"]
         readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
         volumeMounts: [{name: pages, mountPath: /pages}]
