@@ -77,6 +77,8 @@ pub struct Request {
     answered: bool,
     /// Endpoints of the tries so far.
     tried: Vec<SocketAddr>,
+    /// The headers of the request that guards have set.
+    told: Vec<HeaderName>,
     /// Who it is, as guards say.
     who: Option<String>,
     /// Where it stands in its trace.

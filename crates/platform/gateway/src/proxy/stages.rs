@@ -210,6 +210,7 @@ impl ProxyHttp for Proxy {
             host: headers::host(session.req_header()).unwrap_or_default(),
             port: arrival.local.port(),
             tls: arrival.greeting.is_some(),
+            told: &ctx.told,
         };
         headers::forwarded(request, &origin)?;
         if let Some(trace) = &ctx.trace {
