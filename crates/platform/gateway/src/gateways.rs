@@ -15,6 +15,7 @@
 mod addresses;
 mod attach;
 mod backends;
+mod conflicts;
 pub mod definitions;
 pub mod features;
 mod grants;
