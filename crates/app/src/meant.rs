@@ -58,6 +58,10 @@ impl Place {
     pub(crate) fn log(&self) -> PathBuf {
         self.data_dir.join("knarr.log")
     }
+    /// Where the gateway answers `knarr gateway`.
+    pub(crate) fn gateway_socket(&self) -> PathBuf {
+        self.run_dir.join("gateway.sock")
+    }
     fn choices(&self) -> PathBuf {
         self.data_dir.join("cluster.json")
     }
@@ -126,6 +130,8 @@ pub(crate) struct Settings {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) ingress_class: String,
+    pub(crate) access_log: (String, f64),
+    pub(crate) gateway_socket: PathBuf,
     pub(crate) insecure_registries: Vec<String>,
     /// The file of the scheduler's own configuration, and what it says.
     pub(crate) scheduler_file: String,
@@ -157,6 +163,8 @@ impl Settings {
             http: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpPort")),
             https: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpsPort")),
             ingress_class: read.text("gateway.class"),
+            access_log: (read.text("gateway.accessLog"), read.part("gateway.accessLogSample")),
+            gateway_socket: read.path("gateway.socket", || place.gateway_socket()),
             insecure_registries: read.list("images.insecureRegistries"),
             scheduler_file: read.text("scheduler.config"),
             scheduler: read.scheduler(),
@@ -205,7 +213,8 @@ impl Settings {
             "node": { "name": self.node_name, "address": self.node_address, "port": self.node_port },
             "network": { "podCIDR": self.pods.to_string(), "serviceCIDR": self.services.to_string(), "nodePorts": format!("{}-{}", self.node_ports.start(), self.node_ports.end()) },
             "dns": { "domain": self.domain, "upstreams": self.upstreams, "listen": self.dns },
-            "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class },
+            "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class,
+                "accessLog": self.access_log.0, "accessLogSample": self.access_log.1, "socket": self.gateway_socket },
             "images": { "insecureRegistries": self.insecure_registries },
             "scheduler": { "config": self.scheduler_file },
         })
@@ -257,6 +266,20 @@ impl Reader<'_> {
 
     fn chosen<T: FromStr + Placeholder>(&mut self, key: &str, choose: impl FnOnce() -> T) -> T {
         if self.text(key).is_empty() { choose() } else { self.parse(key) }
+    }
+
+    /// A number from 0 to 1.
+    fn part(&mut self, key: &str) -> f64 {
+        let text = self.text(key);
+        let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+        part.unwrap_or_else(|| {
+            self.fault(key, format!("{key} must be a number from 0 to 1, not {text:?}"));
+            1.0
+        })
+    }
+
+    fn path(&self, key: &str, usual: impl FnOnce() -> PathBuf) -> PathBuf {
+        Some(self.text(key)).filter(|text| !text.is_empty()).map_or_else(usual, PathBuf::from)
     }
 
     fn list<T: FromStr>(&mut self, key: &str) -> Vec<T> {

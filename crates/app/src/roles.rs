@@ -65,6 +65,9 @@ pub(crate) fn gateway_at(settings: &Settings) -> gateway::Config {
         https: settings.https,
         ingress_class: settings.ingress_class.clone(),
         publish_address: Some(settings.node_address),
+        access_log: settings.access_log.0.clone(),
+        access_log_sample: settings.access_log.1,
+        socket: Some(settings.gateway_socket.clone()),
     }
 }
 
@@ -109,6 +112,9 @@ fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::
         https: SocketAddr::new(address, read(written, "gateway.httpsPort")?),
         ingress_class: written.get("gateway.class").0.to_owned(),
         publish_address: None,
+        access_log: written.get("gateway.accessLog").0.to_owned(),
+        access_log_sample: read(written, "gateway.accessLogSample")?,
+        socket: Some(written.get("gateway.socket").0).filter(|path| !path.is_empty()).map(Into::into),
     };
     Ok(Box::new(move |ctx| gateway::run(client, config, ctx).boxed()))
 }

@@ -110,6 +110,17 @@ pub fn certificate(der: &[u8]) -> Option<Certificate> {
     })
 }
 
+/// The URIs a certificate is for; none if it is not one.
+pub fn uris(der: &[u8]) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some((*uri).to_owned()),
+        _ => None,
+    });
+    uris.collect()
+}
+
 /// Reads a request for a certificate; none if it is not one.
 pub fn signing_request(der: &[u8]) -> Option<SigningRequest> {
     let (rest, request) = X509CertificationRequest::from_der(der).ok()?;

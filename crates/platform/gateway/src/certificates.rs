@@ -8,14 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use rustls::crypto::ring;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, ServerConfig};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
+};
 
-use crate::routes;
+use crate::model::{Offer, canonical};
 
 /// Made anew with each start, so it need not live longer than any process does.
 const FALLBACK_LIFETIME: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
@@ -35,6 +39,9 @@ pub enum Error {
     /// The certificate for unknown names could not be made.
     #[error("cannot make a certificate for unknown names")]
     Fallback(#[from] pki::Error),
+    /// The authorities of clients cannot be used.
+    #[error("the authorities of clients cannot be used: {0}")]
+    Clients(String),
     /// The TLS library refused its settings.
     #[error("cannot set up TLS")]
     Settings(#[from] rustls::Error),
@@ -74,39 +81,161 @@ pub fn parse(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, Error> {
     }
 }
 
-/// Server settings that choose the certificate by the name the client asks for.
+/// Reads authorities, PEM, as DER.
 ///
 /// # Errors
-/// When the certificate for unknown names cannot be made.
-pub fn server_config(table: routes::Shared) -> Result<Arc<ServerConfig>, Error> {
-    let authority = pki::Authority::generate("knarr gateway, no certificate for this name")?;
-    let pair = authority.issue(&pki::Request {
-        common_name: "unknown.invalid".to_owned(),
-        organization: None,
-        names: vec!["unknown.invalid".to_owned()],
-        usage: pki::Usage::Server,
-        lifetime: FALLBACK_LIFETIME,
-    })?;
-    let fallback = parse(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes())?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ByName { table, fallback }));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// When there is none, or one cannot be read.
+pub fn authorities(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).map(|one| one.map(|der| der.to_vec())).collect();
+    let all = all.map_err(|error| error.to_string())?;
+    if all.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(all) }
+}
+
+/// Authorities as TLS clients are verified with.
+///
+/// # Errors
+/// When there is none, or one cannot be used.
+pub fn roots(pem: &[u8]) -> Result<Arc<RootCertStore>, String> {
+    let mut roots = RootCertStore::empty();
+    for der in authorities(pem)? {
+        roots.add(CertificateDer::from(der)).map_err(|error| error.to_string())?;
+    }
+    Ok(Arc::new(roots))
+}
+
+/// Reads a chain and its key, PEM, as DER, when they belong together.
+///
+/// # Errors
+/// When they do not.
+pub fn pair(chain: &[u8], key: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<u8>), String> {
+    let pair = parse(chain, key).map_err(|error| error.to_string())?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| error.to_string())?;
+    Ok((pair.cert.iter().map(|der| der.to_vec()).collect(), key.secret_der().to_vec()))
+}
+
+/// Makes server settings for what listeners offer.
+#[derive(Debug)]
+pub struct Greeter {
+    provider: Arc<CryptoProvider>,
+    fallback: Arc<CertifiedKey>,
+    /// One for all listeners that ask clients for nothing, so that a change of routes ends no session.
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+impl Greeter {
+    /// A greeter with a certificate of its own for names that have none.
+    ///
+    /// # Errors
+    /// When that certificate cannot be made.
+    pub fn new() -> Result<Self, Error> {
+        let authority = pki::Authority::generate("knarr gateway, no certificate for this name")?;
+        let pair = authority.issue(&pki::Request {
+            common_name: "unknown.invalid".to_owned(),
+            organization: None,
+            names: vec!["unknown.invalid".to_owned()],
+            usage: pki::Usage::Server,
+            lifetime: FALLBACK_LIFETIME,
+        })?;
+        let fallback = parse(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes())?;
+        Ok(Self { provider: Arc::new(ring::default_provider()), fallback, tickets: ring::Ticketer::new()? })
+    }
+
+    /// The settings for `offer`: the certificate by the name the client asks for, and what is asked of the client.
+    ///
+    /// # Errors
+    /// When the client authorities cannot be used.
+    pub fn config(&self, offer: &Arc<Offer>) -> Result<Arc<ServerConfig>, Error> {
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&self.provider)).with_safe_default_protocol_versions()?;
+        let builder = match &offer.clients {
+            None => builder.with_no_client_auth(),
+            Some(check) => {
+                let roots = Arc::clone(&check.roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&self.provider));
+                let verifier = if check.optional { verifier.allow_unauthenticated() } else { verifier };
+                let verifier = verifier.build().map_err(|error| Error::Clients(error.to_string()))?;
+                builder.with_client_cert_verifier(if check.optional { Arc::new(Lenient(verifier)) } else { verifier })
+            }
+        };
+        let resolver = ByName { offer: Arc::clone(offer), fallback: Arc::clone(&self.fallback) };
+        let mut config = builder.with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols.clone_from(&offer.protocols);
+        // A session begun where no certificate is asked for must not be resumed where one is.
+        config.ticketer = if offer.clients.is_none() { Arc::clone(&self.tickets) } else { ring::Ticketer::new()? };
+        config.send_tls13_tickets = 1;
+        Ok(Arc::new(config))
+    }
 }
 
 #[derive(Debug)]
 struct ByName {
-    table: routes::Shared,
+    offer: Arc<Offer>,
     fallback: Arc<CertifiedKey>,
 }
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| self.table.load().certificate(name));
-        Some(named.unwrap_or_else(|| Arc::clone(&self.fallback)))
+        let name = canonical(hello.server_name().unwrap_or_default());
+        Some(self.offer.certificates.find(&name).unwrap_or_else(|| Arc::clone(&self.fallback)))
     }
+}
+
+/// Lets in a client whose certificate is not from whom it should be; who reads the certificate later sees that it is not.
+#[derive(Debug)]
+struct Lenient(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Lenient {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// True when `chain` comes from one of `roots` and is for clients, now.
+#[must_use]
+pub fn is_from(chain: &[CertificateDer<'static>], roots: &Arc<RootCertStore>) -> bool {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider).build();
+    let (Ok(verifier), Some((leaf, rest))) = (verifier, chain.split_first()) else { return false };
+    verifier.verify_client_cert(leaf, rest, UnixTime::now()).is_ok()
 }
 
 #[cfg(test)]

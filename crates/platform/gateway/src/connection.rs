@@ -6,6 +6,7 @@
 //! header one byte at a time.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
@@ -20,22 +22,53 @@ use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     UniqueIDType,
 };
+use pingora_http::ResponseHeader;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
+use crate::table::Door;
+
 /// A request header must have arrived this long after its first byte, the first one this long
 /// after the connection.
 const HEADER_TIME: Duration = Duration::from_secs(30);
+
+/// What is known of a connection before its first request.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// Who connected; by the PROXY protocol where that is spoken.
+    pub(crate) client: SocketAddr,
+    /// Where to.
+    pub(crate) local: SocketAddr,
+    /// What is served there, always as it is now.
+    pub(crate) door: Arc<ArcSwap<Door>>,
+    /// Whether TLS ends here, and what the client said in it.
+    pub(crate) greeting: Option<Greeting>,
+}
+
+/// What a TLS client said.
+#[derive(Debug, Default)]
+pub(crate) struct Greeting {
+    /// The name it asked for, canonical; empty when it named none.
+    pub(crate) name: String,
+    /// Its certificates, verified unless `unverified`.
+    pub(crate) certificates: Option<Vec<CertificateDer<'static>>>,
+    /// True when the certificates are shown to backends though they do not come from whom they should.
+    pub(crate) unverified: bool,
+}
 
 /// An accepted socket.
 #[derive(Debug)]
 pub(crate) struct Connection {
     transport: Transport,
     fd: RawFd,
+    h2: bool,
     socket: Arc<SocketDigest>,
     tls: Option<Arc<SslDigest>>,
+    /// Carries the [`Arrival`] to where requests are served.
+    arrival: Arc<ProxyDigest>,
     /// True while a request header is waited for or read.
     in_header: AtomicBool,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -48,41 +81,41 @@ enum Transport {
 }
 
 impl Connection {
-    pub(crate) fn plain(stream: TcpStream) -> Self {
+    /// A connection without TLS; `h2` when the client began with the preface of HTTP/2.
+    pub(crate) fn plain(stream: TcpStream, h2: bool, arrival: Arrival) -> Self {
         let fd = stream.as_raw_fd();
-        Self::new(Transport::Plain(stream), fd, None)
+        Self::new(Transport::Plain(stream), fd, h2, None, arrival)
     }
 
-    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(crate) fn tls(stream: TlsStream<TcpStream>, arrival: Arrival) -> Self {
         let (socket, session) = stream.get_ref();
         let fd = socket.as_raw_fd();
+        let h2 = session.alpn_protocol() == Some(b"h2");
         let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default();
         let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or_default();
         let digest = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
-        Self::new(Transport::Tls(Box::new(stream)), fd, Some(digest))
+        Self::new(Transport::Tls(Box::new(stream)), fd, h2, Some(digest), arrival)
     }
 
-    fn new(transport: Transport, fd: RawFd, tls: Option<Arc<SslDigest>>) -> Self {
-        let mut connection = Self {
+    fn new(transport: Transport, fd: RawFd, h2: bool, tls: Option<Arc<SslDigest>>, arrival: Arrival) -> Self {
+        let carrier = Box::new(
+            ResponseHeader::build_no_case(http::StatusCode::OK, None)
+                .unwrap_or_else(|error| unreachable!("invariant: 200 is a status: {error}")),
+        );
+        Self {
             transport,
             fd,
+            h2,
             socket: Arc::new(SocketDigest::from_raw_fd(fd)),
             tls,
-            in_header: AtomicBool::new(false),
-            deadline: None,
-        };
-        if !connection.is_h2() {
-            *connection.in_header.get_mut() = true;
-            connection.deadline = Some(Box::pin(sleep(HEADER_TIME)));
+            arrival: Arc::new(ProxyDigest::new(carrier, Some(Box::new(arrival)))),
+            in_header: AtomicBool::new(!h2),
+            deadline: (!h2).then(|| Box::pin(sleep(HEADER_TIME))),
         }
-        connection
     }
 
     pub(crate) fn is_h2(&self) -> bool {
-        match &self.transport {
-            Transport::Plain(_) => false,
-            Transport::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
-        }
+        self.h2
     }
 
     /// The header of a request is complete: its body and answer take the time they take.
@@ -190,7 +223,7 @@ impl GetTimingDigest for Connection {
 
 impl GetProxyDigest for Connection {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
+        Some(Arc::clone(&self.arrival))
     }
 }
 
@@ -212,7 +245,9 @@ mod tests {
     async fn a_header_past_its_time_ends_the_connection_and_a_body_does_not() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut connection = Connection::plain(listener.accept().await.unwrap().0);
+        let (accepted, address) = listener.accept().await.unwrap();
+        let arrival = Arrival { client: address, local: address, door: Arc::default(), greeting: None };
+        let mut connection = Connection::plain(accepted, false, arrival);
         connection.deadline = Some(Box::pin(sleep(Duration::ZERO)));
         assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
 

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
 use base::Key;
 use informer::{Change, Informer, Informers, Next, Queue};
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
@@ -22,9 +22,16 @@ use kube::{Api, Client, Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::routes::{self, Fault, Table, World};
-use crate::serve::{self, Listeners};
+use crate::backend::{self, Endpoints, Port, Registry};
+use crate::ingress::{self, Certificate, Fault, Outcome, World};
+use crate::model::{Model, Socket, Transport};
+use crate::seen::{AccessLog, Seen};
+use crate::serve::Doors;
 use crate::{certificates, status};
+
+/// Secrets that are never about the gateway, and may be many and large.
+const FOREIGN_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,\
+    type!=bootstrap.kubernetes.io/token,type!=kubernetes.io/dockerconfigjson";
 
 /// What the gateway needs to know.
 #[derive(Clone, Debug)]
@@ -37,6 +44,12 @@ pub struct Config {
     pub ingress_class: String,
     /// The address told in the status of an Ingress; the nodes' when none.
     pub publish_address: Option<IpAddr>,
+    /// A file that gets a line per request, `-` for standard output; none when empty.
+    pub access_log: String,
+    /// Of all requests this part gets a line, 0 to 1.
+    pub access_log_sample: f64,
+    /// Where questions of the machine's owner are answered; nowhere when none.
+    pub socket: Option<PathBuf>,
 }
 
 /// Serves Ingresses until the service is stopped.
@@ -44,15 +57,21 @@ pub struct Config {
 /// # Errors
 /// When an address cannot be listened on.
 pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
-    let listeners = Listeners::bind(config.http, config.https).await?;
+    let access = match config.access_log.as_str() {
+        "" => None,
+        path => Some(AccessLog::open(path, config.access_log_sample, &ctx)?),
+    };
+    let seen = Arc::new(Seen::new(access));
+    let doors = Doors::new(config.http.ip(), Arc::clone(&seen), &ctx)?;
     let informers = Informers::new(client.clone(), &ctx);
     let nodes = config.publish_address.is_none().then(|| informers.of::<Node>());
-    let keeper = Arc::new(Keeper::new(&informers, config.ingress_class));
+    let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, seen));
+    keeper.listen()?;
     let writer = Arc::new(Writer {
         recorder: Recorder::new(client.clone(), Reporter::from("knarr-gateway")),
         client,
         ingresses: keeper.ingresses.clone(),
-        table: Arc::clone(&keeper.table),
+        served: Mutex::default(),
         published: config.publish_address,
         nodes,
         statuses: Queue::new(),
@@ -72,40 +91,65 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
         }
     });
     ctx.ready.set();
-    serve::serve(listeners, Arc::clone(&keeper.table), &ctx).await
+    ctx.stop.cancelled().await;
+    keeper.doors.close().await;
+    Ok(())
 }
 
 /// What the table is made of, and what of it has changed.
 struct Keeper {
-    table: routes::Shared,
+    doors: Doors,
+    seen: Arc<Seen>,
     class: String,
+    ports: (u16, u16),
+    registry: Registry,
     ingresses: Informer<Ingress>,
     classes: Informer<IngressClass>,
     services: Informer<Service>,
+    secrets: Informer<Secret>,
     /// By service, then by the slice's own name.
     slices: Mutex<HashMap<Key, BTreeMap<String, Arc<EndpointSlice>>>>,
-    certificates: Mutex<HashMap<Key, routes::Certificate>>,
+    certificates: Mutex<HashMap<Key, Certificate>>,
     routes_changed: AtomicBool,
     services_changed: Mutex<HashSet<Key>>,
     wake: Notify,
     /// Told already, so that each is told once.
     faults: Mutex<BTreeSet<Fault>>,
+    /// Sockets that could not be opened, told already.
+    deaf: Mutex<BTreeMap<Socket, String>>,
 }
 
 impl Keeper {
-    fn new(informers: &Informers, class: String) -> Self {
+    fn new(client: &Client, informers: &Informers, config: &Config, doors: Doors, seen: Arc<Seen>) -> Self {
+        let secrets = Api::<Secret>::all(client.clone());
+        let ours = watcher::Config::default().fields(FOREIGN_SECRETS);
         Self {
-            table: Arc::new(ArcSwap::from_pointee(Table::default())),
-            class,
+            doors,
+            seen,
+            class: config.ingress_class.clone(),
+            ports: (config.http.port(), config.https.port()),
+            registry: Registry::default(),
             ingresses: informers.of::<Ingress>(),
             classes: informers.of::<IngressClass>(),
             services: informers.of::<Service>(),
+            secrets: informers.with(secrets, ours),
             slices: Mutex::default(),
             certificates: Mutex::default(),
             routes_changed: AtomicBool::new(true),
             services_changed: Mutex::default(),
             wake: Notify::new(),
             faults: Mutex::default(),
+            deaf: Mutex::default(),
+        }
+    }
+
+    /// Opens the two sockets that there always are.
+    fn listen(&self) -> anyhow::Result<()> {
+        let mut model = Model::default();
+        self.translate(&[], &[], &mut model);
+        match self.doors.open(&model).into_values().next() {
+            Some(why) => anyhow::bail!("{why} with --http-port or --https-port"),
+            None => Ok(()),
         }
     }
 
@@ -127,32 +171,63 @@ impl Keeper {
         if everything {
             self.rebuild(writer);
         } else {
-            let table = self.table.load();
             for key in services {
                 let service = self.services.get(&key.namespace, &key.name);
-                table.refresh(&key, service.as_deref(), &self.slices_of(&key));
+                self.registry.refresh(&key, service.as_deref(), &self.slices_of(&key));
             }
         }
     }
 
     fn rebuild(&self, writer: &Writer) {
         let (ingresses, classes) = (self.ingresses.list(), self.classes.list());
-        let table = routes::build(&World {
-            ingresses: &ingresses,
-            classes: &classes,
-            class: &self.class,
-            service: &|key| self.services.get(&key.namespace, &key.name),
-            slices: &|key| self.slices_of(key),
-            certificate: &|key| self.certificates.lock().get(key).cloned(),
-        });
-        let table = Arc::new(table);
-        self.table.store(Arc::clone(&table));
-        table.served.iter().for_each(|ingress| writer.statuses.add(ingress.clone()));
-        let told = std::mem::replace(&mut *self.faults.lock(), table.faults.clone());
-        for fault in table.faults.difference(&told) {
+        let mut model = Model::default();
+        let outcome = self.translate(&ingresses, &classes, &mut model);
+        let deaf = self.doors.open(&model);
+        self.registry.tidy();
+        self.seen.tidy(|_| false);
+        for (socket, why) in &deaf {
+            if self.deaf.lock().get(socket) != Some(why) {
+                tracing::warn!("{socket}: {why}");
+            }
+        }
+        *self.deaf.lock() = deaf;
+        *writer.served.lock() = outcome.served.clone();
+        outcome.served.iter().for_each(|ingress| writer.statuses.add(ingress.clone()));
+        let told = std::mem::replace(&mut *self.faults.lock(), outcome.faults.clone());
+        for fault in outcome.faults.difference(&told) {
             tracing::warn!("Ingress {fault}");
             writer.faults.add(fault.clone());
         }
+    }
+
+    /// Adds what `ingresses` ask for to `model`.
+    fn translate(&self, ingresses: &[Arc<Ingress>], classes: &[Arc<IngressClass>], model: &mut Model) -> Outcome {
+        let service = |key: &Key| self.services.get(&key.namespace, &key.name);
+        let endpoints = |key: &Key, port: &Port| self.endpoints(key, port, Transport::Tcp);
+        let certificate = |key: &Key| self.certificates.lock().get(key).cloned();
+        let secret = |key: &Key, field: &str| {
+            let secret = self.secrets.get(&key.namespace, &key.name)?;
+            secret.data.as_ref()?.get(field).map(|bytes| bytes.0.clone())
+        };
+        let world = World {
+            ingresses,
+            classes,
+            class: &self.class,
+            ports: self.ports,
+            service: &service,
+            endpoints: &endpoints,
+            certificate: &certificate,
+            secret: &secret,
+        };
+        ingress::translate(&world, model)
+    }
+
+    /// The endpoints of a service's port.
+    fn endpoints(&self, key: &Key, port: &Port, transport: Transport) -> Arc<Endpoints> {
+        self.registry.of(key, port, transport, || {
+            let service = self.services.get(&key.namespace, &key.name);
+            backend::endpoints(service.as_deref(), port, transport, &self.slices_of(key))
+        })
     }
 
     fn slices_of(&self, service: &Key) -> Vec<Arc<EndpointSlice>> {
@@ -187,11 +262,13 @@ impl Keeper {
     fn secret(&self, change: Change<'_, Secret>) {
         let key = key(&**change.latest());
         match change.new {
-            Some(secret) => {
-                let certificate = certificates::read(secret).map_err(|error| error.to_string());
-                self.certificates.lock().insert(key, certificate);
+            Some(secret) if secret.type_.as_deref() == Some("kubernetes.io/tls") => {
+                let read = certificates::read(secret).map_err(|error| error.to_string());
+                let mut known = self.certificates.lock();
+                let certificate = Certificate::after(known.get(&key), read);
+                known.insert(key, certificate);
             }
-            None => drop(self.certificates.lock().remove(&key)),
+            _ => drop(self.certificates.lock().remove(&key)),
         }
         self.routes_changed();
     }
@@ -218,15 +295,13 @@ fn follow(keeper: &Arc<Keeper>, writer: &Arc<Writer>, informers: &Informers) {
     let kept = Arc::clone(keeper);
     informers.of::<EndpointSlice>().on_change(move |change| kept.slice(change));
     let kept = Arc::clone(keeper);
-    let tls_only = watcher::Config::default().fields("type=kubernetes.io/tls");
-    let secrets = informers.with(Api::<Secret>::all(writer.client.clone()), tls_only);
-    secrets.on_change(move |change| kept.secret(change));
+    keeper.secrets.on_change(move |change| kept.secret(change));
     if let Some(nodes) = &writer.nodes {
         let told = Arc::clone(writer);
         nodes.on_change(move |change| {
             let addresses = |node: Option<&Arc<Node>>| status::internal_addresses(node.map(|node| &**node));
             if addresses(change.old) != addresses(change.new) {
-                told.table.load().served.iter().for_each(|ingress| told.statuses.add(ingress.clone()));
+                told.served.lock().iter().for_each(|ingress| told.statuses.add(ingress.clone()));
             }
         });
     }
@@ -237,7 +312,7 @@ struct Writer {
     client: Client,
     recorder: Recorder,
     ingresses: Informer<Ingress>,
-    table: routes::Shared,
+    served: Mutex<BTreeSet<Key>>,
     published: Option<IpAddr>,
     nodes: Option<Informer<Node>>,
     statuses: Queue<Key>,
@@ -259,7 +334,7 @@ impl Writer {
     }
 
     async fn status(&self, item: &Key) -> anyhow::Result<Next> {
-        let ours = self.table.load().served.contains(item);
+        let ours = self.served.lock().contains(item);
         let Some(ingress) = self.ingresses.get(&item.namespace, &item.name).filter(|_| ours) else {
             return Ok(Next::Done);
         };

@@ -2,95 +2,171 @@
 //!
 //! pingora's proxy is used without its server: connections are accepted here and handed to it one
 //! by one, each in a task of its own (streams of an HTTP/2 connection are tasks of pingora's).
-//! Invariants: a connection over the limit waits in the kernel, it does not cost memory here; on
-//! stop no new connection is taken and the requests under way get a moment to finish.
+//! Sockets follow the model: [`Doors::open`] opens what is new, changes what is served on the others
+//! without touching them, and closes what is gone. Invariants: a connection over the limit waits in
+//! the kernel, it does not cost memory here; a change of routes ends no connection; on stop no new
+//! connection is taken and the requests under way get a moment to finish.
 
-use std::io;
-use std::net::SocketAddr;
+mod accept;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pingora_core::apps::{HttpServerApp as _, HttpServerOptions, ServerApp as _};
-use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pingora_core::apps::HttpServerOptions;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
+use socket2::{Domain, Protocol, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
-use crate::connection::Connection;
+use crate::certificates::Greeter;
+use crate::model::{Model, Socket, Transport};
 use crate::proxy::Proxy;
-use crate::{certificates, routes};
+use crate::seen::Seen;
+use crate::table::Door;
 
 /// Connections served at once.
 const CONNECTIONS: u32 = 16_384;
-/// A TLS handshake must be done by then.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
 /// How long a connection without a request is kept.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 /// Unused connections to backends.
 const POOL: usize = 1024;
 /// How long requests may go on after the stop signal.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// The wait after a failed accept: it fails for want of file descriptors, which take a moment.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The two sockets of a gateway.
+/// Everything that accepts connections.
 #[derive(Debug)]
-pub struct Listeners {
-    /// For plain HTTP.
-    pub http: TcpListener,
-    /// For HTTPS.
-    pub https: TcpListener,
+pub struct Doors {
+    /// The address that sockets without one of their own are bound to.
+    shared: IpAddr,
+    open: Mutex<HashMap<Socket, Open>>,
+    house: Arc<House>,
 }
 
-impl Listeners {
-    /// Listens on both addresses.
+/// A socket that is open.
+#[derive(Debug)]
+struct Open {
+    door: Arc<ArcSwap<Door>>,
+    close: CancellationToken,
+}
+
+/// What all connections share.
+struct House {
+    proxy: Arc<HttpProxy<Proxy>>,
+    greeter: Greeter,
+    slots: Arc<Semaphore>,
+    stop: watch::Sender<bool>,
+    seen: Arc<Seen>,
+    children: tasks::Children,
+}
+
+impl std::fmt::Debug for House {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("House").field("slots", &self.slots.available_permits()).finish_non_exhaustive()
+    }
+}
+
+impl Doors {
+    /// No socket yet; those without an address will be on `shared`.
     ///
     /// # Errors
-    /// When one of them is taken or not of this machine.
-    pub async fn bind(http: SocketAddr, https: SocketAddr) -> anyhow::Result<Self> {
-        let listen = async |address: SocketAddr, what: &str, flag: &str| {
-            TcpListener::bind(address).await.with_context(|| {
-                format!("cannot listen on {address} for {what}; free the port or choose another with {flag}")
-            })
+    /// When the certificate for unknown names cannot be made.
+    pub fn new(shared: IpAddr, seen: Arc<Seen>, ctx: &tasks::Context) -> anyhow::Result<Self> {
+        let proxy = Proxy::new(Arc::clone(&seen), ctx.children.clone());
+        let house = House {
+            proxy: Arc::new(http_proxy(proxy)),
+            greeter: Greeter::new()?,
+            slots: Arc::new(Semaphore::new(CONNECTIONS as usize)),
+            stop: watch::channel(false).0,
+            seen,
+            children: ctx.children.clone(),
         };
-        Ok(Self {
-            http: listen(http, "HTTP", "--http-port").await?,
-            https: listen(https, "HTTPS", "--https-port").await?,
-        })
+        Ok(Self { shared, open: Mutex::default(), house: Arc::new(house) })
+    }
+
+    /// Serves `model` from now on: what cannot be listened on, and why.
+    pub fn open(&self, model: &Model) -> BTreeMap<Socket, String> {
+        let mut failed = BTreeMap::new();
+        let mut open = self.open.lock();
+        for (socket, listeners) in &model.doors {
+            let door = Arc::new(Door::build(listeners));
+            match open.get(socket) {
+                Some(known) => known.door.store(door),
+                None => match self.listen(*socket, door) {
+                    Ok(opened) => drop(open.insert(*socket, opened)),
+                    Err(error) => drop(failed.insert(*socket, format!("{error:#}"))),
+                },
+            }
+        }
+        open.retain(|socket, known| {
+            let kept = model.doors.contains_key(socket);
+            if !kept {
+                known.close.cancel();
+            }
+            kept
+        });
+        failed
+    }
+
+    fn address(&self, socket: Socket) -> SocketAddr {
+        SocketAddr::new(socket.address.unwrap_or(self.shared), socket.port)
+    }
+
+    fn listen(&self, socket: Socket, door: Arc<Door>) -> anyhow::Result<Open> {
+        let address = self.address(socket);
+        let door = Arc::new(ArcSwap::new(door));
+        let close = CancellationToken::new();
+        match socket.transport {
+            Transport::Tcp => {
+                let listener = listener(address, socket.address.is_some())
+                    .with_context(|| format!("cannot listen on {address}; free the port or choose another"))?;
+                let (house, door, close) = (Arc::clone(&self.house), Arc::clone(&door), close.clone());
+                self.house.children.spawn(format!("door {socket}"), async move {
+                    tokio::select! {
+                        () = accept::accept(&house, listener, &door) => {}
+                        () = close.cancelled() => {}
+                    }
+                });
+            }
+            Transport::Udp => anyhow::bail!("datagrams are not served"),
+        }
+        Ok(Open { door, close })
+    }
+
+    /// Takes no new connection, and gives the requests under way a moment.
+    pub async fn close(&self) {
+        self.open.lock().drain().for_each(|(_, open)| open.close.cancel());
+        self.house.stop.send_replace(true);
+        pingora_core::apps::HttpServerApp::http_cleanup(&*self.house.proxy).await; // ends the wait for a next request
+        let all = self.house.slots.acquire_many(CONNECTIONS);
+        if tokio::time::timeout(DRAIN_TIME, all).await.is_err() {
+            tracing::debug!("requests were still under way {DRAIN_TIME:?} after the stop signal");
+        }
     }
 }
 
-/// Serves `table` until `ctx` is stopped.
-///
-/// # Errors
-/// When TLS cannot be set up.
-pub async fn serve(listeners: Listeners, table: routes::Shared, ctx: &tasks::Context) -> anyhow::Result<()> {
-    let Listeners { http, https } = listeners;
-    let acceptor = TlsAcceptor::from(certificates::server_config(Arc::clone(&table))?);
-    let ports = (http.local_addr()?.port(), https.local_addr()?.port());
-    let (stopping, stop) = watch::channel(false);
-    let door = Door {
-        proxy: Arc::new(http_proxy(Proxy::new(table, ports.0, ports.1))),
-        slots: Arc::new(Semaphore::new(CONNECTIONS as usize)),
-        stop,
-        children: ctx.children.clone(),
-    };
-    tokio::select! {
-        () = door.accept(&http, None) => {}
-        () = door.accept(&https, Some(&acceptor)) => {}
-        () = ctx.stop.cancelled() => {}
+/// A socket that listens; on an address that need not be of this machine yet when it is the socket's own.
+fn listener(address: SocketAddr, own: bool) -> anyhow::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    if own {
+        match address {
+            SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+            SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+        }
     }
-    drop((http, https));
-    stopping.send_replace(true);
-    door.proxy.http_cleanup().await; // ends the wait for a next request
-    if tokio::time::timeout(DRAIN_TIME, door.slots.acquire_many(CONNECTIONS)).await.is_err() {
-        tracing::debug!("requests were still under way {DRAIN_TIME:?} after the stop signal");
-    }
-    Ok(())
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into())?)
 }
 
 fn http_proxy(proxy: Proxy) -> HttpProxy<Proxy> {
@@ -98,7 +174,7 @@ fn http_proxy(proxy: Proxy) -> HttpProxy<Proxy> {
     // hundred times a second for as long as the process lives.
     pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
     let settings = ServerConf {
-        // Backends are spoken to in plain HTTP: an empty list instead of the system's certificates.
+        // TLS to backends is ours: an empty list instead of the system's certificates.
         ca_file: Some("/dev/null".to_owned()),
         upstream_keepalive_pool_size: POOL,
         ..ServerConf::default()
@@ -109,78 +185,4 @@ fn http_proxy(proxy: Proxy) -> HttpProxy<Proxy> {
     proxy.server_options = Some(options);
     proxy.handle_init_modules();
     proxy
-}
-
-struct Door {
-    proxy: Arc<HttpProxy<Proxy>>,
-    slots: Arc<Semaphore>,
-    stop: watch::Receiver<bool>,
-    children: tasks::Children,
-}
-
-impl Door {
-    /// Takes connections for as long as it is polled.
-    async fn accept(&self, listener: &TcpListener, tls: Option<&TlsAcceptor>) {
-        loop {
-            let slot = Arc::clone(&self.slots).acquire_owned().await;
-            let slot = slot.expect("invariant: the semaphore is never closed");
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let serving = connection(stream, tls.cloned(), Arc::clone(&self.proxy), self.stop.clone(), slot);
-                    self.children.spawn("connection", serving);
-                }
-                Err(error) if is_clients_fault(&error) => {}
-                Err(error) => {
-                    tracing::warn!("cannot take a connection: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-}
-
-fn is_clients_fault(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
-}
-
-async fn connection(
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    proxy: Arc<HttpProxy<Proxy>>,
-    stop: watch::Receiver<bool>,
-    slot: OwnedSemaphorePermit,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!("cannot switch off delayed sending: {error}");
-    }
-    let connection = match tls {
-        None => Connection::plain(stream),
-        Some(acceptor) => match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => Connection::tls(stream),
-            Ok(Err(error)) => return tracing::debug!("TLS handshake failed: {error}"),
-            Err(_) => return tracing::debug!("TLS handshake took longer than {HANDSHAKE_TIME:?}"),
-        },
-    };
-    if connection.is_h2() {
-        proxy.process_new(Box::new(connection), &stop).await;
-    } else {
-        http1(connection, &proxy, &stop).await;
-    }
-    drop(slot);
-}
-
-/// Serves the requests of an HTTP/1.1 connection. As pingora does itself, except that the
-/// connection is told when the next request header may take its time.
-async fn http1(connection: Connection, proxy: &Arc<HttpProxy<Proxy>>, stop: &watch::Receiver<bool>) {
-    let mut session = ServerSession::new_http1(Box::new(connection));
-    session.set_keepalive(Some(IDLE_TIME.as_secs()));
-    while let Some(kept) = proxy.process_new_http(session, stop).await {
-        let (stream, settings) = kept.consume();
-        let Ok(mut connection) = stream.into_any().downcast::<Connection>() else { return };
-        connection.expect_request();
-        session = ServerSession::new_http1(connection as Stream);
-        if let Some(settings) = settings {
-            settings.apply_to_session(&mut session);
-        }
-    }
 }

@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
-use http::header::{self, HeaderName};
-use pingora_core::Result;
-use pingora_http::RequestHeader;
+use http::Uri;
+use http::header::{self, HeaderName, HeaderValue};
+use pingora_core::{ErrorType, OrErr as _, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use crate::model::HeaderEdit;
 
 /// Where a request came from.
 #[derive(Debug)]
@@ -36,6 +39,54 @@ pub(super) fn forwarded(request: &mut RequestHeader, origin: &Origin<'_>) -> Res
     request.insert_header("X-Forwarded-Proto", if origin.tls { "https" } else { "http" })?;
     request.insert_header("X-Forwarded-Host", origin.host)?;
     request.insert_header("X-Forwarded-Port", origin.port.to_string())
+}
+
+/// Changes headers as a rule says: set, add, remove.
+pub(super) fn edit_request(request: &mut RequestHeader, edit: &HeaderEdit) -> Result<()> {
+    for (name, value) in &edit.set {
+        if *name == header::HOST {
+            set_host(request, value.clone())?;
+        } else {
+            request.insert_header(name.clone(), value)?;
+        }
+    }
+    for (name, value) in &edit.add {
+        request.append_header(name.clone(), value)?;
+    }
+    for name in &edit.remove {
+        request.remove_header(name);
+    }
+    Ok(())
+}
+
+/// Changes headers as a rule says: set, add, remove.
+pub(super) fn edit_response(response: &mut ResponseHeader, edit: &HeaderEdit) -> Result<()> {
+    for (name, value) in &edit.set {
+        response.insert_header(name.clone(), value)?;
+    }
+    for (name, value) in &edit.add {
+        response.append_header(name.clone(), value)?;
+    }
+    for name in &edit.remove {
+        response.remove_header(name);
+    }
+    Ok(())
+}
+
+/// Makes `host` the host a backend sees, in whatever version of HTTP.
+pub(super) fn set_host(request: &mut RequestHeader, host: HeaderValue) -> Result<()> {
+    if request.uri.authority().is_some() {
+        let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        set_target(request, &target)?;
+    }
+    request.insert_header(header::HOST, host)
+}
+
+/// Asks for another path, with its query.
+pub(super) fn set_target(request: &mut RequestHeader, target: &str) -> Result<()> {
+    let parsed = target.parse::<Uri>().or_err(ErrorType::InvalidHTTPHeader, "a rewritten path is no path")?;
+    request.set_uri(parsed);
+    Ok(())
 }
 
 /// True for headers that only a proxy may set. An underscore counts as a dash, for servers that

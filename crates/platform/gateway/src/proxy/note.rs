@@ -1,0 +1,56 @@
+//! What is written down of a request when it has ended.
+
+use std::time::SystemTime;
+
+use pingora_core::Error;
+use pingora_proxy::Session;
+
+use super::{Proxy, Request, arrival, headers, status};
+use crate::seen::{Ended, Line};
+
+impl Proxy {
+    /// Counts a request, and writes its line.
+    pub(super) fn note(&self, session: &Session, error: Option<&Error>, ctx: &Request) {
+        let time = ctx.since.map(|since| since.elapsed()).unwrap_or_default();
+        let status = status(session);
+        let sent = session.body_bytes_sent() as u64;
+        let backend = ctx.backend().filter(|_| ctx.endpoint.is_some());
+        self.seen.count(&Ended {
+            rule: ctx.rule.as_deref(),
+            backend,
+            method: &session.req_header().method,
+            status,
+            time,
+            bytes: (ctx.body, sent),
+            refused: ctx.refused,
+        });
+        if let Some(error) = error {
+            tracing::debug!(endpoint = ctx.endpoint.map(tracing::field::display), "a request failed: {error}");
+        }
+        let Some(access) = self.seen.access.as_ref().filter(|access| access.takes()) else { return };
+        let request = session.req_header();
+        let arrival = arrival(session);
+        let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+        access.write(&Line {
+            time: jiff::Timestamp::try_from(SystemTime::now()).map(|now| now.to_string()).unwrap_or_default(),
+            client: arrival.map(|arrival| arrival.client),
+            method: request.method.as_str(),
+            scheme: if arrival.is_some_and(|arrival| arrival.greeting.is_some()) { "https" } else { "http" },
+            host: headers::host(request).unwrap_or_default(),
+            path: request.uri.path(),
+            protocol: format!("{:?}", request.version),
+            status: status.map_or(0, |status| status.as_u16()),
+            received: ctx.body,
+            sent,
+            seconds: time.as_secs_f64(),
+            route: ctx.rule.as_ref().map(|rule| rule.source.to_string()),
+            backend: backend.map(crate::model::Backend::name),
+            endpoint: ctx.endpoint,
+            tries: ctx.tries,
+            refused: ctx.refused,
+            error: error.map(|error| error.etype().as_str().to_owned()),
+            trace: header("traceparent").and_then(|parent| parent.split('-').nth(1)).map(str::to_owned),
+            agent: header("user-agent"),
+        });
+    }
+}

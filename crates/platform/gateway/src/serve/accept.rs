@@ -1,0 +1,161 @@
+//! From an accepted socket to its requests.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora_core::apps::{HttpServerApp as _, ServerApp as _};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_proxy::HttpProxy;
+use rustls::server::Acceptor;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::{House, IDLE_TIME};
+use crate::connection::{Arrival, Connection, Greeting};
+use crate::model::canonical;
+use crate::proxy::Proxy;
+use crate::table::{Door, Entrance};
+
+/// A TLS handshake, and what tells HTTP/2 from HTTP/1.1, must be done by then.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// A connection must have said something by then.
+const FIRST_BYTE_TIME: Duration = Duration::from_secs(30);
+/// The wait after a failed accept: it fails for want of file descriptors, which take a moment.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What HTTP/2 begins with (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Takes connections for as long as it is polled.
+pub(super) async fn accept(house: &Arc<House>, listener: TcpListener, door: &Arc<ArcSwap<Door>>) {
+    loop {
+        let slot = Arc::clone(&house.slots).acquire_owned().await;
+        let slot = slot.expect("invariant: the semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, client)) => {
+                let (house, door) = (Arc::clone(house), Arc::clone(door));
+                house.seen.accepted.fetch_add(1, Ordering::Relaxed);
+                let children = house.children.clone();
+                children.spawn("connection", async move {
+                    house.seen.connections.fetch_add(1, Ordering::Relaxed);
+                    if let Err(error) = serve(&house, stream, client, door).await {
+                        tracing::debug!("a connection of {client} ended: {error}");
+                    }
+                    house.seen.connections.fetch_sub(1, Ordering::Relaxed);
+                    drop(slot);
+                });
+            }
+            Err(error) if is_clients_fault(&error) => {}
+            Err(error) => {
+                tracing::warn!("cannot take a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_clients_fault(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+async fn serve(
+    house: &Arc<House>,
+    stream: TcpStream,
+    client: std::net::SocketAddr,
+    door: Arc<ArcSwap<Door>>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    let mut arrival = Arrival { client, local, door: Arc::clone(&door), greeting: None };
+    let connection = if door.load().has_tls() {
+        let greeted = tokio::time::timeout(HANDSHAKE_TIME, greet(house, stream, &door)).await;
+        let greeted =
+            greeted.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time")));
+        match greeted {
+            Ok((stream, greeting)) => {
+                arrival.greeting = Some(greeting);
+                Connection::tls(stream, arrival)
+            }
+            Err(error) => {
+                house.seen.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+    } else {
+        let h2 = tokio::time::timeout(FIRST_BYTE_TIME, begins_h2(&stream)).await;
+        let h2 = h2.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was said in time")))?;
+        Connection::plain(stream, h2, arrival)
+    };
+    let stop = house.stop.subscribe();
+    if connection.is_h2() {
+        house.proxy.process_new(Box::new(connection), &stop).await;
+    } else {
+        http1(connection, &house.proxy, &stop).await;
+    }
+    Ok(())
+}
+
+/// True when the client begins with HTTP/2's preface. Reads nothing.
+async fn begins_h2(stream: &TcpStream) -> io::Result<bool> {
+    let mut start = [0; PREFACE.len()];
+    let mut known = 0;
+    loop {
+        let count = stream.peek(&mut start).await?;
+        if count == 0 || start[..count] != PREFACE[..count] {
+            return Ok(false);
+        }
+        if count == PREFACE.len() {
+            return Ok(true);
+        }
+        // The rest is on its way: a request cannot begin so (`PRI` is no method).
+        if count == known {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        known = count;
+    }
+}
+
+/// The TLS handshake, with the certificate and the demands of the listener that has the name the client asks for.
+async fn greet(house: &House, stream: TcpStream, door: &ArcSwap<Door>) -> io::Result<(TlsStream<TcpStream>, Greeting)> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let name = canonical(start.client_hello().server_name().unwrap_or_default()).into_owned();
+    let door = door.load_full();
+    let refused = |why: &str| io::Error::new(io::ErrorKind::ConnectionRefused, why.to_owned());
+    let entrance = door.entrance(&name).ok_or_else(|| refused("no listener has the name that was asked for"))?;
+    let config = entrance.config(&house.greeter)?;
+    let stream = start.into_stream(config).await?;
+    let certificates = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .map(|chain| chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>());
+    let unverified = certificates.as_ref().is_some_and(|chain| is_unverified(entrance, chain));
+    Ok((stream, Greeting { name, certificates, unverified }))
+}
+
+/// True when a listener that lets in every certificate was shown one that is not from whom it should be.
+fn is_unverified(entrance: &Entrance, chain: &[rustls::pki_types::CertificateDer<'static>]) -> bool {
+    let check = entrance.offer().and_then(|offer| offer.clients.as_ref());
+    check.is_some_and(|check| check.optional && !crate::certificates::is_from(chain, &check.roots))
+}
+
+/// Serves the requests of an HTTP/1.1 connection. As pingora does itself, except that the
+/// connection is told when the next request header may take its time.
+async fn http1(connection: Connection, proxy: &Arc<HttpProxy<Proxy>>, stop: &watch::Receiver<bool>) {
+    let mut session = ServerSession::new_http1(Box::new(connection));
+    session.set_keepalive(Some(IDLE_TIME.as_secs()));
+    while let Some(kept) = proxy.process_new_http(session, stop).await {
+        let (stream, settings) = kept.consume();
+        let Ok(mut connection) = stream.into_any().downcast::<Connection>() else { return };
+        connection.expect_request();
+        session = ServerSession::new_http1(connection as Stream);
+        if let Some(settings) = settings {
+            settings.apply_to_session(&mut session);
+        }
+    }
+}
