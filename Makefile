@@ -11,10 +11,10 @@ ARGS ?=
 FUZZ_SECONDS ?= 60
 FUZZ ?=
 
-.PHONY: help up down test check fuzz bench images clients tools clean
+.PHONY: help up down test check fuzz conformance-gateway bench images clients tools clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 up: tools images ## Start a cluster, deploy the example, print its URL
 	$(BUILD)
@@ -32,6 +32,10 @@ check: ## Formatting and lints only
 
 fuzz: tools ## Fuzz what strangers can send, FUZZ_SECONDS for each target (60)
 	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ)
+
+conformance-gateway: tools ## Run the conformance suite of the Gateway API; docs/conformance/gateway-api.md
+	$(BUILD)
+	scripts/conformance-gateway $(RELEASE) $(ARGS)
 
 bench: tools images ## Measure speed and size; prints a table
 	$(BUILD)

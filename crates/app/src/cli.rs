@@ -11,7 +11,7 @@ use crate::failure::{self, Usage};
 use crate::meant::{Place, Settings};
 use crate::progress::Progress;
 use crate::settings::{Fault, ROWS, Row, Written};
-use crate::{bench, detach, down, host, image, log, roles, status, up};
+use crate::{bench, detach, down, gateway_cli, host, image, log, roles, status, up};
 
 /// The version people see.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -43,6 +43,7 @@ fn command() -> Command {
                 .after_help("Examples:\n  export KUBECONFIG=$(knarr kubeconfig --path)\n  knarr kubeconfig > ~/.kube/config"),
         )
         .subcommand(image_command())
+        .subcommand(gateway_cli::command())
         .subcommand(run_command())
         .subcommand(bench::command())
         .subcommand(Command::new("config").about("Print the settings in force").args(setting_args(|row| row.up)).arg(config_file()).arg(output()))
@@ -159,7 +160,7 @@ fn config_file() -> Arg {
         .help("settings file [default: /etc/knarr/knarr.yaml when it exists]")
 }
 
-fn output() -> Arg {
+pub(crate) fn output() -> Arg {
     Arg::new("output")
         .long("output")
         .short('o')
@@ -185,6 +186,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         "status" => runtime()?.block_on(status::run(&place, format_of(args))),
         "kubeconfig" => kubeconfig(&place, args.get_flag("path")),
         "image" => runtime()?.block_on(image::run(&place, args)),
+        "gateway" => gateway_cli::run(&place, args),
         "run" => run_role(args),
         "bench" => bench::run(&place, args),
         "config" => {

@@ -9,6 +9,7 @@ mod credentials;
 mod detach;
 mod down;
 mod failure;
+mod gateway_cli;
 mod host;
 mod image;
 mod lock;

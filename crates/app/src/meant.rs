@@ -130,8 +130,10 @@ pub(crate) struct Settings {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) ingress_class: String,
+    pub(crate) gateway_addresses: gateway::gateways::Pool,
     pub(crate) access_log: (String, f64),
     pub(crate) gateway_socket: PathBuf,
+    pub(crate) gateway_metrics: Option<SocketAddr>,
     pub(crate) insecure_registries: Vec<String>,
     /// The file of the scheduler's own configuration, and what it says.
     pub(crate) scheduler_file: String,
@@ -163,7 +165,9 @@ impl Settings {
             http: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpPort")),
             https: SocketAddr::new(read.parse("gateway.address"), read.port("gateway.httpsPort")),
             ingress_class: read.text("gateway.class"),
+            gateway_addresses: read.parse("gateway.addresses"),
             access_log: (read.text("gateway.accessLog"), read.part("gateway.accessLogSample")),
+            gateway_metrics: read.maybe("gateway.metrics"),
             gateway_socket: read.path("gateway.socket", || place.gateway_socket()),
             insecure_registries: read.list("images.insecureRegistries"),
             scheduler_file: read.text("scheduler.config"),
@@ -214,7 +218,9 @@ impl Settings {
             "network": { "podCIDR": self.pods.to_string(), "serviceCIDR": self.services.to_string(), "nodePorts": format!("{}-{}", self.node_ports.start(), self.node_ports.end()) },
             "dns": { "domain": self.domain, "upstreams": self.upstreams, "listen": self.dns },
             "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class,
-                "accessLog": self.access_log.0, "accessLogSample": self.access_log.1, "socket": self.gateway_socket },
+                "addresses": self.gateway_addresses.to_string(),
+                "accessLog": self.access_log.0, "accessLogSample": self.access_log.1, "socket": self.gateway_socket,
+                "metrics": self.gateway_metrics },
             "images": { "insecureRegistries": self.insecure_registries },
             "scheduler": { "config": self.scheduler_file },
         })
@@ -280,6 +286,10 @@ impl Reader<'_> {
 
     fn path(&self, key: &str, usual: impl FnOnce() -> PathBuf) -> PathBuf {
         Some(self.text(key)).filter(|text| !text.is_empty()).map_or_else(usual, PathBuf::from)
+    }
+
+    fn maybe<T: FromStr + Placeholder>(&mut self, key: &str) -> Option<T> {
+        (!self.text(key).is_empty()).then(|| self.parse(key))
     }
 
     fn list<T: FromStr>(&mut self, key: &str) -> Vec<T> {
@@ -397,6 +407,12 @@ impl Placeholder for SocketAddr {
     const WHAT: &'static str = "an address with a port, such as 10.42.0.1:53";
     fn placeholder() -> Self {
         Self::from(([0, 0, 0, 0], 0))
+    }
+}
+impl Placeholder for gateway::gateways::Pool {
+    const WHAT: &'static str = "addresses and ranges such as 192.0.2.7,192.0.2.10-192.0.2.20";
+    fn placeholder() -> Self {
+        Self::default()
     }
 }
 impl Placeholder for Cidr {

@@ -23,6 +23,31 @@ struct Role {
 const READ: &[&str] = &["get", "list", "watch"];
 const RECORD: &[&str] = &["create", "patch", "update"];
 
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+const GATEWAY_KINDS: &[&str] = &[
+    "gatewayclasses",
+    "gateways",
+    "listenersets",
+    "httproutes",
+    "grpcroutes",
+    "tlsroutes",
+    "tcproutes",
+    "udproutes",
+    "referencegrants",
+    "backendtlspolicies",
+];
+const GATEWAY_STATUSES: &[&str] = &[
+    "gatewayclasses/status",
+    "gateways/status",
+    "listenersets/status",
+    "httproutes/status",
+    "grpcroutes/status",
+    "tlsroutes/status",
+    "tcproutes/status",
+    "udproutes/status",
+    "backendtlspolicies/status",
+];
+
 static ROLES: &[Role] = &[
     Role {
         service: "dns",
@@ -35,8 +60,20 @@ static ROLES: &[Role] = &[
             ("discovery.k8s.io", &["endpointslices"], READ),
             ("networking.k8s.io", &["ingresses", "ingressclasses"], READ),
             ("networking.k8s.io", &["ingresses/status"], &["update", "patch"]),
+            ("", &["namespaces", "configmaps"], READ),
+            ("apiextensions.k8s.io", &["customresourcedefinitions"], &["list", "watch"]),
+            (GATEWAY_API, GATEWAY_KINDS, READ),
+            (GATEWAY_API, GATEWAY_STATUSES, &["patch"]),
             ("", &["events"], RECORD),
             ("events.k8s.io", &["events"], RECORD),
+        ],
+    },
+    // defines the kinds of the Gateway API where they are missing, and keeps its own definitions up to date
+    Role {
+        service: "gateway-definitions",
+        rules: &[
+            ("apiextensions.k8s.io", &["customresourcedefinitions"], &["get", "create", "patch"]),
+            (GATEWAY_API, &["gatewayclasses"], &["create"]),
         ],
     },
     // as upstream's metrics-server: of kubelets, the figures and nothing else

@@ -58,16 +58,20 @@ pub(crate) async fn run(role: &'static Role, config: &kube::Config, written: &Wr
     services.run(crate::up::stop_signal(), crate::up::GRACE).await
 }
 
-/// The gateway of a cluster of our own.
-pub(crate) fn gateway_at(settings: &Settings) -> gateway::Config {
+/// The gateway of a cluster of our own; `installer` may define the kinds of the Gateway API.
+pub(crate) fn gateway_at(settings: &Settings, installer: Client) -> gateway::Config {
     gateway::Config {
         http: settings.http,
         https: settings.https,
         ingress_class: settings.ingress_class.clone(),
         publish_address: Some(settings.node_address),
+        domain: settings.domain.clone(),
         access_log: settings.access_log.0.clone(),
         access_log_sample: settings.access_log.1,
         socket: Some(settings.gateway_socket.clone()),
+        metrics: settings.gateway_metrics,
+        addresses: settings.gateway_addresses.clone(),
+        installer: Some(gateway::Installer(installer)),
     }
 }
 
@@ -112,9 +116,13 @@ fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::
         https: SocketAddr::new(address, read(written, "gateway.httpsPort")?),
         ingress_class: written.get("gateway.class").0.to_owned(),
         publish_address: None,
+        domain: written.get("dns.domain").0.to_owned(),
         access_log: written.get("gateway.accessLog").0.to_owned(),
         access_log_sample: read(written, "gateway.accessLogSample")?,
+        metrics: maybe(written, "gateway.metrics")?,
         socket: Some(written.get("gateway.socket").0).filter(|path| !path.is_empty()).map(Into::into),
+        addresses: read(written, "gateway.addresses")?,
+        installer: Some(gateway::Installer(client.clone())),
     };
     Ok(Box::new(move |ctx| gateway::run(client, config, ctx).boxed()))
 }
@@ -187,6 +195,10 @@ fn kubelets(credentials: &Credentials) -> anyhow::Result<kube::Config> {
 fn read<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<T> {
     let (text, place) = written.get(key);
     text.parse().map_err(|_| anyhow!(failure::Usage(vec![format!("{place}: {key} cannot be {text:?}")])))
+}
+
+fn maybe<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<Option<T>> {
+    if written.get(key).0.is_empty() { Ok(None) } else { read(written, key).map(Some) }
 }
 
 /// Clients by controller name for a control plane that has one identity per controller.

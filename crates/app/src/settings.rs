@@ -68,7 +68,14 @@ pub(crate) static ROWS: &[Row] = &[
     row("network.podCIDR", "pod-cidr", "CIDR", "10.42.0.0/16", "addresses of pods"),
     row("network.serviceCIDR", "service-cidr", "CIDR", "10.43.0.0/16", "addresses of services"),
     row("network.nodePorts", "node-ports", "A-B", "30000-32767", "ports for services of type NodePort"),
-    shared("dns.domain", "dns-domain", "NAME", "cluster.local", "domain of the cluster's own names", &["dns"]),
+    shared(
+        "dns.domain",
+        "dns-domain",
+        "NAME",
+        "cluster.local",
+        "domain of the cluster's own names",
+        &["dns", "gateway"],
+    ),
     shared(
         "dns.upstreams",
         "dns-upstreams",
@@ -90,6 +97,14 @@ pub(crate) static ROWS: &[Row] = &[
     shared("gateway.httpsPort", "https-port", "PORT", "443", "port of the gateway for HTTPS", &["gateway"]),
     shared("gateway.class", "ingress-class", "NAME", "knarr", "IngressClass the gateway serves", &["gateway"]),
     shared(
+        "gateway.addresses",
+        "gateway-addresses",
+        "IP,A-B,..",
+        "",
+        "addresses that Gateways get for their own [default: they share the gateway's]",
+        &["gateway"],
+    ),
+    shared(
         "gateway.accessLog",
         "access-log",
         "FILE",
@@ -103,6 +118,14 @@ pub(crate) static ROWS: &[Row] = &[
         "0..1",
         "1",
         "part of all requests that gets a line",
+        &["gateway"],
+    ),
+    shared(
+        "gateway.metrics",
+        "gateway-metrics",
+        "IP:PORT",
+        "",
+        "where the gateway tells its figures to Prometheus [default: only on its socket]",
         &["gateway"],
     ),
     shared(

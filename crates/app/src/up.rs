@@ -98,7 +98,8 @@ async fn start(
     };
     pending.push(services.start("dns", move |ctx| dns::run(dns, dns_config, ctx)));
     let gateway = api.client(api::User::service_account(platform::NAMESPACE, "gateway"));
-    let gateway_config = roles::gateway_at(settings);
+    let installer = api.client(api::User::service_account(platform::NAMESPACE, "gateway-definitions"));
+    let gateway_config = roles::gateway_at(settings, installer);
     pending.push(services.start("gateway", move |ctx| gateway::run(gateway, gateway_config, ctx)));
     let certs = api.client(api::User::service_account(platform::NAMESPACE, "certs"));
     pending.push(services.start("certs", move |ctx| certs::run(certs, roles::certs(), ctx)));

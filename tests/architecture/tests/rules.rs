@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["base"],
     &["expressions", "tasks", "pki"],
     &["kinds"],
-    &["store", "informer", "cache"],
+    &["store", "informer", "identity", "cache"],
     &["api"],
     &["control", "node", "net", "dns", "gateway", "certs", "metrics", "volumes"],
     &["app"],
@@ -20,7 +20,8 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Crates that talk to a cluster only through its API: what makes them run on any cluster.
-const API_ONLY: &[&str] = &["informer", "control", "node", "net", "dns", "gateway", "certs", "metrics", "volumes"];
+const API_ONLY: &[&str] =
+    &["informer", "identity", "control", "node", "net", "dns", "gateway", "certs", "metrics", "volumes"];
 /// What they must not reach for.
 const SERVER_SIDE: &[&str] = &["kinds", "store", "api"];
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -19,7 +19,7 @@ use rustls::{
     DigitallySignedStruct, DistinguishedName, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
 };
 
-use crate::model::{Offer, canonical};
+use crate::model::{ClientCheck, Offer, canonical};
 
 /// Made anew with each start, so it need not live longer than any process does.
 const FALLBACK_LIFETIME: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
@@ -149,13 +149,12 @@ impl Greeter {
             ServerConfig::builder_with_provider(Arc::clone(&self.provider)).with_safe_default_protocol_versions()?;
         let builder = match &offer.clients {
             None => builder.with_no_client_auth(),
-            Some(check) => {
-                let roots = Arc::clone(&check.roots);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&self.provider));
-                let verifier = if check.optional { verifier.allow_unauthenticated() } else { verifier };
-                let verifier = verifier.build().map_err(|error| Error::Clients(error.to_string()))?;
-                builder.with_client_cert_verifier(if check.optional { Arc::new(Lenient(verifier)) } else { verifier })
+            Some(ClientCheck { roots: Some(roots), optional: false }) => {
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&self.provider));
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| Error::Clients(error.to_string()))?)
             }
+            Some(_) => builder.with_client_cert_verifier(Arc::new(Lenient(Arc::clone(&self.provider)))),
         };
         let resolver = ByName { offer: Arc::clone(offer), fallback: Arc::clone(&self.fallback) };
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
@@ -180,21 +179,17 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// Lets in a client whose certificate is not from whom it should be; who reads the certificate later sees that it is not.
+/// Lets in every client that has the key of the certificate it shows; who reads the certificate later sees from whom it is.
 #[derive(Debug)]
-struct Lenient(Arc<dyn ClientCertVerifier>);
+struct Lenient(Arc<CryptoProvider>);
 
 impl ClientCertVerifier for Lenient {
-    fn offer_client_auth(&self) -> bool {
-        true
-    }
-
     fn client_auth_mandatory(&self) -> bool {
         false
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        &[]
     }
 
     fn verify_client_cert(
@@ -212,7 +207,7 @@ impl ClientCertVerifier for Lenient {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, leaf, signed)
+        verify_tls12_signature(message, leaf, signed, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -221,11 +216,11 @@ impl ClientCertVerifier for Lenient {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, leaf, signed)
+        verify_tls13_signature(message, leaf, signed, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

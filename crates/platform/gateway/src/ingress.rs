@@ -7,7 +7,6 @@
 //! is told so, and where ignoring it could open a door its routes answer 503 instead.
 
 pub mod annotations;
-mod auth;
 mod canary;
 pub mod check;
 mod classes;
@@ -87,6 +86,8 @@ pub struct World<'a> {
     pub certificate: &'a dyn Fn(&Key) -> Option<Certificate>,
     /// Finds a field of a Secret; none when there is no such Secret or field.
     pub secret: &'a dyn Fn(&Key, &str) -> Option<Vec<u8>>,
+    /// Makes a guard of settings, for the object of this name; why it cannot be made.
+    pub guard: &'a dyn Fn(&Key, &identity::Settings) -> Result<Arc<identity::Guard>, String>,
 }
 
 /// What became of the Ingresses.
@@ -144,7 +145,8 @@ struct Translator<'a> {
     certificates: Certificates,
     /// Which hosts have TLS, to know where plain HTTP is sent on.
     secured: HashMap<Host, ()>,
-    clients: BTreeMap<Host, ClientCheck>,
+    /// Hosts whose clients are asked for a certificate; their guards look at it.
+    clients: BTreeSet<Host>,
     passthrough: BTreeMap<Host, crate::model::StreamRoute>,
 }
 
@@ -157,7 +159,7 @@ impl<'a> Translator<'a> {
             defaults: BTreeMap::new(),
             certificates: Certificates::default(),
             secured: HashMap::new(),
-            clients: BTreeMap::new(),
+            clients: BTreeSet::new(),
             passthrough: BTreeMap::new(),
         }
     }
@@ -185,13 +187,13 @@ impl<'a> Translator<'a> {
         let [plain, secure] = routes;
         let protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let offer = Offer { certificates, clients: None, protocols };
-        for (host, check) in clients {
+        for host in clients {
             let own: Vec<Route> = secure.iter().filter(|route| route.hosts.contains(&host)).cloned().collect();
             let listener = Listener {
                 source: source("https"),
                 host,
                 isolated: true,
-                tls: Tls::Terminate(Arc::new(Offer { clients: Some(check), ..offer.clone() })),
+                tls: Tls::Terminate(Arc::new(Offer { clients: Some(ClientCheck::anyone()), ..offer.clone() })),
                 serves: Serves::Http(own),
             };
             model.add(socket(world.ports.1), listener);

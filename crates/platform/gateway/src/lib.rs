@@ -2,7 +2,7 @@
 //!
 //! Knows Ingress, Gateway API and HTTP, not who runs the pods or issues the certificates. In reading
 //! order:
-//! - [`model`]: what is asked for, whatever objects asked; [`ingress`] translates Ingresses into it;
+//! - [`model`]: what is asked for, whatever objects asked; [`ingress`] and [`gateways`] translate objects into it;
 //! - [`table`]: the model as a value with one pure question, `find`;
 //! - [`certificates`]: which certificate a TLS client gets;
 //! - [`proxy`]: what happens to one request, in the stages of pingora;
@@ -14,17 +14,30 @@
 //! namespace, or one that a ReferenceGrant lets have it; the addresses of ready pods are dialled
 //! directly, not the service's virtual one.
 
+mod admin;
+pub mod attach;
 pub mod backend;
+pub mod balance;
 pub mod certificates;
+pub mod clock;
 mod connection;
+pub mod gateways;
+mod guards;
 pub mod ingress;
+pub mod limit;
 pub mod model;
+pub mod policy;
 pub mod proxy;
+pub mod proxy_protocol;
+pub mod report;
+pub mod retry;
+pub mod rules;
 mod run;
 pub mod seen;
 pub mod serve;
 mod status;
+pub mod stream;
 pub mod table;
 mod upstream;
 
-pub use run::{Config, run};
+pub use run::{Config, Installer, run};

@@ -274,10 +274,6 @@ pub enum PersistBy {
 pub struct Limits {
     /// Largest body of a request, bytes; none is no bound.
     pub body: Option<u64>,
-    /// Networks clients may come from; empty is everyone.
-    pub allow: Vec<ipnet::IpNet>,
-    /// Networks clients may not come from.
-    pub deny: Vec<ipnet::IpNet>,
     /// Requests of one client.
     pub rate: Option<Rate>,
     /// Connections or streams of one client at once.

@@ -10,6 +10,7 @@ mod answer;
 mod cors;
 mod decide;
 mod fail;
+mod guard;
 mod headers;
 mod mirror;
 mod note;
@@ -72,6 +73,8 @@ pub struct Request {
     wanted: Option<SocketAddr>,
     /// Written into the answer: cookies of sessions, what browsers are told of origins.
     respond: Vec<(HeaderName, HeaderValue)>,
+    /// What guards change about the request.
+    passes: Vec<identity::Pass>,
     connects: u32,
     tries: u32,
     /// Bytes of the request's body so far.

@@ -7,10 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base::Key;
+use http::{Method, StatusCode};
 use informer::{Change, Informer, Informers, Next, Queue};
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -23,15 +26,31 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::backend::{self, Endpoints, Port, Registry};
+use crate::gateways::{Around, Gateways, Pool, SharedPorts};
+use crate::guards::Guards;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
+use crate::report::{self, Report, Trouble};
 use crate::seen::{AccessLog, Seen};
 use crate::serve::Doors;
-use crate::{certificates, status};
+use crate::{admin, certificates, status};
 
 /// Secrets that are never about the gateway, and may be many and large.
 const FOREIGN_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,\
     type!=bootstrap.kubernetes.io/token,type!=kubernetes.io/dockerconfigjson";
+
+/// How long routes of the Gateway API are waited for before anything is served.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
+
+/// A client that may bring the definitions of the Gateway API to the cluster.
+#[derive(Clone)]
+pub struct Installer(pub Client);
+
+impl std::fmt::Debug for Installer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Installer")
+    }
+}
 
 /// What the gateway needs to know.
 #[derive(Clone, Debug)]
@@ -44,15 +63,23 @@ pub struct Config {
     pub ingress_class: String,
     /// The address told in the status of an Ingress; the nodes' when none.
     pub publish_address: Option<IpAddr>,
+    /// The domain of the cluster's own names.
+    pub domain: String,
     /// A file that gets a line per request, `-` for standard output; none when empty.
     pub access_log: String,
     /// Of all requests this part gets a line, 0 to 1.
     pub access_log_sample: f64,
     /// Where questions of the machine's owner are answered; nowhere when none.
     pub socket: Option<PathBuf>,
+    /// Where figures are told to whoever asks; nowhere when none.
+    pub metrics: Option<SocketAddr>,
+    /// Addresses that Gateways get for their own; they share ours when there are none.
+    pub addresses: Pool,
+    /// Who brings the definitions of the Gateway API where they are missing; nobody when none.
+    pub installer: Option<Installer>,
 }
 
-/// Serves Ingresses until the service is stopped.
+/// Serves Ingresses and Gateways until the service is stopped.
 ///
 /// # Errors
 /// When an address cannot be listened on.
@@ -65,7 +92,7 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let doors = Doors::new(config.http.ip(), Arc::clone(&seen), &ctx)?;
     let informers = Informers::new(client.clone(), &ctx);
     let nodes = config.publish_address.is_none().then(|| informers.of::<Node>());
-    let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, seen));
+    let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, seen, &ctx));
     keeper.listen()?;
     let writer = Arc::new(Writer {
         recorder: Recorder::new(client.clone(), Reporter::from("knarr-gateway")),
@@ -77,9 +104,27 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
         statuses: Queue::new(),
         faults: Queue::new(),
     });
+    let answers = keeper.answers();
+    if let Some(path) = &config.socket {
+        admin::socket(path, Arc::clone(&answers), &ctx)?;
+    }
+    if let Some(address) = config.metrics {
+        admin::figures(address, answers, &ctx).await?;
+    }
+    let kept = Arc::clone(&keeper);
+    let ports = SharedPorts { http: config.http.port(), https: config.https.port() };
+    let gateways = Gateways::new(writer.client.clone(), &ctx, (config.addresses, ports), move || kept.routes_changed());
+    drop(keeper.gateways.set(Arc::clone(&gateways)));
+    if let Some(Installer(client)) = config.installer {
+        Gateways::install(client, config.ingress_class, &ctx);
+    }
+    gateways.start(&ctx);
     follow(&keeper, &writer, &informers);
     ctx.ready.waiting_for("the list of Ingresses and what they name");
     informers.synced().await;
+    if tokio::time::timeout(SETTLE_TIME, gateways.settled()).await.is_err() {
+        tracing::warn!("routes of the Gateway API are not known yet; they are served when they are");
+    }
 
     keeper.update(&writer);
     writer.start(&ctx);
@@ -100,9 +145,11 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
 struct Keeper {
     doors: Doors,
     seen: Arc<Seen>,
+    gateways: OnceLock<Arc<Gateways>>,
     class: String,
     ports: (u16, u16),
     registry: Registry,
+    guards: Guards,
     ingresses: Informer<Ingress>,
     classes: Informer<IngressClass>,
     services: Informer<Service>,
@@ -117,18 +164,28 @@ struct Keeper {
     faults: Mutex<BTreeSet<Fault>>,
     /// Sockets that could not be opened, told already.
     deaf: Mutex<BTreeMap<Socket, String>>,
+    report: ArcSwap<Report>,
 }
 
 impl Keeper {
-    fn new(client: &Client, informers: &Informers, config: &Config, doors: Doors, seen: Arc<Seen>) -> Self {
+    fn new(
+        client: &Client,
+        informers: &Informers,
+        config: &Config,
+        doors: Doors,
+        seen: Arc<Seen>,
+        ctx: &tasks::Context,
+    ) -> Self {
         let secrets = Api::<Secret>::all(client.clone());
         let ours = watcher::Config::default().fields(FOREIGN_SECRETS);
         Self {
             doors,
             seen,
+            gateways: OnceLock::new(),
             class: config.ingress_class.clone(),
             ports: (config.http.port(), config.https.port()),
             registry: Registry::default(),
+            guards: Guards::new(informers.of::<Service>(), &config.domain, ctx.children.clone()),
             ingresses: informers.of::<Ingress>(),
             classes: informers.of::<IngressClass>(),
             services: informers.of::<Service>(),
@@ -140,7 +197,21 @@ impl Keeper {
             wake: Notify::new(),
             faults: Mutex::default(),
             deaf: Mutex::default(),
+            report: ArcSwap::default(),
         }
+    }
+
+    /// What the gateway tells of itself.
+    fn answers(self: &Arc<Self>) -> Arc<admin::Answers> {
+        let keeper = Arc::clone(self);
+        Arc::new(move |method, path| match (method, path) {
+            (&Method::GET, "/metrics") => Some((StatusCode::OK, "text/plain; version=0.0.4", keeper.seen.render())),
+            (&Method::GET, "/routes") => {
+                let text = serde_json::to_string(&*keeper.report.load()).unwrap_or_default();
+                Some((StatusCode::OK, "application/json", text))
+            }
+            _ => None,
+        })
     }
 
     /// Opens the two sockets that there always are.
@@ -181,16 +252,32 @@ impl Keeper {
     fn rebuild(&self, writer: &Writer) {
         let (ingresses, classes) = (self.ingresses.list(), self.classes.list());
         let mut model = Model::default();
+        self.gateways(writer, &mut model);
         let outcome = self.translate(&ingresses, &classes, &mut model);
         let deaf = self.doors.open(&model);
         self.registry.tidy();
+        self.guards.tidy();
         self.seen.tidy(|_| false);
         for (socket, why) in &deaf {
             if self.deaf.lock().get(socket) != Some(why) {
                 tracing::warn!("{socket}: {why}");
             }
         }
-        *self.deaf.lock() = deaf;
+        let of_sockets = deaf.iter().map(|(socket, why)| Trouble {
+            object: format!("socket {socket}"),
+            reason: "CannotListen".to_owned(),
+            message: why.clone(),
+        });
+        let of_ingresses = outcome.faults.iter().map(|fault| Trouble {
+            object: format!("Ingress {}", fault.ingress),
+            reason: fault.reason.to_owned(),
+            message: fault.message.clone(),
+        });
+        self.report.store(Arc::new(report::report(&model, of_ingresses.chain(of_sockets).collect())));
+        let known = std::mem::replace(&mut *self.deaf.lock(), deaf.clone());
+        if known != deaf && self.gateways.get().is_some_and(|gateways| gateways.is_used()) {
+            self.routes_changed(); // a status tells of sockets, too
+        }
         *writer.served.lock() = outcome.served.clone();
         outcome.served.iter().for_each(|ingress| writer.statuses.add(ingress.clone()));
         let told = std::mem::replace(&mut *self.faults.lock(), outcome.faults.clone());
@@ -209,6 +296,10 @@ impl Keeper {
             let secret = self.secrets.get(&key.namespace, &key.name)?;
             secret.data.as_ref()?.get(field).map(|bytes| bytes.0.clone())
         };
+        let guard = |key: &Key, settings: &identity::Settings| {
+            let data = |source: &identity::Source| self.data(&key.namespace, source);
+            self.guards.of("Ingress", key, settings, &data)
+        };
         let world = World {
             ingresses,
             classes,
@@ -218,8 +309,40 @@ impl Keeper {
             endpoints: &endpoints,
             certificate: &certificate,
             secret: &secret,
+            guard: &guard,
         };
         ingress::translate(&world, model)
+    }
+
+    /// What a Secret or ConfigMap of a namespace holds.
+    fn data(&self, namespace: &str, source: &identity::Source) -> Option<identity::Data> {
+        // Bundles in ConfigMaps are read by who watches those.
+        let identity::Source::Secret(name) = source else { return None };
+        let secret = self.secrets.get(namespace, name)?;
+        Some(secret.data.iter().flatten().map(|(name, bytes)| (name.clone(), bytes.0.clone())).collect())
+    }
+
+    /// Adds what Gateways serve to `model`.
+    fn gateways(&self, writer: &Writer, model: &mut Model) {
+        let Some(gateways) = self.gateways.get() else { return };
+        let service = |key: &Key| self.services.get(&key.namespace, &key.name);
+        let endpoints = |key: &Key, port: &Port, transport: Transport| self.endpoints(key, port, transport);
+        let certificate = |key: &Key| self.certificates.lock().get(key).cloned();
+        let secret = |key: &Key, field: &str| {
+            let secret = self.secrets.get(&key.namespace, &key.name)?;
+            secret.data.as_ref()?.get(field).map(|bytes| bytes.0.clone())
+        };
+        let shared: Vec<IpAddr> = writer.addresses().iter().filter_map(|address| address.parse().ok()).collect();
+        let unbound = self.deaf.lock().clone();
+        let around = Around {
+            service: &service,
+            endpoints: &endpoints,
+            certificate: &certificate,
+            secret: &secret,
+            shared: &shared,
+            unbound: &unbound,
+        };
+        gateways.plan(&around, model);
     }
 
     /// The endpoints of a service's port.
@@ -291,17 +414,28 @@ fn follow(keeper: &Arc<Keeper>, writer: &Arc<Writer>, informers: &Informers) {
     let kept = Arc::clone(keeper);
     keeper.classes.on_change(move |_| kept.routes_changed());
     let kept = Arc::clone(keeper);
-    keeper.services.on_change(move |change| kept.service_changed(key(&**change.latest())));
+    keeper.services.on_change(move |change| {
+        kept.service_changed(key(&**change.latest()));
+        // Statuses of routes tell of services and their ports.
+        let ports = |service: Option<&Arc<Service>>| {
+            service.map(|service| service.spec.as_ref().map(|spec| (spec.ports.clone(), spec.type_.clone())))
+        };
+        let used = kept.gateways.get().is_some_and(|gateways| gateways.is_used());
+        if used && ports(change.old) != ports(change.new) {
+            kept.routes_changed();
+        }
+    });
     let kept = Arc::clone(keeper);
     informers.of::<EndpointSlice>().on_change(move |change| kept.slice(change));
     let kept = Arc::clone(keeper);
     keeper.secrets.on_change(move |change| kept.secret(change));
     if let Some(nodes) = &writer.nodes {
-        let told = Arc::clone(writer);
+        let (kept, told) = (Arc::clone(keeper), Arc::clone(writer));
         nodes.on_change(move |change| {
             let addresses = |node: Option<&Arc<Node>>| status::internal_addresses(node.map(|node| &**node));
             if addresses(change.old) != addresses(change.new) {
                 told.served.lock().iter().for_each(|ingress| told.statuses.add(ingress.clone()));
+                kept.routes_changed();
             }
         });
     }
@@ -333,17 +467,21 @@ impl Writer {
         });
     }
 
+    /// Where clients reach us.
+    fn addresses(&self) -> Vec<String> {
+        match (&self.nodes, self.published) {
+            (_, Some(address)) => vec![address.to_string()],
+            (Some(nodes), None) => status::internal_addresses(nodes.list().iter().map(|node| &**node)),
+            (None, None) => Vec::new(),
+        }
+    }
+
     async fn status(&self, item: &Key) -> anyhow::Result<Next> {
         let ours = self.served.lock().contains(item);
         let Some(ingress) = self.ingresses.get(&item.namespace, &item.name).filter(|_| ours) else {
             return Ok(Next::Done);
         };
-        let addresses = match (&self.nodes, self.published) {
-            (_, Some(address)) => vec![address.to_string()],
-            (Some(nodes), None) => status::internal_addresses(nodes.list().iter().map(|node| &**node)),
-            (None, None) => Vec::new(),
-        };
-        let Some(patch) = status::plan(&ingress, &addresses) else { return Ok(Next::Done) };
+        let Some(patch) = status::plan(&ingress, &self.addresses()) else { return Ok(Next::Done) };
         let api = Api::<Ingress>::namespaced(self.client.clone(), &item.namespace);
         match api.patch_status(&item.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
             Err(kube::Error::Api(refusal)) if refusal.code == 404 => Ok(Next::Done), // gone meanwhile

@@ -11,8 +11,7 @@ use http::{HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::Ingress;
 
-use super::auth::Auth;
-use crate::model::{AllowOrigin, Rate, TextMatch, compile, whole};
+use crate::model::{AllowOrigin, Rate, TextMatch, compile};
 
 /// What the names of all rows begin with.
 pub const PREFIX: &str = "nginx.ingress.kubernetes.io/";
@@ -68,8 +67,8 @@ pub struct Wishes {
     pub(super) retry_on: Option<Vec<String>>,
     pub(super) tries: Option<u32>,
     pub(super) retry_time: Option<Duration>,
-    pub(super) allow: Vec<IpNet>,
-    pub(super) deny: Vec<IpNet>,
+    /// Who may pass, as the crate of identity understands it.
+    pub(super) identity: Option<identity::Settings>,
     pub(super) rate: Vec<Rate>,
     pub(super) burst: Option<u32>,
     pub(super) at_once: Option<u32>,
@@ -85,7 +84,6 @@ pub struct Wishes {
     pub(super) affinity: Affinity,
     pub(super) hash_by: Option<String>,
     pub(super) balance: Option<String>,
-    pub(super) auth: Auth,
 }
 
 /// What the backend speaks.
@@ -145,8 +143,12 @@ pub fn read(ingress: &Ingress) -> (Wishes, Vec<Trouble>) {
     let all = ingress.metadata.annotations.iter().flatten();
     let without: Vec<&str> =
         all.clone().filter(|(name, _)| *name == WITHOUT).flat_map(|(_, list)| list.split(',')).map(str::trim).collect();
+    identity_of(ingress, &without, &mut wishes, &mut troubles);
     for (annotation, value) in all {
         let Some(name) = short(annotation) else { continue };
+        if is_identity(name) {
+            continue;
+        }
         let known = ROWS.iter().find(|row| row.name == name);
         let (message, guards) = match known.map(|row| (&row.standing, row.guards)) {
             Some((Standing::Honoured(read), guards)) => match read(&mut wishes, value.trim()) {
@@ -162,6 +164,33 @@ pub fn read(ingress: &Ingress) -> (Wishes, Vec<Trouble>) {
         troubles.push(Trouble { annotation: annotation.clone(), message: message + &hint, closes });
     }
     (wishes, troubles)
+}
+
+/// True when an annotation is about who may pass: the crate `identity` reads those.
+pub(super) fn is_identity(name: &str) -> bool {
+    identity::ingress::ANNOTATIONS.iter().any(|(known, _)| *known == name)
+}
+
+/// Reads who may pass. All of what cannot be read closes the routes, for it keeps somebody out.
+fn identity_of(ingress: &Ingress, without: &[&str], wishes: &mut Wishes, troubles: &mut Vec<Trouble>) {
+    let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
+    let hosts: Vec<String> = ingress
+        .spec
+        .iter()
+        .flat_map(|spec| spec.rules.iter().flatten())
+        .map(|r| r.host.clone().unwrap_or_default())
+        .collect();
+    let mut kept = ingress.metadata.annotations.clone().unwrap_or_default();
+    kept.retain(|name, _| short(name).is_some_and(|name| is_identity(name) && !without.contains(&name)));
+    match identity::ingress::settings(namespace, &hosts, &kept) {
+        Ok(settings) => wishes.identity = settings,
+        Err(faults) => troubles.extend(faults.0.iter().map(|fault| {
+            let annotation = fault.field.split(['[', ']']).nth(1).unwrap_or(&fault.field).to_owned();
+            let hint = short(&annotation).map(|name| format!("; or let go of it with {WITHOUT}: {name}"));
+            let message = format!("{annotation} {}{}", fault.why, hint.unwrap_or_default());
+            Trouble { annotation, message, closes: true }
+        })),
+    }
 }
 
 /// The name of a row, if `annotation` is one of ingress-nginx's.
@@ -202,38 +231,6 @@ pub static ROWS: &[Row] = &[
     needless("affinity-mode", "a session stays with its pod while the pod is there (persistent)"),
     needless("affinity-canary-behavior", "the cookie names the pod, so a session stays in its canary too"),
     yes("app-root", |w, v| path(v).map(|root| w.app_root = Some(root))),
-    needless("auth-always-set-cookie", "cookies of the auth server follow its answer"),
-    refused("auth-cache-duration", false, "answers are kept by an AccessPolicy's externalAuth.cache"),
-    refused("auth-cache-key", false, "answers are kept by an AccessPolicy's externalAuth.cache"),
-    needless("auth-keepalive", "connections are kept"),
-    needless("auth-keepalive-requests", "connections are kept"),
-    needless("auth-keepalive-share-vars", "connections are kept"),
-    needless("auth-keepalive-timeout", "connections are kept"),
-    guard("auth-method", |w, v| method(v).map(|method| w.auth.method = Some(method))),
-    refused("auth-proxy-set-headers", true, "name the headers in an AccessPolicy's externalAuth"),
-    yes("auth-realm", |w, v| Ok(w.auth.realm = Some(v.to_owned()))),
-    guard("auth-request-redirect", |w, v| Ok(w.auth.request_redirect = Some(v.to_owned()))),
-    guard("auth-response-headers", |w, v| headers(v).map(|all| w.auth.response_headers = all)),
-    guard("auth-secret", |w, v| Ok(w.auth.secret = Some(v.to_owned()))),
-    guard("auth-secret-type", |w, v| match v {
-        "auth-file" => Ok(w.auth.map = false),
-        "auth-map" => Ok(w.auth.map = true),
-        _ => Err(format!("{v:?} is unknown; there are auth-file and auth-map")),
-    }),
-    guard("auth-signin", |w, v| Ok(w.auth.signin = Some(v.to_owned()))),
-    yes("auth-signin-redirect-param", |w, v| Ok(w.auth.signin_param = Some(v.to_owned()))),
-    refused("auth-snippet", true, SNIPPET),
-    refused("auth-tls-error-page", false, "a client without a good certificate gets 400 with the reason"),
-    guard("auth-tls-match-cn", |w, v| Ok(w.auth.tls.match_cn = Some(v.to_owned()))),
-    yes("auth-tls-pass-certificate-to-upstream", |w, v| boolean(v).map(|on| w.auth.tls.pass = on)),
-    guard("auth-tls-secret", |w, v| Ok(w.auth.tls.secret = Some(v.to_owned()))),
-    guard("auth-tls-verify-client", |w, v| w.auth.tls.verify(v)),
-    needless("auth-tls-verify-depth", "a chain is verified to its end, whatever its length"),
-    guard("auth-type", |w, v| match v {
-        "basic" => Ok(w.auth.basic = true),
-        _ => Err(format!("{v:?} cannot be had; there is basic")),
-    }),
-    guard("auth-url", |w, v| Ok(w.auth.url = Some(v.to_owned()))),
     yes("backend-protocol", |w, v| {
         w.protocol = match v.to_ascii_uppercase().as_str() {
             "HTTP" | "AUTO_HTTP" => Spoken::Http,
@@ -265,12 +262,9 @@ pub static ROWS: &[Row] = &[
     refused("custom-headers", false, "put the headers into an HTTPRoute's ResponseHeaderModifier"),
     refused("custom-http-errors", false, "answers of pods are passed on as they are"),
     yes("default-backend", |w, v| Ok(w.default_backend = Some(v.to_owned()))),
-    refused("denylist-source-range-file", true, "name the networks in denylist-source-range"),
-    guard("denylist-source-range", |w, v| list(v, network).map(|all| w.deny = all)),
     needless("disable-proxy-intercept-errors", "answers of pods are passed on as they are"),
     needless("enable-access-log", "there is one access log; its sampling is a setting of the gateway"),
     yes("enable-cors", |w, v| boolean(v).map(|on| w.cors = on)),
-    refused("enable-global-auth", false, "attach an AccessPolicy to the class instead"),
     refused("enable-modsecurity", true, NO_WAF),
     needless("enable-opentelemetry", "tracing is a setting of the gateway"),
     refused("enable-owasp-core-rules", true, NO_WAF),
@@ -327,7 +321,6 @@ pub static ROWS: &[Row] = &[
     needless("proxy-ssl-verify-depth", "a chain is verified to its end, whatever its length"),
     needless("relative-redirects", "redirects name the host, as RFC 9110 allows"),
     yes("rewrite-target", |w, v| Ok(w.rewrite = Some(v.to_owned()).filter(|to| !to.is_empty()))),
-    refused("satisfy", true, "all that is asked for must be given"),
     yes("server-alias", |w, v| list(v, |one| Ok(one.to_owned())).map(|all| w.aliases = all)),
     refused("server-snippet", true, SNIPPET),
     needless("service-upstream", "pods are dialled themselves; a Service's own address would hide which one failed"),
@@ -356,8 +349,6 @@ pub static ROWS: &[Row] = &[
     refused("upstream-hash-by-subset-size", false, "each value has its own pod"),
     yes("upstream-vhost", |w, v| Ok(w.upstream_host = Some(v.to_owned()))),
     yes("use-regex", |w, v| boolean(v).map(|on| w.patterns = on)),
-    guard("allowlist-source-range", |w, v| list(v, network).map(|all| w.allow = all)),
-    guard("whitelist-source-range", |w, v| list(v, network).map(|all| w.allow = all)),
     yes("x-forwarded-prefix", |w, v| Ok(w.forwarded_prefix = Some(v.to_owned()))),
 ];
 
@@ -437,9 +428,4 @@ fn rate(wishes: &mut Wishes, text: &str, seconds: u64) -> Result<(), String> {
 /// A path of an Ingress as a pattern, as ingress-nginx makes it: from the start, whatever the case.
 pub(super) fn location(path: &str) -> Result<regex::Regex, String> {
     compile(&format!("(?i)^{path}"))
-}
-
-/// A certificate's name as `auth-tls-match-cn` means it.
-pub(super) fn common_name(pattern: &str) -> Result<regex::Regex, String> {
-    whole(&format!(".*{pattern}.*"))
 }

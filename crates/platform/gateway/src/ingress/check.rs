@@ -43,6 +43,14 @@ pub fn check(ingress: &Ingress) -> Vec<Finding> {
     let finding = |annotation: &String| {
         let short = annotations::short(annotation)?;
         let trouble = troubles.iter().find(|trouble| trouble.annotation == *annotation);
+        if annotations::is_identity(short) && trouble.is_none() {
+            let fate = identity::ingress::ANNOTATIONS.iter().find(|(name, _)| *name == short).map(|(_, fate)| *fate);
+            let (verdict, note) = match fate {
+                Some(identity::ingress::Fate::Ignored(why)) => (Verdict::Ignored, format!("not needed: {why}")),
+                _ => (Verdict::Honoured, String::new()),
+            };
+            return Some(Finding { ingress: of.clone(), annotation: annotation.clone(), verdict, note });
+        }
         let row = ROWS.iter().find(|row| row.name == short);
         let (verdict, note) = match (trouble, row.map(|row| &row.standing)) {
             (Some(trouble), _) if trouble.closes => (Verdict::Closed, trouble.message.clone()),

@@ -8,6 +8,8 @@ use http::header::HeaderValue;
 use http::{HeaderName, Method, StatusCode};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressSpec};
 
+use identity::Guard;
+
 use super::annotations::{self, Spoken, Wishes};
 use super::{Place, Served, Translator, everything};
 use crate::model::{
@@ -52,7 +54,8 @@ impl Translator<'_> {
         let Some(spec) = &ingress.spec else { return };
         let (wishes, closed) = self.wishes(&rank.key, ingress);
         self.tls(&rank.key, spec, &wishes);
-        let mut maker = Maker { key: &rank.key, rank, wishes: &wishes, closed };
+        let (guard, closed) = self.guard(&rank.key, &wishes, closed);
+        let mut maker = Maker { key: &rank.key, rank, wishes: &wishes, guard, closed };
         maker.rules(self, spec);
     }
 
@@ -66,6 +69,23 @@ impl Translator<'_> {
             self.fault(key, reason, trouble.message);
         }
         (wishes, closed)
+    }
+
+    /// Who guards the routes; closed when nobody can though somebody should.
+    fn guard(
+        &mut self,
+        key: &Key,
+        wishes: &Wishes,
+        closed: Option<Arc<str>>,
+    ) -> (Option<Arc<Guard>>, Option<Arc<str>>) {
+        let Some(settings) = &wishes.identity else { return (None, closed) };
+        match (self.world.guard)(key, settings) {
+            Ok(guard) => (Some(guard), closed),
+            Err(why) => {
+                self.fault(key, "Closed", why.clone());
+                (None, closed.or_else(|| Some(format!("Ingress {key}: who may pass cannot be told: {why}\n").into())))
+            }
+        }
     }
 
     /// Where `backend` leads; none, with a fault, when it is no service.
@@ -182,6 +202,7 @@ struct Maker<'a> {
     key: &'a Key,
     rank: &'a Rank,
     wishes: &'a Wishes,
+    guard: Option<Arc<Guard>>,
     /// Why its routes answer 503, if they do.
     closed: Option<Arc<str>>,
 }
@@ -207,6 +228,9 @@ impl Maker<'_> {
                 let host = Host::parse(host, false);
                 if let Some(target) = &default {
                     self.default(translator, &host, target);
+                }
+                if self.wishes.identity.as_ref().is_some_and(|settings| settings.client_certificate.is_some()) {
+                    translator.clients.insert(host.clone());
                 }
                 self.extras(translator, &host);
             }
@@ -350,6 +374,7 @@ impl Maker<'_> {
             };
             rule.filters.push(Filter::Rewrite(Rewrite { host: None, path: Some(path) }));
         }
+        rule.filters.extend(self.guard.clone().map(Filter::Guard));
         if let Some(prefix) = wishes.forwarded_prefix.as_ref().and_then(|prefix| HeaderValue::from_str(prefix).ok()) {
             let set = vec![(HeaderName::from_static("x-forwarded-prefix"), prefix)];
             rule.filters.push(Filter::Request(HeaderEdit { set, ..HeaderEdit::default() }));
@@ -406,8 +431,6 @@ impl Maker<'_> {
         let strictest = wishes.rate.iter().min_by_key(|rate| u64::from(rate.requests) * 60 / rate.per.as_secs().max(1));
         Limits {
             body: wishes.body.filter(|bytes| *bytes > 0),
-            allow: wishes.allow.clone(),
-            deny: wishes.deny.clone(),
             rate: strictest.map(|rate| crate::model::Rate { burst, ..*rate }),
             at_once: wishes.at_once.filter(|count| *count > 0),
             unlimited: wishes.unlimited.clone(),

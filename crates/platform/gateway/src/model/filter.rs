@@ -23,6 +23,8 @@ pub enum Filter {
     Mirror(Mirror),
     /// Answers preflight requests, and marks answers for browsers.
     Cors(Arc<Cors>),
+    /// Lets nobody pass whom the guard does not know.
+    Guard(Arc<identity::Guard>),
     /// Answers with a status and a text: what stands where a rule cannot be obeyed.
     Answer(StatusCode, Arc<str>),
 }

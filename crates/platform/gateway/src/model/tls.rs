@@ -37,16 +37,27 @@ pub struct Certificates {
 /// What clients must show.
 #[derive(Clone)]
 pub struct ClientCheck {
-    /// Whom their certificates must come from.
-    pub roots: Arc<RootCertStore>,
+    /// Whom their certificates must come from; anyone when none: a guard looks at them later.
+    pub roots: Option<Arc<RootCertStore>>,
     /// True when a client without a certificate, or with a wrong one, is let in all the same
     /// (`AllowInsecureFallback`, `auth-tls-verify-client: optional`).
     pub optional: bool,
 }
 
+impl ClientCheck {
+    /// Clients are asked, and let in whatever they show.
+    #[must_use]
+    pub fn anyone() -> Self {
+        Self { roots: None, optional: true }
+    }
+}
+
 impl fmt::Debug for ClientCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCheck").field("roots", &self.roots.len()).field("optional", &self.optional).finish()
+        f.debug_struct("ClientCheck")
+            .field("roots", &self.roots.as_ref().map(|roots| roots.len()))
+            .field("optional", &self.optional)
+            .finish()
     }
 }
 

@@ -1,6 +1,5 @@
 //! What to do with a request, as its header tells. No I/O, no clock.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
@@ -68,7 +67,7 @@ pub(super) fn decide(door: &Door, request: &RequestHeader, arrival: &Arrival, ra
 
 /// What the rule says.
 fn inside(rule: &Rule, matched: usize, request: &RequestHeader, arrival: &Arrival, host: &str, random: u32) -> Then {
-    if let Some(refusal) = limits(rule, request, arrival.client.ip().to_canonical()) {
+    if let Some(refusal) = limits(rule, request) {
         return refusal;
     }
     for filter in &rule.filters {
@@ -116,13 +115,8 @@ pub(super) fn share(rule: &Rule, headers: &HeaderMap, random: u32) -> Then {
     }
 }
 
-fn limits(rule: &Rule, request: &RequestHeader, client: IpAddr) -> Option<Then> {
+fn limits(rule: &Rule, request: &RequestHeader) -> Option<Then> {
     let limits = &rule.limits;
-    let within = |networks: &[ipnet::IpNet]| networks.iter().any(|network| network.contains(&client));
-    if within(&limits.deny) || (!limits.allow.is_empty() && !within(&limits.allow)) {
-        let answer = Answer::new(StatusCode::FORBIDDEN, "requests from this address are not let in here\n");
-        return Some(Then::Answer(answer, Some("address")));
-    }
     let length = request.headers.get(http::header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if limits.body.zip(length).is_some_and(|(most, length)| length > most) {

@@ -62,6 +62,9 @@ impl ProxyHttp for Proxy {
                 return self.answer(session, &answer, ctx).await;
             }
         }
+        if self.guarded(session, ctx).await? {
+            return Ok(true);
+        }
         self.mirror(session, ctx);
         if session.is_upgrade_req() {
             session.set_read_timeout(Some(UPGRADED_READ_TIME));
@@ -177,6 +180,7 @@ impl ProxyHttp for Proxy {
             tls: arrival.greeting.is_some(),
         };
         headers::forwarded(request, &origin)?;
+        ctx.passed_on(request)?;
         for filter in ctx.filters() {
             match filter {
                 Filter::Request(edit) => headers::edit_request(request, edit)?,

@@ -1,5 +1,7 @@
 //! Requests through real sockets: what backends see, and what clients get.
 
+mod hostile;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -141,7 +141,8 @@ async fn greet(house: &House, stream: TcpStream, door: &ArcSwap<Door>) -> io::Re
 /// True when a listener that lets in every certificate was shown one that is not from whom it should be.
 fn is_unverified(entrance: &Entrance, chain: &[rustls::pki_types::CertificateDer<'static>]) -> bool {
     let check = entrance.offer().and_then(|offer| offer.clients.as_ref());
-    check.is_some_and(|check| check.optional && !crate::certificates::is_from(chain, &check.roots))
+    let roots = check.and_then(|check| check.roots.as_ref().filter(|_| check.optional));
+    roots.is_some_and(|roots| !crate::certificates::is_from(chain, roots))
 }
 
 /// Serves the requests of an HTTP/1.1 connection. As pingora does itself, except that the
