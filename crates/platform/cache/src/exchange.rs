@@ -54,6 +54,12 @@ pub struct Exchange {
     answered: bool,
 }
 
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").field("url", &self.target.url).field("bypass", &self.bypass).finish_non_exhaustive()
+    }
+}
+
 impl Exchange {
     /// Call from `request_cache_filter`: switches the cache on for the request, or not.
     #[must_use]

@@ -21,6 +21,7 @@ pub mod balance;
 pub mod certificates;
 pub mod clock;
 mod connection;
+pub mod edge;
 pub mod gateways;
 mod guards;
 pub mod ingress;

@@ -26,6 +26,7 @@ use jiff::Timestamp;
 
 use crate::seen::Figures;
 
+pub use crate::proxy::Cached;
 pub use crate::backend::{Backend, Endpoints, Port, Protocol, endpoints};
 pub use filter::{AllowOrigin, Cors, Filter, HeaderEdit, Mirror, PathEdit, Redirect, Rewrite};
 pub use matching::{Field, Host, Match, PathMatch, TextMatch, canonical, compile, whole};
@@ -192,6 +193,8 @@ pub struct Rule {
     pub persistence: Option<Persistence>,
     /// Bounds and other settings of the route.
     pub limits: Limits,
+    /// How its answers are cached; not at all when none.
+    pub cached: Option<Cached>,
     /// Where its requests are counted, once there was one.
     pub figures: OnceLock<Arc<Figures>>,
 }
@@ -208,6 +211,7 @@ impl Rule {
             retry: None,
             persistence: None,
             limits: Limits::default(),
+            cached: None,
             figures: OnceLock::new(),
         }
     }
