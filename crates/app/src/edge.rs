@@ -21,8 +21,12 @@ const SOCKET: &str = "cache.sock";
 
 /// `knarr run edge`.
 pub(crate) fn run_command() -> Command {
-    let text = |name: &'static str, value: &'static str, help: &'static str| Arg::new(name).long(name).value_name(value).help(help);
-    let path = |name: &'static str, value: &'static str, help: &'static str| text(name, value, help).value_parser(value_parser!(PathBuf));
+    let text = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    let path = |name: &'static str, value: &'static str, help: &'static str| {
+        text(name, value, help).value_parser(value_parser!(PathBuf))
+    };
     Command::new("edge")
         .about("Cache any origin; no cluster is needed")
         .arg(
@@ -49,10 +53,15 @@ pub(crate) fn run_command() -> Command {
 /// `knarr cache`.
 pub(crate) fn cache_command() -> Command {
     let socket = || {
-        Arg::new("socket").long("socket").value_name("FILE").value_parser(value_parser!(PathBuf))
+        Arg::new("socket")
+            .long("socket")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
             .help("the socket of the cache [default: DATA_DIR/cache.sock]")
     };
-    let what = |name: &'static str, value: &'static str, help: &'static str| Arg::new(name).long(name).value_name(value).help(help);
+    let what = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
     Command::new("cache")
         .about("Purge the cache of a gateway or an edge on this machine, or look at it")
         .subcommand_required(true)
@@ -100,9 +109,8 @@ fn config(place: &Place, args: &ArgMatches) -> anyhow::Result<Config> {
     let origins: Vec<Origin> = args.get_many::<Origin>("origin").into_iter().flatten().cloned().collect();
     let authorities = match file("origin-ca") {
         Some(path) => read(path)?,
-        None if origins.iter().any(|origin| origin.tls) => {
-            read(Path::new(AUTHORITIES)).context("the system has no authorities; install ca-certificates or give --origin-ca")?
-        }
+        None if origins.iter().any(|origin| origin.tls) => read(Path::new(AUTHORITIES))
+            .context("the system has no authorities; install ca-certificates or give --origin-ca")?,
         None => Vec::new(),
     };
     let tls = match (file("tls-cert"), file("tls-key")) {
@@ -113,7 +121,8 @@ fn config(place: &Place, args: &ArgMatches) -> anyhow::Result<Config> {
         None => Policy::default(),
         Some(path) => {
             let text = String::from_utf8(read(path)?).with_context(|| format!("{} is no text", path.display()))?;
-            serde_saphyr::from_str(&text).map_err(|error| anyhow!(Usage(vec![format!("{}: {error}", path.display())])))?
+            serde_saphyr::from_str(&text)
+                .map_err(|error| anyhow!(Usage(vec![format!("{}: {error}", path.display())])))?
         }
     };
     let socket = socket(place, args);
@@ -146,7 +155,10 @@ pub(crate) async fn cache(place: &Place, args: &ArgMatches) -> anyhow::Result<Ex
     let client = admin::Client::new(&socket(place, args));
     if verb == "purge" {
         let text = |name: &str| args.get_one::<String>(name).cloned();
-        let what = text("url").map(What::Url).or_else(|| text("prefix").map(What::Prefix)).or_else(|| text("tag").map(What::Tag));
+        let what = text("url")
+            .map(What::Url)
+            .or_else(|| text("prefix").map(What::Prefix))
+            .or_else(|| text("tag").map(What::Tag));
         let purge = Purge { what: what.unwrap_or(What::All), soft: args.get_flag("soft") };
         let count = client.purge(&purge).await?;
         println!("✓ purged {count} {}", if count == 1 { "object" } else { "objects" });

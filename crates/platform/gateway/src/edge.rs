@@ -66,7 +66,11 @@ impl FromStr for Origin {
 
     /// `URL`, or `HOST=URL` for one host.
     fn from_str(text: &str) -> Result<Self, String> {
-        let fault = || format!("{text:?} is no origin; write one such as https://origin.example:8443 or www.example=http://10.0.0.1");
+        let fault = || {
+            format!(
+                "{text:?} is no origin; write one such as https://origin.example:8443 or www.example=http://10.0.0.1"
+            )
+        };
         let (host, url) = match text.split_once("=http") {
             Some((host, _)) => (Some(host), &text[host.len() + 1..]),
             None => (None, text),
@@ -79,7 +83,9 @@ impl FromStr for Origin {
         };
         let authority = uri.authority().ok_or_else(fault)?;
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
-            return Err(format!("{text:?} has more than a host and a port; an origin gets the paths that clients ask for"));
+            return Err(format!(
+                "{text:?} has more than a host and a port; an origin gets the paths that clients ask for"
+            ));
         }
         let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
@@ -99,7 +105,8 @@ pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the cache policy is wrong: {}", faults.join("; "))
     })?;
-    let cache = Cache::open(&config.cache).context("the cache cannot be opened; choose another directory with --cache-dir")?;
+    let cache =
+        Cache::open(&config.cache).context("the cache cannot be opened; choose another directory with --cache-dir")?;
     let access = match config.access_log.as_str() {
         "" => None,
         path => Some(AccessLog::open(path, 1.0, &ctx)?),
@@ -139,7 +146,8 @@ fn model(config: &Config, cached: &Cached) -> anyhow::Result<(Model, Vec<(Origin
         let port = Port::Number(i32::from(origin.port));
         let endpoints = Arc::new(Endpoints::new(key.clone(), port, Transport::Tcp, Vec::new()));
         names.push((origin.clone(), Arc::clone(&endpoints)));
-        let protocol = if origin.tls { Protocol::Https(Arc::new(upstream_tls(config, origin)?)) } else { Protocol::Http };
+        let protocol =
+            if origin.tls { Protocol::Https(Arc::new(upstream_tls(config, origin)?)) } else { Protocol::Http };
         let source = Arc::new(Source::new("Origin", key.clone(), ""));
         let mut rule = Rule::new(source, Split::all(Target::Backend(Arc::new(Backend { endpoints, protocol }))));
         rule.limits.upstream_host.clone_from(&config.host_header);
@@ -155,7 +163,8 @@ fn model(config: &Config, cached: &Cached) -> anyhow::Result<(Model, Vec<(Origin
         None => Tls::None,
         Some((chain, key)) => {
             let mut certificates = Certificates::default();
-            let pair = certificates::parse(chain, key).context("the certificate cannot be used; see --tls-cert and --tls-key")?;
+            let pair = certificates::parse(chain, key)
+                .context("the certificate cannot be used; see --tls-cert and --tls-key")?;
             certificates.offer(&Host::Any, Some(pair));
             let protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
             Tls::Terminate(Arc::new(Offer { certificates, clients: None, protocols }))
@@ -176,7 +185,12 @@ fn model(config: &Config, cached: &Cached) -> anyhow::Result<(Model, Vec<(Origin
 fn upstream_tls(config: &Config, origin: &Origin) -> anyhow::Result<UpstreamTls> {
     let authorities = certificates::authorities(&config.authorities)
         .map_err(|why| anyhow::anyhow!("the authorities of origins cannot be used, see --origin-ca: {why}"))?;
-    Ok(UpstreamTls { name: origin.name.clone(), names: Vec::new(), authorities: Some(authorities.into()), client: None })
+    Ok(UpstreamTls {
+        name: origin.name.clone(),
+        names: Vec::new(),
+        authorities: Some(authorities.into()),
+        client: None,
+    })
 }
 
 /// Keeps the addresses of an origin current.
@@ -209,9 +223,17 @@ mod tests {
     #[test]
     fn origins_are_read_with_and_without_a_host() {
         let read = |text: &str| text.parse::<Origin>();
-        let origin = |host: Option<&str>, tls, name: &str, port| Origin { host: host.map(str::to_owned), tls, name: name.to_owned(), port };
+        let origin = |host: Option<&str>, tls, name: &str, port| Origin {
+            host: host.map(str::to_owned),
+            tls,
+            name: name.to_owned(),
+            port,
+        };
         assert_eq!(read("https://o.example"), Ok(origin(None, true, "o.example", 443)));
-        assert_eq!(read("WWW.a.example=http://10.0.0.1:8080/"), Ok(origin(Some("www.a.example"), false, "10.0.0.1", 8080)));
+        assert_eq!(
+            read("WWW.a.example=http://10.0.0.1:8080/"),
+            Ok(origin(Some("www.a.example"), false, "10.0.0.1", 8080))
+        );
         assert_eq!(read("http://[::1]:81"), Ok(origin(None, false, "::1", 81)));
         for wrong in ["", "o.example", "ftp://a", "http://", "=http://a", "http://a/path", "http://a?q", "http://u@a"] {
             assert!(read(wrong).is_err(), "{wrong}");

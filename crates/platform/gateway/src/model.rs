@@ -26,8 +26,8 @@ use jiff::Timestamp;
 
 use crate::seen::Figures;
 
-pub use crate::proxy::Cached;
 pub use crate::backend::{Backend, Endpoints, Port, Protocol, endpoints};
+pub use crate::proxy::Cached;
 pub use filter::{AllowOrigin, Cors, Filter, HeaderEdit, Mirror, PathEdit, Redirect, Rewrite};
 pub use matching::{Field, Host, Match, PathMatch, TextMatch, canonical, compile, whole};
 pub use split::{Share, Split, Steer, SteerBy, Target, cookie};
