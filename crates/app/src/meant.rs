@@ -130,10 +130,12 @@ pub(crate) struct Settings {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) ingress_class: String,
-    pub(crate) gateway_addresses: gateway::gateways::Pool,
+    pub(crate) gateway_addresses: ::gateway::gateways::Pool,
     pub(crate) access_log: (String, f64),
     pub(crate) gateway_socket: PathBuf,
     pub(crate) gateway_metrics: Option<SocketAddr>,
+    pub(crate) gateway_zone: String,
+    pub(crate) proxy_protocol_from: Vec<ipnet::IpNet>,
     pub(crate) insecure_registries: Vec<String>,
     /// The file of the scheduler's own configuration, and what it says.
     pub(crate) scheduler_file: String,
@@ -167,6 +169,8 @@ impl Settings {
             ingress_class: read.text("gateway.class"),
             gateway_addresses: read.parse("gateway.addresses"),
             access_log: (read.text("gateway.accessLog"), read.part("gateway.accessLogSample")),
+            gateway_zone: read.text("gateway.zone"),
+            proxy_protocol_from: read.list("gateway.proxyProtocolFrom"),
             gateway_metrics: read.maybe("gateway.metrics"),
             gateway_socket: read.path("gateway.socket", || place.gateway_socket()),
             insecure_registries: read.list("images.insecureRegistries"),
@@ -220,7 +224,8 @@ impl Settings {
             "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class,
                 "addresses": self.gateway_addresses.to_string(),
                 "accessLog": self.access_log.0, "accessLogSample": self.access_log.1, "socket": self.gateway_socket,
-                "metrics": self.gateway_metrics },
+                "metrics": self.gateway_metrics, "zone": self.gateway_zone,
+                "proxyProtocolFrom": self.proxy_protocol_from.iter().map(ToString::to_string).collect::<Vec<_>>() },
             "images": { "insecureRegistries": self.insecure_registries },
             "scheduler": { "config": self.scheduler_file },
         })
@@ -409,7 +414,7 @@ impl Placeholder for SocketAddr {
         Self::from(([0, 0, 0, 0], 0))
     }
 }
-impl Placeholder for gateway::gateways::Pool {
+impl Placeholder for ::gateway::gateways::Pool {
     const WHAT: &'static str = "addresses and ranges such as 192.0.2.7,192.0.2.10-192.0.2.20";
     fn placeholder() -> Self {
         Self::default()

@@ -70,6 +70,8 @@ pub(crate) fn gateway_at(settings: &Settings, installer: Client) -> gateway::Con
         access_log_sample: settings.access_log.1,
         socket: Some(settings.gateway_socket.clone()),
         metrics: settings.gateway_metrics,
+        zone: settings.gateway_zone.clone(),
+        proxy_protocol_from: settings.proxy_protocol_from.clone(),
         addresses: settings.gateway_addresses.clone(),
         installer: Some(gateway::Installer(installer)),
     }
@@ -120,6 +122,8 @@ fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::
         access_log: written.get("gateway.accessLog").0.to_owned(),
         access_log_sample: read(written, "gateway.accessLogSample")?,
         metrics: maybe(written, "gateway.metrics")?,
+        zone: written.get("gateway.zone").0.to_owned(),
+        proxy_protocol_from: list(written, "gateway.proxyProtocolFrom")?,
         socket: Some(written.get("gateway.socket").0).filter(|path| !path.is_empty()).map(Into::into),
         addresses: read(written, "gateway.addresses")?,
         installer: Some(gateway::Installer(client.clone())),
@@ -195,6 +199,15 @@ fn kubelets(credentials: &Credentials) -> anyhow::Result<kube::Config> {
 fn read<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<T> {
     let (text, place) = written.get(key);
     text.parse().map_err(|_| anyhow!(failure::Usage(vec![format!("{place}: {key} cannot be {text:?}")])))
+}
+
+fn list<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<Vec<T>> {
+    let (text, place) = written.get(key);
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let read = |item: &str| {
+        item.parse().map_err(|_| anyhow!(failure::Usage(vec![format!("{place}: {key} cannot hold {item:?}")])))
+    };
+    items.map(read).collect()
 }
 
 fn maybe<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<Option<T>> {

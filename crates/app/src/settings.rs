@@ -121,6 +121,22 @@ pub(crate) static ROWS: &[Row] = &[
         &["gateway"],
     ),
     shared(
+        "gateway.proxyProtocolFrom",
+        "proxy-protocol-from",
+        "CIDR,..",
+        "",
+        "load balancers in front of the gateway, whose connections begin with a PROXY header [default: none]",
+        &["gateway"],
+    ),
+    shared(
+        "gateway.zone",
+        "gateway-zone",
+        "NAME",
+        "",
+        "zone of the machine, for services that prefer endpoints close by [default: none]",
+        &["gateway"],
+    ),
+    shared(
         "gateway.metrics",
         "gateway-metrics",
         "IP:PORT",

@@ -1,7 +1,7 @@
 //! Which endpoint of a backend gets a request.
 //!
 //! A [`Pool`] is one port of one service: its endpoints, what is known of them, and the policy. It
-//! outlives the table of routes that names it ([`Registry`]), so that counts, ejections and ages
+//! outlives the table of routes that names it ([`crate::backend::Registry`]), so that counts, ejections and ages
 //! survive every change of a route. [`Pool::pick`] gives a [`Lease`] on an endpoint; the lease
 //! counts as a request in flight until it is dropped, and [`Lease::report`] tells how it went.
 //!
@@ -17,7 +17,6 @@ mod endpoint;
 pub mod health;
 mod policy;
 mod pool;
-mod registry;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +24,7 @@ pub use choice::Choice;
 pub use circuit::{Circuit, Kind, Refusal};
 pub use endpoint::{Endpoint, Member, Outcome};
 pub use policy::{Algorithm, Outlier, Policy, SlowStart, Source};
-pub use pool::{Ask, Counts, Lease, Pool};
-pub use registry::{Name, Registry};
+pub use pool::{Ask, Counts, Lease, Name, Pool};
 
 /// A number for `bytes` that is the same in every gateway and release: keys and endpoints meet on a
 /// ring by it. FNV-1a, its bits mixed at the end as in MurmurHash3.

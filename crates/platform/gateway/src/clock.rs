@@ -4,11 +4,12 @@
 //! their own; with a paused runtime [`Clock`] follows it.
 
 use std::ops::Add;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A moment: nanoseconds since the start of a [`Clock`]. Good for five centuries.
+/// A moment: nanoseconds since the start of the [`Clock`]. Good for five centuries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);
 
@@ -37,26 +38,21 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Where times come from. All who compare times use the same.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    start: Instant,
-}
+/// Where times come from: since the process first asked. All who compare times go by the same start,
+/// or what outlives a table could not be compared with what is new.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock;
 
 /// A clock never starts at zero: what has happened at [`Time::default`] is past.
 const HEAD_START: Duration = Duration::from_secs(1);
 
-impl Clock {
-    /// A clock that starts now.
-    #[must_use]
-    pub fn start() -> Self {
-        Self { start: Instant::now() }
-    }
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+impl Clock {
     /// The time now.
     #[must_use]
-    pub fn now(&self) -> Time {
-        Time::default() + HEAD_START + self.start.elapsed()
+    pub fn now(self) -> Time {
+        Time::default() + HEAD_START + START.elapsed()
     }
 }
 
@@ -66,7 +62,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_clock_follows_the_time_of_the_runtime() {
-        let clock = Clock::start();
+        let clock = Clock;
         let before = clock.now();
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(clock.now().since(before), Duration::from_secs(5));

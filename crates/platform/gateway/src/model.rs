@@ -24,6 +24,7 @@ use std::time::Duration;
 use base::Key;
 use jiff::Timestamp;
 
+use crate::policy::compile::Settle;
 use crate::seen::Figures;
 
 pub use crate::backend::{Backend, Endpoints, Port, Protocol, endpoints};
@@ -197,6 +198,8 @@ pub struct Rule {
     pub cached: Option<Cached>,
     /// Where its requests are counted, once there was one.
     pub figures: OnceLock<Arc<Figures>>,
+    /// The traffic policies in force for it ([`crate::policies`]).
+    pub traffic: Settle,
 }
 
 impl Rule {
@@ -213,6 +216,7 @@ impl Rule {
             limits: Limits::default(),
             cached: None,
             figures: OnceLock::new(),
+            traffic: Settle::default(),
         }
     }
 }

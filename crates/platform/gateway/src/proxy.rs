@@ -20,6 +20,7 @@ mod redirect;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,8 +33,11 @@ use pingora_core::Result;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use crate::balance::Lease;
 use crate::connection::Arrival;
-use crate::model::{Filter, Protocol, Rule, Share, Target};
+use crate::limit::Place;
+use crate::model::{Filter, Protocol, Rule, Share, Target, Timeouts};
+use crate::retry;
 use crate::seen::Seen;
 
 pub use cached::Cached;
@@ -49,15 +53,10 @@ const KEEP_TIME: Duration = Duration::from_secs(30);
 const H2_STREAMS: usize = 100;
 /// Names and values of all headers of a request.
 const HEADER_LIMIT: usize = 64 * 1024;
-/// One try, and one more on another endpoint when the first cannot be connected to.
-const CONNECTS: u32 = 2;
-/// The longest wait between two tries.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
 /// The proxy of one gateway.
 #[derive(Debug)]
 pub struct Proxy {
-    failed: fail::Failed,
     mirrors: mirror::Mirrors,
     seen: Arc<Seen>,
 }
@@ -76,10 +75,23 @@ pub struct Request {
     wanted: Option<SocketAddr>,
     /// Written into the answer: cookies of sessions, what browsers are told of origins.
     respond: Vec<(HeaderName, HeaderValue)>,
+    /// The place at the endpoint of the try under way, and whether was told how it went.
+    lease: Option<Lease>,
+    answered: bool,
+    /// Endpoints of the tries so far.
+    tried: Vec<SocketAddr>,
     /// What guards change about the request.
     passes: Vec<identity::Pass>,
-    connects: u32,
     tries: u32,
+    /// When it is sent again, and how long it waits before the next try.
+    retry: Option<Arc<retry::Policy>>,
+    pause: Option<Duration>,
+    /// How long things may take.
+    timeouts: Timeouts,
+    /// Bytes of its body at most.
+    body_limit: Option<u64>,
+    /// Its place among what may be under way at once.
+    place: Option<Place>,
     /// Bytes of the request's body so far.
     body: u64,
     /// When the answer must have ended.
@@ -117,7 +129,7 @@ impl Proxy {
     /// A proxy; copies of requests are sent by tasks of `children`.
     #[must_use]
     pub fn new(seen: Arc<Seen>, children: tasks::Children) -> Self {
-        Self { failed: fail::Failed::default(), mirrors: mirror::Mirrors::new(children), seen }
+        Self { mirrors: mirror::Mirrors::new(children), seen }
     }
 
     /// Answers in place of a backend. The connection is kept unless a body is still on its way.

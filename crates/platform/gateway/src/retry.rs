@@ -70,6 +70,8 @@ pub struct Policy {
     pub timeout: bool,
     /// Also when the method is not idempotent (RFC 9110, 9.2.2): the backend may then do it twice.
     pub any_method: bool,
+    /// Before each retry, at least.
+    pub least_backoff: Duration,
     /// Before the first retry, at most; each one after doubles it.
     pub backoff: Duration,
     /// What it grows to.
@@ -90,6 +92,7 @@ impl Default for Policy {
             reset: false,
             timeout: false,
             any_method: false,
+            least_backoff: Duration::ZERO,
             backoff: Duration::ZERO,
             longest_backoff: Duration::ZERO,
             body_limit: 64 * 1024,
@@ -114,11 +117,12 @@ impl Policy {
             Failure::Grpc(status) => self.seen(self.grpc.contains(&status), facts),
         };
         let nothing_sent = failure == Failure::Connect;
+        let most = if nothing_sent { self.retries.max(1) } else { self.retries };
         let backoff = self.pause(facts.tries, dice);
         match () {
             () if !unseen => Decision::GiveUp("not_retriable"),
             () if !facts.body_kept && !nothing_sent => Decision::GiveUp("body_gone"),
-            () if facts.tries > self.retries => Decision::GiveUp("attempts"),
+            () if facts.tries > most => Decision::GiveUp("attempts"),
             () if facts.time_left.is_some_and(|left| left <= backoff) => Decision::GiveUp("no_time"),
             () => Decision::Again(backoff),
         }
@@ -133,7 +137,7 @@ impl Policy {
     fn pause(&self, tries: u32, dice: u64) -> Duration {
         let doubled = self.backoff.saturating_mul(1 << (tries.saturating_sub(1)).min(20));
         let most = doubled.min(self.longest_backoff.max(self.backoff));
-        most.mul_f64((dice >> 11) as f64 / (1_u64 << 53) as f64)
+        most.mul_f64((dice >> 11) as f64 / (1_u64 << 53) as f64).max(self.least_backoff)
     }
 }
 

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use base::Key;
 use http::{Method, StatusCode};
 use informer::{Change, Informer, Informers, Next, Queue};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
@@ -26,6 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::backend::{self, Endpoints, Port, Registry};
+use crate::balance::health::Checker;
 use crate::gateways::{Around, Gateways, Pool, SharedPorts};
 use crate::guards::Guards;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
@@ -71,6 +73,10 @@ pub struct Config {
     pub access_log_sample: f64,
     /// Where questions of the machine's owner are answered; nowhere when none.
     pub socket: Option<PathBuf>,
+    /// The zone of the machine, for EndpointSlices that hint at zones; empty when there is none.
+    pub zone: String,
+    /// Networks whose connections begin with a PROXY header; nobody's when empty.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Where figures are told to whoever asks; nowhere when none.
     pub metrics: Option<SocketAddr>,
     /// Addresses that Gateways get for their own; they share ours when there are none.
@@ -148,7 +154,9 @@ struct Keeper {
     gateways: OnceLock<Arc<Gateways>>,
     class: String,
     ports: (u16, u16),
-    registry: Registry,
+    registry: Arc<Registry>,
+    /// Where the gateway is; empty when that is not known.
+    zone: String,
     guards: Guards,
     ingresses: Informer<Ingress>,
     classes: Informer<IngressClass>,
@@ -178,13 +186,16 @@ impl Keeper {
     ) -> Self {
         let secrets = Api::<Secret>::all(client.clone());
         let ours = watcher::Config::default().fields(FOREIGN_SECRETS);
+        let registry = Arc::new(Registry::new(Checker::new(ctx.children.clone())));
+        seen.backends.get_or_init(|| Arc::clone(&registry));
         Self {
             doors,
             seen,
             gateways: OnceLock::new(),
             class: config.ingress_class.clone(),
             ports: (config.http.port(), config.https.port()),
-            registry: Registry::default(),
+            registry,
+            zone: config.zone.clone(),
             guards: Guards::new(informers.of::<Service>(), &config.domain, ctx.children.clone()),
             ingresses: informers.of::<Ingress>(),
             classes: informers.of::<IngressClass>(),
@@ -244,7 +255,7 @@ impl Keeper {
         } else {
             for key in services {
                 let service = self.services.get(&key.namespace, &key.name);
-                self.registry.refresh(&key, service.as_deref(), &self.slices_of(&key));
+                self.registry.refresh(&key, service.as_deref(), &self.slices_of(&key), &self.zone);
             }
         }
     }
@@ -349,7 +360,7 @@ impl Keeper {
     fn endpoints(&self, key: &Key, port: &Port, transport: Transport) -> Arc<Endpoints> {
         self.registry.of(key, port, transport, || {
             let service = self.services.get(&key.namespace, &key.name);
-            backend::endpoints(service.as_deref(), port, transport, &self.slices_of(key))
+            backend::members(service.as_deref(), port, transport, &self.slices_of(key), &self.zone)
         })
     }
 

@@ -4,18 +4,21 @@
 //! writes (hosts, paths, methods that are none) never becomes a label; figures outlive the table.
 
 mod access;
+mod engines;
 mod figures;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 
+use crate::backend::Registry;
 use crate::model::{Rule, Source};
+use crate::stream;
 pub use access::{AccessLog, Line};
 pub use figures::Figures;
 
@@ -24,6 +27,12 @@ pub use figures::Figures;
 pub struct Seen {
     routes: Mutex<BTreeMap<Arc<Source>, Arc<Figures>>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    /// By the name of the rule or limit of a policy, and whether it counted.
+    found: Mutex<BTreeMap<(Arc<str>, bool), u64>>,
+    /// Figures of streams.
+    pub streams: Arc<stream::Figures>,
+    /// The backends whose pools are told of.
+    pub backends: OnceLock<Arc<Registry>>,
     /// Connections open now.
     pub connections: AtomicI64,
     /// Connections there were.
@@ -101,6 +110,7 @@ impl Seen {
             head(&mut text, name, kind, help);
             line(&mut text, format_args!("{name} {value}"));
         }
+        self.render_engines(&mut text);
         if let Some(access) = &self.access {
             let name = "knarr_gateway_access_lines_lost_total";
             head(&mut text, name, "counter", "lines about requests that were not written, for the writer was behind");

@@ -25,6 +25,12 @@ impl Member {
     }
 }
 
+impl From<SocketAddr> for Member {
+    fn from(address: SocketAddr) -> Self {
+        Self::new(address)
+    }
+}
+
 /// How a try went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

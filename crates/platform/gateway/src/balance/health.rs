@@ -95,8 +95,8 @@ impl Checker {
     }
 
     /// Checks `pool` for as long as it is there and its policy says so.
-    pub(super) fn watch(&self, pool: &Arc<Pool>, clock: Clock) {
-        if !pool.checked.swap(true, Ordering::AcqRel) {
+    pub fn watch(&self, pool: &Arc<Pool>, clock: Clock) {
+        if pool.policy().health.is_some() && !pool.checked.swap(true, Ordering::AcqRel) {
             let (weak, children) = (Arc::downgrade(pool), self.children.clone());
             self.children.spawn("health checks", rounds(weak, clock, children));
         }

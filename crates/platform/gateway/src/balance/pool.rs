@@ -1,17 +1,18 @@
 //! The endpoints of one port of one service, with what is known of them and what is under way.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use base::Key;
 use parking_lot::Mutex;
 
 use super::choice::{Choice, enough};
 use super::circuit::{self, Gauges, Kind, Refusal};
 use super::endpoint::{Endpoint, Mark, Member, Outcome};
 use super::policy::{Algorithm, Policy};
-use super::registry::Name;
 use crate::clock::Time;
 
 /// Points of a ring that are looked at before a choice is made without it.
@@ -63,6 +64,21 @@ struct Counters {
     refusals: AtomicU64,
     connect_failures: AtomicU64,
     failures: AtomicU64,
+}
+
+/// Which pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name {
+    /// The service.
+    pub service: Key,
+    /// Its port, as whoever names it does.
+    pub port: String,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.service, self.port)
+    }
 }
 
 /// One port of one service.
@@ -148,6 +164,12 @@ impl Pool {
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.choice.load().policy)
+    }
+
+    /// The policy in force, for a moment.
+    #[must_use]
+    pub fn policy_in_force(&self) -> impl std::ops::Deref<Target = Policy> {
+        InForce(self.choice.load())
     }
 
     /// Everybody, well or not.
@@ -285,6 +307,16 @@ impl Pool {
             tracing::info!(backend = %self.name, endpoint = %endpoint.address, "the endpoint fails and is left alone for {span:?}");
             self.choose(&all, now);
         }
+    }
+}
+
+struct InForce(arc_swap::Guard<Arc<Choice>>);
+
+impl std::ops::Deref for InForce {
+    type Target = Policy;
+
+    fn deref(&self) -> &Policy {
+        &self.0.policy
     }
 }
 

@@ -202,15 +202,10 @@ fn the_own_zone_is_preferred_while_enough_of_it_is_well() {
 
 #[test]
 fn what_is_known_of_an_endpoint_survives_a_change_of_the_others() {
-    let registry = Registry::new(crate::clock::Clock::start(), None);
-    let pool = registry.pool(&name(), &Policy::default(), &members(3));
-    let now = registry.clock().now();
-    report(&pool, 0, Outcome::ConnectFailed, 1, now);
-    let again = registry.pool(&name(), &Policy::default(), &members(5));
-    assert!(Arc::ptr_eq(&pool, &again));
-    assert_eq!((again.counts().endpoints, again.counts().available), (5, 4));
-    drop((pool, again));
-    assert!(registry.all().is_empty(), "a pool ends with the last who holds it");
+    let pool = pool_of(Policy::default(), &members(3));
+    report(&pool, 0, Outcome::ConnectFailed, 1, START);
+    pool.update(&members(5), START);
+    assert_eq!((pool.counts().endpoints, pool.counts().available), (5, 4));
 }
 
 fn ring(count: usize) -> Arc<Pool> {

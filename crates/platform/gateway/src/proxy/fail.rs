@@ -1,19 +1,10 @@
-//! What clients are told when a backend fails, and which endpoints are left alone for it.
-
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+//! What clients are told when a backend fails.
 
 use http::StatusCode;
-use parking_lot::Mutex;
 use pingora_core::{Error, ErrorSource, ErrorType};
-use tokio::time::Instant;
 
 pub(super) const NO_POD: &str = "no pod is ready to serve this\n";
 pub(super) const TOO_LARGE: &str = "the body of the request is larger than its route lets in\n";
-/// An address that could not be connected to is left alone this long.
-const AVOID_TIME: Duration = Duration::from_secs(3);
 /// An answer that its rule says is not to be taken.
 pub(super) const UNWANTED: ErrorType = ErrorType::Custom("UnwantedAnswer");
 /// The time of the rule is over.
@@ -48,32 +39,5 @@ pub(super) fn status(error: &Error) -> Option<StatusCode> {
         (ErrorSource::Downstream, ReadTimedout) => Some(StatusCode::REQUEST_TIMEOUT),
         (ErrorSource::Downstream, _) => Some(StatusCode::BAD_REQUEST),
         (ErrorSource::Internal | ErrorSource::Unset, _) => Some(StatusCode::INTERNAL_SERVER_ERROR),
-    }
-}
-
-/// Addresses that could not be connected to a moment ago. An own memory, not the table's: it must
-/// outlive the swap of the table.
-#[derive(Debug, Default)]
-pub(super) struct Failed {
-    any: AtomicBool,
-    since: Mutex<HashMap<SocketAddr, Instant>>,
-}
-
-impl Failed {
-    pub(super) fn remember(&self, address: SocketAddr) {
-        let mut since = self.since.lock();
-        since.retain(|_, at| at.elapsed() < AVOID_TIME);
-        since.insert(address, Instant::now());
-        self.any.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn recently(&self, address: &SocketAddr) -> bool {
-        if !self.any.load(Ordering::Relaxed) {
-            return false;
-        }
-        let mut since = self.since.lock();
-        since.retain(|_, at| at.elapsed() < AVOID_TIME);
-        self.any.store(!since.is_empty(), Ordering::Relaxed);
-        since.contains_key(address)
     }
 }

@@ -18,6 +18,8 @@ use pingora_http::RequestHeader;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::balance::Ask;
+use crate::clock::Clock;
 use crate::model::{Mirror, Protocol};
 
 /// Copies under way at once.
@@ -55,7 +57,9 @@ impl Mirrors {
 
     /// Begins a copy of `request`; none when nobody is there, it speaks TLS, or there are too many copies already.
     pub(super) fn copy(&self, mirror: &Mirror, request: &RequestHeader, body: bool) -> Option<Copy> {
-        let endpoint = mirror.backend.endpoints.pick(|_| false)?;
+        let ask = Ask { now: Clock.now(), dice: fastrand::u64(..), ..Ask::default() };
+        let lease = mirror.backend.endpoints.pool().pick(&ask).ok()?;
+        let endpoint = lease.address();
         let client = match mirror.backend.protocol {
             Protocol::Http => self.clients[0].clone(),
             Protocol::H2c => self.clients[1].clone(),
@@ -84,7 +88,7 @@ impl Mirrors {
         let broken = CancellationToken::new();
         let stop = broken.clone();
         self.children.spawn("mirror", async move {
-            let _slot = slot;
+            let _places = (slot, lease);
             let answered = async {
                 let answer = client.request(copy).await?;
                 let mut body = answer.into_body();

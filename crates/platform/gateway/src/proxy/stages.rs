@@ -1,5 +1,7 @@
 //! The stages of pingora's proxy, in the order a request goes through them.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +12,7 @@ use http::{Method, StatusCode};
 use pingora_cache::key::HashBinary;
 use pingora_cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -19,11 +22,13 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::decide::{self, Then};
 use super::{
-    CONNECT_TIME, CONNECTS, H2_STREAMS, KEEP_TIME, LONGEST_BACKOFF, Proxy, READ_TIME, Request, UPGRADED_READ_TIME,
-    arrival, cors, fail, headers, is_h2, persist,
+    CONNECT_TIME, H2_STREAMS, KEEP_TIME, Proxy, READ_TIME, Request, UPGRADED_READ_TIME, arrival, cors, fail, headers,
+    is_h2, persist, traffic,
 };
+use crate::balance::Outcome;
 use crate::connection::Connection;
 use crate::model::{Filter, Protocol, Rule, UpstreamTls};
+use crate::retry::Failure;
 use crate::upstream::{self, Dial};
 
 #[async_trait]
@@ -34,7 +39,7 @@ impl ProxyHttp for Proxy {
         Request { since: Some(Instant::now()), ..Request::default() }
     }
 
-    fn init_downstream_modules(&self, _: &mut HttpModules) {} // none: compression is the backend's choice
+    fn init_downstream_modules(&self, _: &mut HttpModules) {} // none: compression is upstream's, when a policy asks for it
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Request) -> Result<()> {
         if let Some(connection) = session.stream().and_then(|stream| (**stream).as_any().downcast_ref::<Connection>()) {
@@ -44,14 +49,24 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Request) -> Result<bool> {
+        if let Some(refused) = traffic::read_path(session.req_header_mut())? {
+            return self.refuse(session, refused, ctx).await;
+        }
         let Some(arrival) = arrival(session) else {
             return Error::e_explain(ErrorType::InternalError, "a request came by no connection of ours");
         };
         let door = arrival.door.load();
         let decision = decide::decide(&door, session.req_header(), arrival, fastrand::u32(..));
         drop(door);
+        let client = arrival.client.ip().to_canonical();
         if let Some((rule, matched)) = decision.rule {
             self.enter(session, ctx, rule, matched);
+            if let Some(refused) = self.guard(session, client, ctx) {
+                return self.refuse(session, refused, ctx).await;
+            }
+            if let Some(refused) = self.admit(session, client, ctx) {
+                return self.refuse(session, refused, ctx).await;
+            }
         }
         match decision.then {
             Then::Forward(share) => {
@@ -123,8 +138,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Request,
     ) -> Result<()> {
         ctx.body += body.as_ref().map_or(0, |piece| piece.len() as u64);
-        let most = ctx.rule.as_ref().and_then(|rule| rule.limits.body);
-        if most.is_some_and(|most| ctx.body > most) {
+        if ctx.body_limit.is_some_and(|most| ctx.body > most) {
             ctx.refused = Some("body_size");
             return Error::e_explain(ErrorType::HTTPStatus(413), "the body of a request is too large");
         }
@@ -135,17 +149,14 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Request) -> Result<Box<HttpPeer>> {
-        let Some(rule) = ctx.rule.clone() else { return Error::err(ErrorType::HTTPStatus(500)) };
-        ctx.wait_before_retry(&rule).await?;
-        let failed_now = ctx.endpoint;
-        let avoid = |address: &std::net::SocketAddr| Some(*address) == failed_now || self.failed.recently(address);
-        let wanted = ctx.wanted.filter(|address| !avoid(address));
-        let picked = wanted.or_else(|| ctx.backend().and_then(|backend| backend.endpoints.pick(avoid)));
-        let Some(address) = picked else { return Error::err(ErrorType::HTTPStatus(503)) };
+        ctx.wait_before_retry().await?;
+        let client = arrival(session).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |arrival| arrival.client.ip());
+        let address = ctx.pick(session, client.to_canonical())?;
         ctx.endpoint = Some(address);
+        ctx.body = 0; // it is sent anew
         ctx.tries += 1;
         let protocol = ctx.backend().map(|backend| backend.protocol.clone()).unwrap_or_default();
-        let times = &rule.timeouts;
+        let times = ctx.timeouts;
         let upgrade = session.is_upgrade_req();
         let connect = times.connect.filter(|time| !time.is_zero()).unwrap_or(CONNECT_TIME);
         let silent = if upgrade { UPGRADED_READ_TIME } else { READ_TIME };
@@ -173,13 +184,28 @@ impl ProxyHttp for Proxy {
         Ok(Box::new(peer))
     }
 
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, ctx: &mut Request, mut error: Box<Error>) -> Box<Error> {
-        if let Some(address) = ctx.endpoint {
-            self.failed.remember(address);
-        }
-        ctx.connects += 1;
-        let asked = ctx.rule.as_ref().and_then(|rule| rule.retry.as_ref()).map_or(0, |retry| retry.attempts);
-        error.set_retry(ctx.connects < CONNECTS.max(asked.saturating_add(1)) && !ctx.is_late());
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        _: RawFd,
+        _: Option<&Digest>,
+        ctx: &mut Request,
+    ) -> Result<()> {
+        ctx.connected();
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Request,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        ctx.report(Outcome::ConnectFailed);
+        error.set_retry(ctx.again(session, Failure::Connect));
         error
     }
 
@@ -187,24 +213,22 @@ impl ProxyHttp for Proxy {
         &self,
         _: &HttpPeer,
         session: &mut Session,
-        error: Box<Error>,
+        mut error: Box<Error>,
         ctx: &mut Request,
         reused: bool,
     ) -> Box<Error> {
-        let mut error = error;
-        let may = ctx.may_send_again(session) && !ctx.is_late();
         if *error.etype() == fail::UNWANTED {
-            error.set_retry(may);
+            error.set_retry(true); // decided when the answer came
             return error;
         }
-        if !may {
-            error.set_retry(false);
-            return error;
-        }
-        // A connection that was closed while it was kept says nothing of the request; other failures count as tries.
+        // A connection that was closed while it was kept says nothing of the request, nor of the endpoint.
         error.retry.decide_reuse(reused);
-        if !error.retry() && *error.esource() == ErrorSource::Upstream {
-            error.set_retry(ctx.may_try_again());
+        if error.retry() {
+            error.set_retry(ctx.may_send_again(session));
+        } else if *error.esource() == ErrorSource::Upstream {
+            let late = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
+            ctx.report(Outcome::Failed);
+            error.set_retry(ctx.again(session, if late { Failure::Timeout } else { Failure::Reset }));
         }
         error
     }
@@ -257,9 +281,14 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Request,
     ) -> Result<()> {
-        let retry = ctx.rule.as_ref().and_then(|rule| rule.retry.as_ref());
-        let unwanted = retry.is_some_and(|retry| retry.codes.contains(&response.status.as_u16()));
-        if unwanted && ctx.may_try_again() && ctx.may_send_again(session) {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        ctx.report(Outcome::Answered(response.status.as_u16()));
+        if session.cache.enabled() {
+            session.upstream_compression.adjust_level(0); // what is kept is not compressed for one client
+        }
+        if ctx.unwanted(session, response) {
             return Error::e_explain(fail::UNWANTED, format!("the backend answered {}", response.status));
         }
         ctx.cache_hears(session, response);
@@ -319,9 +348,9 @@ impl ProxyHttp for Proxy {
         let late = ctx.is_late() && session.response_written().is_none() && *error.esource() == ErrorSource::Upstream;
         let status = if late { Some(StatusCode::GATEWAY_TIMEOUT) } else { fail::status(error) };
         if let Some(status) = status.filter(|_| session.response_written().is_none()) {
-            let answer = Answer::new(status, fail::text(status));
-            let body =
-                if session.req_header().method == Method::HEAD { Bytes::new() } else { fail::text(status).into() };
+            let text = traffic::refusal_text(ctx.refused).unwrap_or_else(|| fail::text(status));
+            let answer = Answer::new(status, text);
+            let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { text.into() };
             let written = match answer.header() {
                 Ok(response) => session.write_error_response(response, body).await,
                 Err(error) => Err(error),
@@ -348,9 +377,11 @@ impl ProxyHttp for Proxy {
 
 impl Proxy {
     /// Remembers the rule a request is for, and what follows from it alone.
-    fn enter(&self, session: &Session, ctx: &mut Request, rule: Arc<Rule>, matched: usize) {
+    fn enter(&self, session: &mut Session, ctx: &mut Request, rule: Arc<Rule>, matched: usize) {
+        ctx.rule = Some(Arc::clone(&rule));
+        traffic::settle(session, ctx);
         let upgrade = session.is_upgrade_req();
-        let time = rule.timeouts.request.filter(|time| !time.is_zero() && !upgrade);
+        let time = ctx.timeouts.request.filter(|time| !time.is_zero() && !upgrade);
         ctx.deadline = time.zip(ctx.since).map(|(time, since)| since + time);
         if let Some(persistence) = &rule.persistence {
             let found = persist::find(persistence, &rule.split, &session.req_header().headers, epoch_seconds());
@@ -359,7 +390,12 @@ impl Proxy {
             }
         }
         ctx.matched = matched;
-        ctx.rule = Some(rule);
+    }
+
+    /// Answers with a refusal.
+    async fn refuse(&self, session: &mut Session, (answer, why): traffic::Refused, ctx: &mut Request) -> Result<bool> {
+        ctx.refused = Some(why);
+        self.answer(session, &answer, ctx).await
     }
 
     /// Begins the copies that the rule asks for.
@@ -387,33 +423,11 @@ impl Request {
 
     /// True when the request is still whole, may be repeated, and nothing of an answer was passed on.
     fn may_send_again(&self, session: &Session) -> bool {
-        let any = self.rule.as_ref().and_then(|rule| rule.retry.as_ref()).is_some_and(|retry| retry.any_method);
+        let any = self.retry.as_ref().is_some_and(|retry| retry.any_method);
         (session.req_header().method.is_idempotent() || any)
             && !session.as_ref().retry_buffer_truncated()
             && session.response_written().is_none()
-    }
-
-    /// True when the rule allows one more try.
-    fn may_try_again(&self) -> bool {
-        let retry = self.rule.as_ref().and_then(|rule| rule.retry.as_ref());
-        let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        retry.is_some_and(|retry| self.tries <= retry.attempts) && !late
-    }
-
-    /// Waits as the rule says before a try that is not the first: longer each time, and not all at once.
-    async fn wait_before_retry(&mut self, rule: &Rule) -> Result<()> {
-        self.try_deadline = None;
-        let Some(retry) = rule.retry.as_ref().filter(|retry| self.tries > 0 && !retry.backoff.is_zero()) else {
-            return Ok(());
-        };
-        let doubled = retry.backoff.saturating_mul(1 << (self.tries - 1).min(10)).min(LONGEST_BACKOFF);
-        let wait = doubled.mul_f64(0.75 + fastrand::f64() / 2.0).max(retry.backoff);
-        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        tokio::time::sleep(left.map_or(wait, |left| wait.min(left))).await;
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Error::e_explain(fail::LATE, "no time is left for another try");
-        }
-        Ok(())
+            && !self.is_late()
     }
 }
 

@@ -47,7 +47,7 @@ impl Door {
         });
         let held: Vec<TcpSocket> = (0..dead).map(|_| nobody()).collect();
         addresses.splice(0..0, held.iter().map(|socket| socket.local_addr().unwrap()));
-        let clock = Clock::start();
+        let clock = Clock;
         let relay = Relay { clock, figures: Arc::default() };
         Self { ctx, relay, pool: pool(Policy::default(), &addresses, clock), settings, _dead: held }
     }
@@ -160,7 +160,7 @@ async fn what_goes_wrong_has_a_name() {
     drop(client);
     assert_eq!(ended(told).await, End::ClientGone);
 
-    let clock = Clock::start();
+    let clock = Clock;
     let held = nobody();
     let mut none = Door::start(Settings::default(), 0, whole).await;
     none.pool = pool(Policy::default(), &[held.local_addr().unwrap()], clock);
@@ -274,7 +274,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn senders_of_datagrams_have_sessions_of_their_own() {
     let (ctx, _) = tasks::context_for_tests();
-    let clock = Clock::start();
+    let clock = Clock;
     let pool = pool(Policy::default(), &[echo(&ctx).await], clock);
     let settings = udp::Settings { idle: Duration::from_millis(300), ..udp::Settings::default() };
     let (address, figures) = datagrams(&ctx, &pool, settings, clock).await;
@@ -292,7 +292,7 @@ async fn senders_of_datagrams_have_sessions_of_their_own() {
 #[tokio::test]
 async fn new_senders_fall_when_there_are_as_many_sessions_as_may_be_and_known_ones_pass() {
     let (ctx, _) = tasks::context_for_tests();
-    let clock = Clock::start();
+    let clock = Clock;
     let pool = pool(Policy::default(), &[echo(&ctx).await], clock);
     let settings = udp::Settings { per_client: 1, ..udp::Settings::default() };
     let (address, figures) = datagrams(&ctx, &pool, settings, clock).await;
@@ -307,7 +307,7 @@ async fn new_senders_fall_when_there_are_as_many_sessions_as_may_be_and_known_on
 #[tokio::test]
 async fn an_endpoint_that_takes_no_datagrams_is_left_for_another() {
     let (ctx, _) = tasks::context_for_tests();
-    let clock = Clock::start();
+    let clock = Clock;
     let free = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let dead = free.local_addr().unwrap();
     drop(free);

@@ -9,7 +9,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
 use crate::balance::{Member, Name, Policy};
-use crate::clock::Time;
 
 fn check_of(probe: Probe) -> Check {
     let (interval, timeout) = (Duration::from_millis(5), Duration::from_secs(5));
@@ -91,14 +90,15 @@ async fn who_fails_the_check_is_not_chosen_until_it_passes_again() {
         let (one, other) = (Arc::new(AtomicU16::new(well)), Arc::new(AtomicU16::new(well)));
         let addresses = [server(&ctx, Arc::clone(&one), grpc).await, server(&ctx, Arc::clone(&other), grpc).await];
         let members = addresses.map(Member::new);
-        let registry = crate::balance::Registry::new(Clock::start(), Some(Checker::new(ctx.children.clone())));
+        let checker = Checker::new(ctx.children.clone());
         let name = Name { service: base::Key::new("shop", "web"), port: "http".to_owned() };
         let policy = Policy { health: Some(check_of(probe)), ..Policy::default() };
-        let pool = registry.pool(&name, &policy, &members);
+        let pool = Arc::new(Pool::new(name, policy, &members, Clock.now()));
+        checker.watch(&pool, Clock);
 
         one.store(ill, Ordering::Relaxed);
         until("the ill one is left out", || pool.counts().available == 1).await;
-        let picked = pool.pick(&crate::balance::Ask { now: Time(1), ..Default::default() }).unwrap();
+        let picked = pool.pick(&crate::balance::Ask { now: Clock.now(), ..Default::default() }).unwrap();
         assert_eq!(picked.address(), addresses[1]);
         drop(picked);
         one.store(well, Ordering::Relaxed);
@@ -106,7 +106,7 @@ async fn who_fails_the_check_is_not_chosen_until_it_passes_again() {
 
         one.store(ill, Ordering::Relaxed);
         until("the ill one is left out", || pool.counts().available == 1).await;
-        drop(registry.pool(&name, &Policy::default(), &members));
+        pool.configure(Policy::default(), Clock.now());
         assert_eq!(pool.counts().available, 2, "without a check everybody is well");
         until("the task ends", || !pool.checked.load(Ordering::Relaxed)).await;
     }
@@ -124,13 +124,12 @@ async fn a_connection_is_enough_for_a_tcp_check_and_the_task_ends_with_the_pool(
         }
     });
     let checker = Checker::new(ctx.children.clone());
-    let registry = crate::balance::Registry::new(Clock::start(), Some(checker));
     let name = Name { service: base::Key::new("shop", "web"), port: "http".to_owned() };
     let policy = Policy { health: Some(check_of(Probe::Tcp)), ..Policy::default() };
-    let pool = registry.pool(&name, &policy, &[Member::new(address)]);
+    let pool = Arc::new(Pool::new(name, policy, &[Member::new(address)], Clock.now()));
+    checker.watch(&pool, Clock);
     until("it is asked again and again", || seen.load(Ordering::Relaxed) > 2).await;
     let weak = Arc::downgrade(&pool);
     drop(pool);
     until("the pool is gone", || weak.strong_count() == 0).await;
-    assert!(registry.all().is_empty());
 }

@@ -26,7 +26,7 @@ const CLIENTS: u32 = 100_000;
 #[derive(Debug, Default)]
 pub struct RouteSettings {
     /// When one is sent again.
-    pub retry: Option<retry::Policy>,
+    pub retry: Option<Arc<retry::Policy>>,
     /// How many pass.
     pub limits: Option<Vec<Limit>>,
     /// How much may be under way.
@@ -106,7 +106,7 @@ pub(super) fn read(spec: &TrafficPolicySpec, nets: FindNets<'_>, faults: &mut Fa
         }
     });
     RouteSettings {
-        retry: spec.retry.as_ref().map(|written| retry(written, faults)),
+        retry: spec.retry.as_ref().map(|written| Arc::new(retry(written, faults))),
         limits: (!spec.rate_limits.is_empty()).then(|| limits(&spec.rate_limits, faults)),
         places,
         rules: spec.rules.as_ref().map(|written| rules(written, nets, faults)),
@@ -133,6 +133,7 @@ fn retry(written: &Retry, faults: &mut Faults) -> retry::Policy {
         reset: written.reset,
         timeout: written.timeout,
         any_method: written.any_method,
+        least_backoff: Duration::ZERO,
         backoff,
         longest_backoff,
         body_limit: written.body_bytes.unwrap_or(64 * 1024) as usize,
