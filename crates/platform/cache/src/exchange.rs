@@ -338,7 +338,10 @@ fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
 /// The URL that `reference` names, when it is of the same origin as `base`.
 fn same_site(base: &str, reference: &str) -> Option<String> {
     let origin = base.match_indices('/').nth(2).map(|(at, _)| &base[..at])?;
-    if reference.starts_with('/') && !reference.starts_with("//") {
+    if reference.starts_with("//") {
+        return None;
+    }
+    if reference.starts_with('/') {
         return Some(format!("{origin}{}", reference.split('#').next().unwrap_or_default()));
     }
     if !reference.contains("://") {

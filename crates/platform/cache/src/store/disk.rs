@@ -50,7 +50,7 @@ pub(crate) struct Disk {
     tier: Tier<Entry>,
     stripes: [Mutex<()>; STRIPES],
     known: watch::Sender<bool>,
-    /// Bodies of this process have this number or a higher one.
+    /// Bodies of this process have the upper half of this number, which is random.
     first_generation: u64,
     next_generation: AtomicU64,
     being_written: AtomicU64,
@@ -98,8 +98,7 @@ impl Disk {
         for leftover in fs::read_dir(root.join("new"))? {
             fs::remove_file(leftover?.path())?;
         }
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let first_generation = since << 24;
+        let first_generation = u64::from(fastrand::u32(..)) << 32;
         let most_being_written = bytes / 10;
         Ok(Self {
             root: root.to_path_buf(),

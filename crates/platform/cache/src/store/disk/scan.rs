@@ -38,7 +38,7 @@ impl Disk {
             let name = file.file_name();
             match name.to_str().and_then(parse) {
                 Some((key, None)) => records.push(key),
-                Some((key, Some(generation))) if generation < self.first_generation => {
+                Some((key, Some(generation))) if generation >> 32 != self.first_generation >> 32 => {
                     bodies.insert((key, generation), file.metadata()?.len());
                 }
                 Some(_) => {} // of this process: whoever writes it knows it
