@@ -14,7 +14,9 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, StatusCode, Uri};
 use pingora_cache::key::{HashBinary, hash_key};
-use pingora_cache::{CacheKey, CacheMeta, CacheOptionOverrides, ForcedFreshness, NoCacheReason, RespCacheable};
+use pingora_cache::{
+    CacheKey, CacheMeta, CacheOptionOverrides, CachePhase, ForcedFreshness, NoCacheReason, RespCacheable,
+};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -78,7 +80,7 @@ impl Exchange {
         if bypass.is_none() {
             cache.enable(rules, session);
             let request = session.req_header_mut();
-            key::without_unkeyed(|name| drop(request.remove_header(name)));
+            key::unkeyed().iter().for_each(|name| drop(request.remove_header(name)));
         }
         Self {
             cache,
@@ -234,6 +236,12 @@ impl Exchange {
         }
         self.forget(session, response);
         let phase = session.cache.phase();
+        if matches!(phase, CachePhase::Disabled(_))
+            && self.bypass.is_none()
+            && session.cache.predicted_uncacheable_reason().is_some()
+        {
+            self.bypass = Some(Bypass::Predicted);
+        }
         let outcome = answer::outcome(phase, self.bypass, self.forced);
         if session.cache.lock_duration().is_some() {
             count(&self.cache.counters.lock_waits);
@@ -246,7 +254,7 @@ impl Exchange {
                 outcome,
                 bypass: self.bypass,
                 refusal: self.refusal,
-                stored: self.stored,
+                stored: self.stored && session.cache.enabled(),
                 fetched: self.fetched,
                 waited: session.cache.lock_duration().is_some(),
                 left: answer::seconds_left(session),

@@ -6,7 +6,7 @@
 //! is equal.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName};
@@ -180,11 +180,11 @@ pub(crate) fn prefix(written: &str) -> Option<String> {
     (!host.is_empty() && !path.contains('#')).then(|| origin(tls, host) + path)
 }
 
-/// Takes the fields of [`UNKEYED`] away.
-pub(crate) fn without_unkeyed(mut remove: impl FnMut(&HeaderName)) {
-    for name in UNKEYED {
-        remove(&HeaderName::from_static(name));
-    }
+/// The fields of [`UNKEYED`].
+pub(crate) fn unkeyed() -> &'static [HeaderName] {
+    static NAMES: LazyLock<Vec<HeaderName>> =
+        LazyLock::new(|| UNKEYED.iter().map(|name| HeaderName::from_static(name)).collect());
+    &NAMES
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Disk {
         let whole =
             read_head(&path).ok().filter(|record| record.head.key == *key).filter(|record| match &record.place {
                 Place::Here { .. } => true,
-                Place::Beside { generation, length, .. } => bodies.remove(&(*key, *generation)) == Some(*length),
+                Place::Beside { generation, length, .. } => bodies.get(&(*key, *generation)) == Some(length),
             });
         let Some(record) = whole else {
             if path.exists() {
@@ -80,6 +80,9 @@ impl Disk {
             }
             return;
         };
+        if let Place::Beside { generation, .. } = record.place {
+            bodies.remove(&(*key, generation));
+        }
         let length = fs::metadata(&path).map_or(PRELUDE as u64, |known| known.len());
         let gone = self.index(&record, room(length, &record.place), Moment::START);
         drop(stripe);
