@@ -18,6 +18,7 @@ mod admin;
 pub mod attach;
 pub mod backend;
 pub mod balance;
+pub mod caching;
 pub mod certificates;
 pub mod clock;
 mod connection;
