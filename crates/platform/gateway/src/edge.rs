@@ -144,7 +144,7 @@ fn model(config: &Config, cached: &Cached) -> anyhow::Result<(Model, Vec<(Origin
         }
         let key = Key::new("edge", origin.host.as_deref().unwrap_or("any"));
         let port = Port::Number(i32::from(origin.port));
-        let endpoints = Arc::new(Endpoints::new(key.clone(), port, Transport::Tcp, Vec::new()));
+        let endpoints = Arc::new(Endpoints::new(key.clone(), port, Transport::Tcp, Vec::<SocketAddr>::new()));
         names.push((origin.clone(), Arc::clone(&endpoints)));
         let protocol =
             if origin.tls { Protocol::Https(Arc::new(upstream_tls(config, origin)?)) } else { Protocol::Http };
