@@ -129,6 +129,22 @@ pub(crate) static ROWS: &[Row] = &[
         &["gateway"],
     ),
     shared(
+        "gateway.traces",
+        "gateway-traces",
+        "URL",
+        "",
+        "OpenTelemetry collector that gets a span per sampled request, http://HOST:4318 [default: none]",
+        &["gateway"],
+    ),
+    shared(
+        "gateway.traceSample",
+        "gateway-trace-sample",
+        "0..1",
+        "0.01",
+        "part of the traces that begin at the gateway which is sampled",
+        &["gateway"],
+    ),
+    shared(
         "gateway.zone",
         "gateway-zone",
         "NAME",

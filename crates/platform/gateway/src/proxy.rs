@@ -80,8 +80,10 @@ pub struct Request {
     answered: bool,
     /// Endpoints of the tries so far.
     tried: Vec<SocketAddr>,
-    /// What guards change about the request.
-    passes: Vec<identity::Pass>,
+    /// Who it is, as guards say.
+    who: Option<String>,
+    /// Where it stands in its trace.
+    trace: Option<crate::seen::Context>,
     tries: u32,
     /// When it is sent again, and how long it waits before the next try.
     retry: Option<Arc<retry::Policy>>,

@@ -33,7 +33,7 @@ use crate::guards::Guards;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
 use crate::report::{self, Report, Trouble};
-use crate::seen::{AccessLog, Seen};
+use crate::seen::{AccessLog, Seen, Tracer};
 use crate::serve::Doors;
 use crate::{admin, certificates, status};
 
@@ -71,6 +71,10 @@ pub struct Config {
     pub access_log: String,
     /// Of all requests this part gets a line, 0 to 1.
     pub access_log_sample: f64,
+    /// Where spans go, such as `http://collector:4318`; nowhere when empty.
+    pub traces: String,
+    /// Of traces that begin here this part is told of, 0 to 1.
+    pub trace_sample: f64,
     /// Where questions of the machine's owner are answered; nowhere when none.
     pub socket: Option<PathBuf>,
     /// The zone of the machine, for EndpointSlices that hint at zones; empty when there is none.
@@ -94,7 +98,11 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
         "" => None,
         path => Some(AccessLog::open(path, config.access_log_sample, &ctx)?),
     };
-    let seen = Arc::new(Seen::new(access));
+    let tracer = match config.traces.as_str() {
+        "" => None,
+        endpoint => Some(Tracer::start(endpoint, config.trace_sample, &ctx)?),
+    };
+    let seen = Arc::new(Seen::new(access, tracer));
     let doors = Doors::new(config.http.ip(), Arc::clone(&seen), &ctx)?;
     let informers = Informers::new(client.clone(), &ctx);
     let nodes = config.publish_address.is_none().then(|| informers.of::<Node>());

@@ -6,6 +6,7 @@
 mod access;
 mod engines;
 mod figures;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,6 +22,7 @@ use crate::model::{Rule, Source};
 use crate::stream;
 pub use access::{AccessLog, Line};
 pub use figures::Figures;
+pub use trace::{Context, Span, Tracer};
 
 /// Figures of one gateway.
 #[derive(Debug, Default)]
@@ -41,6 +43,8 @@ pub struct Seen {
     pub handshakes_failed: AtomicU64,
     /// Where lines about requests go.
     pub access: Option<AccessLog>,
+    /// Where spans go.
+    pub tracer: Option<Tracer>,
 }
 
 /// One request, when it has ended.
@@ -63,10 +67,10 @@ pub struct Ended<'a> {
 }
 
 impl Seen {
-    /// No figures yet; lines about requests go to `access`.
+    /// No figures yet; lines about requests go to `access`, spans to `tracer`.
     #[must_use]
-    pub fn new(access: Option<AccessLog>) -> Self {
-        Self { access, ..Self::default() }
+    pub fn new(access: Option<AccessLog>, tracer: Option<Tracer>) -> Self {
+        Self { access, tracer, ..Self::default() }
     }
 
     /// Counts a request.
@@ -111,6 +115,11 @@ impl Seen {
             line(&mut text, format_args!("{name} {value}"));
         }
         self.render_engines(&mut text);
+        if let Some(tracer) = &self.tracer {
+            let name = "knarr_gateway_spans_lost_total";
+            head(&mut text, name, "counter", "spans that the collector did not take");
+            line(&mut text, format_args!("{name} {}", tracer.lost()));
+        }
         if let Some(access) = &self.access {
             let name = "knarr_gateway_access_lines_lost_total";
             head(&mut text, name, "counter", "lines about requests that were not written, for the writer was behind");

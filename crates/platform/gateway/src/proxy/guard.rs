@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use identity::{Asked, Guard, Verdict};
+use identity::{Asked, Guard, Pass, Verdict};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -44,8 +44,9 @@ impl Proxy {
         for guard in guards {
             match ask(session, &guard, body.as_ref()).await {
                 Some(Verdict::Pass(pass)) => {
-                    ctx.respond.extend(pass.respond.iter().cloned());
-                    ctx.passes.push(pass);
+                    change(session.req_header_mut(), &pass)?;
+                    ctx.who = pass.who.or(ctx.who.take());
+                    ctx.respond.extend(pass.respond);
                 }
                 Some(Verdict::Answer(answer)) => {
                     ctx.refused = Some("identity");
@@ -110,20 +111,16 @@ async fn respond(session: &mut Session, answer: http::Response<Bytes>, ctx: &Req
     Ok(true)
 }
 
-impl Request {
-    /// Changes the request to a backend as the guards said.
-    pub(super) fn passed_on(&self, request: &mut RequestHeader) -> Result<()> {
-        for pass in &self.passes {
-            for name in &pass.remove {
-                request.remove_header(name);
-            }
-            for (name, value) in &pass.set {
-                request.insert_header(name.clone(), value)?;
-            }
-            if let Some(target) = &pass.target {
-                headers::set_target(request, target)?;
-            }
-        }
-        Ok(())
+/// Changes the request as a guard said: for everything that comes after, and for the backend.
+fn change(request: &mut RequestHeader, pass: &Pass) -> Result<()> {
+    for name in &pass.remove {
+        request.remove_header(name);
+    }
+    for (name, value) in &pass.set {
+        request.insert_header(name.clone(), value)?;
+    }
+    match &pass.target {
+        Some(target) => headers::set_target(request, target),
+        None => Ok(()),
     }
 }

@@ -1,12 +1,13 @@
 //! What is written down of a request when it has ended.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use pingora_core::Error;
 use pingora_proxy::Session;
 
 use super::{Proxy, Request, arrival, headers, status};
-use crate::seen::{Ended, Line};
+use crate::seen::{Context, Ended, Line, Span};
 
 impl Proxy {
     /// Counts a request, and writes its line.
@@ -27,6 +28,7 @@ impl Proxy {
         if let Some(error) = error {
             tracing::debug!(endpoint = ctx.endpoint.map(tracing::field::display), "a request failed: {error}");
         }
+        self.trace(session, status, time, ctx);
         let Some(access) = self.seen.access.as_ref().filter(|access| access.takes()) else { return };
         let request = session.req_header();
         let arrival = arrival(session);
@@ -46,11 +48,36 @@ impl Proxy {
             route: ctx.rule.as_ref().map(|rule| rule.source.to_string()),
             backend: backend.map(crate::model::Backend::name),
             endpoint: ctx.endpoint,
+            who: ctx.who.as_deref(),
             tries: ctx.tries,
             refused: ctx.refused,
             error: error.map(|error| error.etype().as_str().to_owned()),
-            trace: header("traceparent").and_then(|parent| parent.split('-').nth(1)).map(str::to_owned),
+            trace: ctx.trace.map(|trace| trace.trace()),
             agent: header("user-agent"),
+        });
+    }
+
+    /// Tells the collector of a request that is sampled.
+    fn trace(&self, session: &Session, status: Option<StatusCode>, time: Duration, ctx: &Request) {
+        let (Some(tracer), Some(context)) = (&self.seen.tracer, ctx.trace.filter(Context::is_sampled)) else { return };
+        let request = session.req_header();
+        let arrival = arrival(session);
+        let scheme = if arrival.is_some_and(|arrival| arrival.greeting.is_some()) { "https" } else { "http" };
+        let mut attributes = vec![
+            ("url.scheme", scheme.to_owned()),
+            ("url.path", request.uri.path().to_owned()),
+            ("server.address", headers::host(request).unwrap_or_default().to_owned()),
+        ];
+        attributes.extend(arrival.map(|arrival| ("client.address", arrival.client.ip().to_string())));
+        attributes.extend(ctx.endpoint.map(|endpoint| ("network.peer.address", endpoint.to_string())));
+        attributes.extend(ctx.refused.map(|why| ("error.type", why.to_owned())));
+        tracer.tell(&Span {
+            context,
+            method: request.method.to_string(),
+            route: ctx.rule.as_ref().map_or_else(|| "no route".to_owned(), |rule| rule.source.to_string()),
+            time,
+            status: status.map_or(0, |status| status.as_u16()),
+            attributes,
         });
     }
 }

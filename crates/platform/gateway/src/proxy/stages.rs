@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::decide::{self, Then};
+use super::traffic::Phase;
 use super::{
     CONNECT_TIME, H2_STREAMS, KEEP_TIME, Proxy, READ_TIME, Request, UPGRADED_READ_TIME, arrival, cors, fail, headers,
     is_h2, persist, traffic,
@@ -29,6 +30,7 @@ use crate::balance::Outcome;
 use crate::connection::Connection;
 use crate::model::{Filter, Protocol, Rule, UpstreamTls};
 use crate::retry::Failure;
+use crate::seen::Context;
 use crate::upstream::{self, Dial};
 
 #[async_trait]
@@ -49,6 +51,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Request) -> Result<bool> {
+        let sample = self.seen.tracer.as_ref().map_or(0.0, |tracer| tracer.sample);
+        let traced = self.seen.tracer.is_some() || session.req_header().headers.contains_key("traceparent");
+        ctx.trace = traced.then(|| Context::of(&session.req_header().headers, sample));
         if let Some(refused) = traffic::read_path(session.req_header_mut())? {
             return self.refuse(session, refused, ctx).await;
         }
@@ -64,7 +69,7 @@ impl ProxyHttp for Proxy {
             if let Some(refused) = self.guard(session, client, ctx) {
                 return self.refuse(session, refused, ctx).await;
             }
-            if let Some(refused) = self.admit(session, client, ctx) {
+            if let Some(refused) = self.admit(session, client, ctx, Phase::Before) {
                 return self.refuse(session, refused, ctx).await;
             }
         }
@@ -81,6 +86,9 @@ impl ProxyHttp for Proxy {
         }
         if self.guarded(session, ctx).await? {
             return Ok(true);
+        }
+        if let Some(refused) = self.admit(session, client, ctx, Phase::After) {
+            return self.refuse(session, refused, ctx).await;
         }
         self.mirror(session, ctx);
         if session.is_upgrade_req() {
@@ -248,7 +256,9 @@ impl ProxyHttp for Proxy {
             tls: arrival.greeting.is_some(),
         };
         headers::forwarded(request, &origin)?;
-        ctx.passed_on(request)?;
+        if let Some(trace) = &ctx.trace {
+            request.insert_header("traceparent", trace.header())?;
+        }
         for filter in ctx.filters() {
             match filter {
                 Filter::Request(edit) => headers::edit_request(request, edit)?,

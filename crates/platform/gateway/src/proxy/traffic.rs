@@ -26,6 +26,13 @@ use crate::rules::{self, path};
 /// A request that is turned away: the answer, and why, as metrics name it.
 pub(super) type Refused = (Answer, &'static str);
 
+/// When a request is counted: before identity was asked, or after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Before,
+    After,
+}
+
 /// What a request without a policy is sent again for.
 static USUAL_RETRY: std::sync::LazyLock<crate::retry::Policy> = std::sync::LazyLock::new(Default::default);
 
@@ -117,11 +124,12 @@ impl Proxy {
         refused
     }
 
-    /// Takes a request out of all buckets it counts for, and its places. Asked after identity, which
-    /// may set the header that clients are told apart by.
-    pub(super) fn admit(&self, session: &Session, client: IpAddr, ctx: &mut Request) -> Option<Refused> {
+    /// Takes a request out of all buckets it counts for, and its places: before identity, whose answers may be dear, but for
+    /// clients that are told apart by a header, which identity may set.
+    pub(super) fn admit(&self, session: &Session, client: IpAddr, ctx: &mut Request, phase: Phase) -> Option<Refused> {
         let rule = ctx.rule.clone()?;
-        for limit in rule.traffic.part(|policy| policy.limits.as_ref()).into_iter().flatten() {
+        let now = |limit: &&Limit| matches!(limit.per, Per::Header(..)) == (phase == Phase::After);
+        for limit in rule.traffic.part(|policy| policy.limits.as_ref()).into_iter().flatten().filter(now) {
             match take(limit, session.req_header(), client) {
                 Ok(left) if limit.headers => {
                     ctx.respond.push((named(told::POLICY), told::policy(&limit.name, &limit.rate)));
@@ -139,6 +147,9 @@ impl Proxy {
                     return Some((answer, "rate_limit"));
                 }
             }
+        }
+        if phase == Phase::After {
+            return None;
         }
         if let Some(places) = rule.traffic.part(|policy| policy.places.as_ref()) {
             ctx.place = places.take(limit::client_key(client).0);

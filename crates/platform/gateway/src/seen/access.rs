@@ -57,6 +57,9 @@ pub struct Line<'a> {
     pub backend: Option<String>,
     /// The pod that answered.
     pub endpoint: Option<std::net::SocketAddr>,
+    /// Who it was, as guards say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub who: Option<&'a str>,
     /// Tries at backends.
     pub tries: u32,
     /// Why it was refused.
