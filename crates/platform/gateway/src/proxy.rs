@@ -7,6 +7,7 @@
 //! through would let requests past the routes.
 
 mod answer;
+mod cached;
 mod cors;
 mod decide;
 mod fail;
@@ -38,6 +39,8 @@ use crate::limit::Place;
 use crate::model::{Filter, Protocol, Rule, Share, Target, Timeouts};
 use crate::retry;
 use crate::seen::Seen;
+
+pub use cached::Cached;
 
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// How long a backend may be silent in the middle of a request.
@@ -103,6 +106,8 @@ pub struct Request {
     mirrored: Vec<mirror::Copy>,
     /// Why a request was refused, as metrics name it.
     refused: Option<&'static str>,
+    /// What the cache has to do with it.
+    exchange: Option<cache::Exchange>,
 }
 
 impl Request {
