@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base::Key;
 use http::StatusCode;
 use identity::{AccessPolicy, Guard, Settings};
+use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::watched::{Policy, key};
@@ -16,6 +17,10 @@ use crate::attach::{Candidate, Index, Subject, Target};
 use crate::model::{ClientCheck, Filter, Host, Listener, Model, Offer, Route, Rule, Serves, Source, Tls};
 
 impl Policy for AccessPolicy {
+    fn definition() -> Result<Value, serde_json::Error> {
+        serde_json::to_value(Self::crd())
+    }
+
     fn targets(&self) -> Vec<Target> {
         let target = |target: &identity::Target| Target {
             group: target.group.clone(),
