@@ -41,7 +41,7 @@ use crate::policies::{self, Policies};
 use crate::report::{self, Report, Trouble};
 use crate::seen::{AccessLog, Seen, Tracer};
 use crate::serve::Doors;
-use crate::{admin, certificates, status};
+use crate::{admin, certificates, challenges, status};
 
 /// Secrets that are never about the gateway, and may be many and large.
 const FOREIGN_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,\
@@ -159,6 +159,8 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
         caching.install(client.clone(), &ctx);
         Gateways::install(client, config.ingress_class, &ctx);
     }
+    let answered = challenges::follow(writer.client.clone(), keeper.doors.challenges(), ctx.clone());
+    ctx.children.spawn("challenges", answered);
     follow(&keeper, &writer, &informers);
     ctx.ready.waiting_for("the list of Ingresses and what they name");
     informers.synced().await;

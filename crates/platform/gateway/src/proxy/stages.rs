@@ -60,6 +60,10 @@ impl ProxyHttp for Proxy {
         let Some(arrival) = arrival(session) else {
             return Error::e_explain(ErrorType::InternalError, "a request came by no connection of ours");
         };
+        let host = headers::host(session.req_header()).unwrap_or_default();
+        if let Some(key) = self.challenges.answer(host, session.req_header().uri.path()) {
+            return self.answer(session, &Answer::octets(key), ctx).await;
+        }
         let door = arrival.door.load();
         let decision = decide::decide(&door, session.req_header(), arrival, fastrand::u32(..));
         drop(door);
