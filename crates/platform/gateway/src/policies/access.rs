@@ -83,7 +83,8 @@ pub(crate) fn apply(index: &Index<InForce>, model: &mut Model) {
                 let source = Arc::clone(&route.rule.source);
                 let of_route = [subject(&source)];
                 let of_route = index.along(&of_route).next();
-                let in_force: Vec<(&Key, &Arc<InForce>)> = of_gateway.into_iter().chain(of_route).collect();
+                let mut in_force: Vec<(&Key, &Arc<InForce>)> = of_gateway.into_iter().chain(of_route).collect();
+                in_force.dedup_by_key(|(name, _)| *name); // one that names both is asked once
                 if in_force.is_empty() {
                     continue;
                 }
