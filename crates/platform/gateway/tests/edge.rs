@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use knarr_cache::{Purge, Settings, What, admin};
+use cache::{Purge, Settings, What, admin};
 use knarr_gateway::edge::{Config, run};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -56,7 +56,7 @@ fn config(listen: SocketAddr, origin: SocketAddr, socket: &Path) -> Config {
         origins: vec![format!("www.test=http://{origin}").parse().expect("an origin")],
         authorities: Vec::new(),
         host_header: Some("behind.test".to_owned()),
-        policy: knarr_cache::Policy::default(),
+        policy: cache::Policy::default(),
         cache: Settings { memory: 1 << 20, disk: None },
         socket: Some(socket.to_path_buf()),
         access_log: String::new(),
