@@ -112,13 +112,13 @@ impl ProxyHttp for Proxy {
 
     async fn cache_hit_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         meta: &CacheMeta,
         _: &mut HitHandler,
         _: bool,
         ctx: &mut Request,
     ) -> Result<Option<ForcedFreshness>> {
-        Ok(ctx.cache_hit(meta))
+        ctx.cache_hit(session, meta)
     }
 
     fn cache_vary_filter(&self, meta: &CacheMeta, _: &mut Request, request: &RequestHeader) -> Option<HashBinary> {
