@@ -32,6 +32,9 @@ pub const TARGETS: &[Target] = &[
     ("custom", custom),
     ("continue", continue_token),
     ("request", request),
+    ("proxyprotocol", proxy_protocol),
+    ("clienthello", client_hello),
+    ("path", path),
 ];
 
 /// Runs the target called `name`.
@@ -311,4 +314,43 @@ fn answered(method: &Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>
         assert!(reply.body["message"].as_str().is_some_and(|message| !message.is_empty()), "{}", reply.text);
     }
     Some(reply)
+}
+
+/// PROXY headers: what is read has a length within the bytes, and what is said is written and read as the same.
+fn proxy_protocol(bytes: &[u8]) {
+    use gateway::proxy_protocol::{Said, parse, write_v1, write_v2};
+    let Ok(Some((said, length))) = parse(bytes) else { return };
+    assert!(length <= bytes.len(), "{length} of {}", bytes.len());
+    assert_eq!(parse(&bytes[..length]), Ok(Some((said, length))));
+    if let Said::Proxied { source, destination } = said {
+        let of_v1 = write_v1(source, destination);
+        let again = parse(&of_v1).map(|read| read.map(|(said, _)| said));
+        assert_eq!(again, parse(&write_v2(source, destination, false)).map(|read| read.map(|(said, _)| said)));
+        assert!(matches!(again, Ok(Some(Said::Proxied { .. }))), "{source} {destination}");
+    }
+}
+
+/// The first message of a TLS client: a name is a name, and more bytes do not change what was read.
+fn client_hello(bytes: &[u8]) {
+    use gateway::stream::hello::parse;
+    let Ok(Some(hello)) = parse(bytes) else { return };
+    if let Some(name) = &hello.name {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+        assert!(!name.is_empty() && name.len() <= 253 && name.bytes().all(plain), "{name:?}");
+    }
+    assert_eq!(parse(&[bytes, b"more"].concat()), Ok(Some(hello)));
+}
+
+/// Paths: what was normalised is normal, and no reading of it has dot segments.
+fn path(bytes: &[u8]) {
+    use gateway::rules::path::{normalise, strict};
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if !text.starts_with('/') {
+        return;
+    }
+    let Ok(once) = normalise(text) else { return };
+    assert_eq!(normalise(&once).as_deref(), Ok(&*once), "{text:?}");
+    for reading in [&*once, &*strict(&once)] {
+        assert!(reading.split('/').all(|segment| segment != "." && segment != ".."), "{text:?} became {reading:?}");
+    }
 }

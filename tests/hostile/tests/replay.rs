@@ -62,6 +62,9 @@ replays! {
     custom_resources_never_break: "custom",
     continue_tokens_never_break: "continue",
     requests_never_break_the_pipeline: "request",
+    proxy_headers_never_break_the_reader: "proxyprotocol",
+    hellos_of_tls_clients_never_break_the_reader: "clienthello",
+    paths_have_one_reading: "path",
 }
 
 #[test]

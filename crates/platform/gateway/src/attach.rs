@@ -154,6 +154,12 @@ impl<P> Index<P> {
         })
     }
 
+    /// What is in force for whole objects of a kind.
+    pub fn in_force<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a Key, &'a Arc<P>)> {
+        let whole = self.in_force.iter().filter(move |((known, _, section), _)| known == kind && section.is_none());
+        whole.map(|((_, object, _), (_, policy))| (object, policy))
+    }
+
     /// What became of each policy at each of its targets.
     #[must_use]
     pub fn verdicts(&self) -> &BTreeMap<Key, Vec<(Target, Verdict)>> {

@@ -7,6 +7,7 @@
 //! through would let requests past the routes.
 
 mod answer;
+mod cached;
 mod cors;
 mod decide;
 mod fail;
@@ -38,6 +39,8 @@ use crate::limit::Place;
 use crate::model::{Filter, Protocol, Rule, Share, Target, Timeouts};
 use crate::retry;
 use crate::seen::Seen;
+
+pub use cached::Cached;
 
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// How long a backend may be silent in the middle of a request.
@@ -77,6 +80,8 @@ pub struct Request {
     answered: bool,
     /// Endpoints of the tries so far.
     tried: Vec<SocketAddr>,
+    /// The headers of the request that guards have set.
+    told: Vec<HeaderName>,
     /// Who it is, as guards say.
     who: Option<String>,
     /// Where it stands in its trace.
@@ -101,6 +106,8 @@ pub struct Request {
     mirrored: Vec<mirror::Copy>,
     /// Why a request was refused, as metrics name it.
     refused: Option<&'static str>,
+    /// What the cache has to do with it.
+    exchange: Option<cache::Exchange>,
 }
 
 impl Request {

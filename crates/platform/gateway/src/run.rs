@@ -14,6 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use base::Key;
 use http::{Method, StatusCode};
+use identity::AccessPolicy;
 use informer::{Change, Informer, Informers, Next, Queue};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
@@ -26,12 +27,15 @@ use kube::{Api, Client, Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::attach::Target;
 use crate::backend::{self, Endpoints, Port, Registry};
 use crate::balance::health::Checker;
 use crate::gateways::{Around, Gateways, Pool, SharedPorts};
 use crate::guards::Guards;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
+use crate::policies::watched::Watched;
+use crate::policies::{self, Policies};
 use crate::report::{self, Report, Trouble};
 use crate::seen::{AccessLog, Seen, Tracer};
 use crate::serve::Doors;
@@ -103,7 +107,8 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
         endpoint => Some(Tracer::start(endpoint, config.trace_sample, &ctx)?),
     };
     let seen = Arc::new(Seen::new(access, tracer));
-    let doors = Doors::new(config.http.ip(), Arc::clone(&seen), &ctx)?;
+    let doors = Doors::new(config.http.ip(), Arc::clone(&seen), &ctx)?
+        .introduced_by(config.proxy_protocol_from.iter().copied());
     let informers = Informers::new(client.clone(), &ctx);
     let nodes = config.publish_address.is_none().then(|| informers.of::<Node>());
     let keeper = Arc::new(Keeper::new(&client, &informers, &config, doors, seen, &ctx));
@@ -129,16 +134,29 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let ports = SharedPorts { http: config.http.port(), https: config.https.port() };
     let gateways = Gateways::new(writer.client.clone(), &ctx, (config.addresses, ports), move || kept.routes_changed());
     drop(keeper.gateways.set(Arc::clone(&gateways)));
+    gateways.start(&ctx);
+    let kept = Arc::clone(&keeper);
+    let policies = Policies::new(writer.client.clone(), &ctx, move || kept.routes_changed());
+    drop(keeper.policies.set(Arc::clone(&policies)));
+    policies.start(&ctx);
+    let kept = Arc::clone(&keeper);
+    let access = Watched::<AccessPolicy>::new(writer.client.clone(), &ctx, Arc::new(move || kept.routes_changed()));
+    drop(keeper.access.set(Arc::clone(&access)));
+    access.start(&ctx);
     if let Some(Installer(client)) = config.installer {
+        policies.install(client.clone(), &ctx);
+        access.install(client.clone(), &ctx);
         Gateways::install(client, config.ingress_class, &ctx);
     }
-    gateways.start(&ctx);
     follow(&keeper, &writer, &informers);
     ctx.ready.waiting_for("the list of Ingresses and what they name");
     informers.synced().await;
     if tokio::time::timeout(SETTLE_TIME, gateways.settled()).await.is_err() {
         tracing::warn!("routes of the Gateway API are not known yet; they are served when they are");
     }
+    ctx.ready.waiting_for("the list of policies");
+    policies.settled().await;
+    access.settled().await;
 
     keeper.update(&writer);
     writer.start(&ctx);
@@ -160,6 +178,8 @@ struct Keeper {
     doors: Doors,
     seen: Arc<Seen>,
     gateways: OnceLock<Arc<Gateways>>,
+    policies: OnceLock<Arc<Policies>>,
+    access: OnceLock<Arc<Watched<AccessPolicy>>>,
     class: String,
     ports: (u16, u16),
     registry: Arc<Registry>,
@@ -200,6 +220,8 @@ impl Keeper {
             doors,
             seen,
             gateways: OnceLock::new(),
+            policies: OnceLock::new(),
+            access: OnceLock::new(),
             class: config.ingress_class.clone(),
             ports: (config.http.port(), config.https.port()),
             registry,
@@ -273,6 +295,7 @@ impl Keeper {
         let mut model = Model::default();
         self.gateways(writer, &mut model);
         let outcome = self.translate(&ingresses, &classes, &mut model);
+        self.policies(&mut model);
         let deaf = self.doors.open(&model);
         self.registry.tidy();
         self.guards.tidy();
@@ -333,10 +356,37 @@ impl Keeper {
         ingress::translate(&world, model)
     }
 
+    /// Puts the traffic policies in force.
+    fn policies(&self, model: &mut Model) {
+        let Some(policies) = self.policies.get() else { return };
+        let exists = |namespace: &str, target: &Target| match target.kind.as_str() {
+            "Service" => self.services.get(namespace, &target.name).is_some(),
+            "Ingress" => self.ingresses.get(namespace, &target.name).is_some(),
+            kind => {
+                let key = Key::new(namespace, &target.name);
+                self.gateways.get().is_some_and(|gateways| gateways.has(kind, &key, target.section.as_deref()))
+            }
+        };
+        self.registry.configure(policies.decide(model, &exists));
+        let Some(access) = self.access.get() else { return };
+        let make = |key: &Key, settings: &identity::Settings| {
+            let data = |source: &identity::Source| self.data(&key.namespace, source);
+            self.guards.of("AccessPolicy", key, settings, &data)
+        };
+        let (index, wrong) = policies::access::index(&access.list(), &make, &exists);
+        policies::access::apply(&index, model);
+        access.tell(&index, |key| wrong.get(key).cloned());
+    }
+
     /// What a Secret or ConfigMap of a namespace holds.
     fn data(&self, namespace: &str, source: &identity::Source) -> Option<identity::Data> {
-        // Bundles in ConfigMaps are read by who watches those.
-        let identity::Source::Secret(name) = source else { return None };
+        let name = match source {
+            identity::Source::Secret(name) => name,
+            identity::Source::ConfigMap(name) => {
+                let authorities = self.gateways.get()?.authorities(&Key::new(namespace, name))?;
+                return Some([("ca.crt".to_owned(), authorities.as_bytes().to_vec())].into());
+            }
+        };
         let secret = self.secrets.get(namespace, name)?;
         Some(secret.data.iter().flatten().map(|(name, bytes)| (name.clone(), bytes.0.clone())).collect())
     }

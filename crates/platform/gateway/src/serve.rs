@@ -8,6 +8,7 @@
 //! connection is taken and the requests under way get a moment to finish.
 
 mod accept;
+mod streams;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -21,13 +22,14 @@ use pingora_core::apps::HttpServerOptions;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use socket2::{Domain, Protocol, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::Greeter;
 use crate::model::{Model, Socket, Transport};
 use crate::proxy::Proxy;
+use crate::rules::Nets;
 use crate::seen::Seen;
 use crate::table::Door;
 
@@ -65,6 +67,8 @@ struct House {
     slots: Arc<Semaphore>,
     stop: watch::Sender<bool>,
     seen: Arc<Seen>,
+    /// Networks whose connections begin with a PROXY header.
+    introduced: Nets,
     children: tasks::Children,
 }
 
@@ -87,9 +91,20 @@ impl Doors {
             slots: Arc::new(Semaphore::new(CONNECTIONS as usize)),
             stop: watch::channel(false).0,
             seen,
+            introduced: Nets::default(),
             children: ctx.children.clone(),
         };
         Ok(Self { shared, open: Mutex::default(), house: Arc::new(house) })
+    }
+
+    /// Connections from these networks must begin with a PROXY header, which tells where they really come from. Said before
+    /// the first socket is opened.
+    #[must_use]
+    pub fn introduced_by(mut self, networks: impl IntoIterator<Item = ipnet::IpNet>) -> Self {
+        if let Some(house) = Arc::get_mut(&mut self.house) {
+            house.introduced = Nets::new(networks);
+        }
+        self
     }
 
     /// Serves `model` from now on: what cannot be listened on, and why.
@@ -136,7 +151,13 @@ impl Doors {
                     }
                 });
             }
-            Transport::Udp => anyhow::bail!("datagrams are not served"),
+            Transport::Udp => {
+                let socket = bound(address, socket.address.is_some(), Type::DGRAM)
+                    .and_then(|socket| Ok(UdpSocket::from_std(socket.into())?))
+                    .with_context(|| format!("cannot listen on {address}; free the port or choose another"))?;
+                let served = streams::datagrams(Arc::clone(&self.house), socket, Arc::clone(&door), close.clone());
+                self.house.children.spawn(format!("door {address}/udp"), served);
+            }
         }
         Ok(Open { door, close })
     }
@@ -153,10 +174,18 @@ impl Doors {
     }
 }
 
-/// A socket that listens; on an address that need not be of this machine yet when it is the socket's own.
+/// A socket that listens.
 fn listener(address: SocketAddr, own: bool) -> anyhow::Result<TcpListener> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    let socket = bound(address, own, Type::STREAM)?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into())?)
+}
+
+/// A socket at an address; one that need not be of this machine yet when it is the socket's own.
+fn bound(address: SocketAddr, own: bool, kind: Type) -> anyhow::Result<socket2::Socket> {
+    let protocol = if kind == Type::DGRAM { Protocol::UDP } else { Protocol::TCP };
+    let socket = socket2::Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_reuse_address(kind == Type::STREAM)?; // of datagrams two sockets would share them
     socket.set_nonblocking(true)?;
     if own {
         match address {
@@ -165,8 +194,7 @@ fn listener(address: SocketAddr, own: bool) -> anyhow::Result<TcpListener> {
         }
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into())?)
+    Ok(socket)
 }
 
 fn http_proxy(proxy: Proxy) -> HttpProxy<Proxy> {
@@ -186,3 +214,6 @@ fn http_proxy(proxy: Proxy) -> HttpProxy<Proxy> {
     proxy.handle_init_modules();
     proxy
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ pub struct Door {
     isolated: Hosts<Entrance>,
     /// Asked when no listener above has the host: Ingress.
     open: Option<Entrance>,
+    /// Some listener passes TLS on.
+    passthrough: bool,
 }
 
 /// All listeners of a socket that have the same host.
@@ -69,7 +71,8 @@ impl Door {
     /// The door of `listeners`, the first of which count most.
     #[must_use]
     pub fn build(listeners: &[Listener]) -> Self {
-        let mut door = Self::default();
+        let passthrough = listeners.iter().any(|listener| matches!(listener.tls, Tls::Passthrough));
+        let mut door = Self { passthrough, ..Self::default() };
         for listener in listeners {
             let entrance = if listener.isolated {
                 door.isolated.slot(&listener.host).get_or_insert_with(|| Entrance::new(listener))
@@ -115,6 +118,12 @@ impl Door {
     pub fn has_tls(&self) -> bool {
         let tls = |entrance: &Entrance| !matches!(entrance.tls, Tls::None);
         self.open.as_ref().or_else(|| self.isolated.some()).is_some_and(tls)
+    }
+
+    /// True when TLS of some names is passed on.
+    #[must_use]
+    pub fn has_passthrough(&self) -> bool {
+        self.passthrough
     }
 
     /// True when there is nothing here.

@@ -402,6 +402,30 @@ impl Gateways {
         });
     }
 
+    /// True when there is an object, and the section of it, that a policy names.
+    pub(crate) fn has(&self, kind: &str, key: &Key, section: Option<&str>) -> bool {
+        let sections: Option<Vec<Option<String>>> = match kind {
+            "Gateway" => self
+                .gateways
+                .get(key)
+                .map(|gateway| gateway.spec.listeners.iter().map(|listener| Some(listener.name.clone())).collect()),
+            "HTTPRoute" => {
+                self.http.get(key).map(|route| route.spec.rules.iter().map(|rule| rule.name.clone()).collect())
+            }
+            "GRPCRoute" => {
+                self.grpc.get(key).map(|route| route.spec.rules.iter().map(|rule| rule.name.clone()).collect())
+            }
+            _ => None,
+        };
+        let named = |name: &Option<String>| name.as_deref() == section;
+        sections.is_some_and(|sections| section.is_none() || sections.iter().any(named))
+    }
+
+    /// The authorities that a ConfigMap holds.
+    pub(crate) fn authorities(&self, key: &Key) -> Option<Arc<str>> {
+        self.bundles.get(key)?.0.data.authorities.clone()
+    }
+
     /// True when anything can depend on a service.
     pub(crate) fn is_used(&self) -> bool {
         self.gateways.0.get().is_some_and(|gateways| !gateways.is_empty())

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::{NetsRef, Span, TrafficPolicySpec};
 use crate::rules::Nets;
 
+pub(crate) use requests::CLIENTS;
 pub use requests::{Limit, Per, RouteSettings, Settle};
 pub use services::ServiceSettings;
 

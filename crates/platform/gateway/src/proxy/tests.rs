@@ -1,6 +1,7 @@
 //! Requests through real sockets: what backends see, and what clients get.
 
 mod hostile;
+mod traffic;
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -128,7 +128,9 @@ impl Proxy {
     /// clients that are told apart by a header, which identity may set.
     pub(super) fn admit(&self, session: &Session, client: IpAddr, ctx: &mut Request, phase: Phase) -> Option<Refused> {
         let rule = ctx.rule.clone()?;
-        let now = |limit: &&Limit| matches!(limit.per, Per::Header(..)) == (phase == Phase::After);
+        let now = |limit: &&Limit| {
+            matches!(limit.per, Per::Header(..)) == (phase == Phase::After) && !limit.exempt.contains(client)
+        };
         for limit in rule.traffic.part(|policy| policy.limits.as_ref()).into_iter().flatten().filter(now) {
             match take(limit, session.req_header(), client) {
                 Ok(left) if limit.headers => {

@@ -16,10 +16,13 @@ use tokio::sync::watch;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{House, IDLE_TIME};
+use super::{House, IDLE_TIME, streams};
 use crate::connection::{Arrival, Connection, Greeting};
 use crate::model::canonical;
 use crate::proxy::Proxy;
+use crate::proxy_protocol::{self, Said};
+use crate::stream::End;
+use crate::stream::relay::Ends;
 use crate::table::{Door, Entrance};
 
 /// A TLS handshake, and what tells HTTP/2 from HTTP/1.1, must be done by then.
@@ -65,19 +68,47 @@ fn is_clients_fault(error: &io::Error) -> bool {
 
 async fn serve(
     house: &Arc<House>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     client: std::net::SocketAddr,
     door: Arc<ArcSwap<Door>>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let local = stream.local_addr()?;
-    let mut arrival = Arrival { client, local, door: Arc::clone(&door), greeting: None };
+    let mut ends = Ends { client, local: stream.local_addr()? };
+    if house.introduced.contains(client.ip()) {
+        ends = introduced(&mut stream, ends).await?;
+    }
+    let now = door.load_full();
+    if now.has_passthrough() {
+        match streams::passed_on(&stream, &now, HANDSHAKE_TIME).await {
+            Ok(None) => {}
+            Ok(Some(route)) => {
+                streams::relay(house, stream, ends, &route).await;
+                return Ok(());
+            }
+            Err(why) => {
+                house.seen.streams.end(End::NoRoute);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+        }
+    } else if !now.has_tls()
+        && let Some(route) = now.stream("")
+    {
+        streams::relay(house, stream, ends, route).await;
+        return Ok(());
+    }
+    drop(now);
+    let mut arrival = Arrival { client: ends.client, local: ends.local, door: Arc::clone(&door), greeting: None };
     let connection = if door.load().has_tls() {
         let greeted = tokio::time::timeout(HANDSHAKE_TIME, greet(house, stream, &door)).await;
         let greeted =
             greeted.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time")));
         match greeted {
             Ok((stream, greeting)) => {
+                let route = door.load().stream(&greeting.name).cloned();
+                if let Some(route) = route {
+                    streams::relay(house, stream, ends, &route).await;
+                    return Ok(());
+                }
                 arrival.greeting = Some(greeting);
                 Connection::tls(stream, arrival)
             }
@@ -98,6 +129,15 @@ async fn serve(
         http1(connection, &house.proxy, &stop).await;
     }
     Ok(())
+}
+
+/// Who a connection really comes from, as the PROXY header says that it must begin with.
+async fn introduced(stream: &mut TcpStream, ends: Ends) -> io::Result<Ends> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "no PROXY header in time");
+    match tokio::time::timeout(HANDSHAKE_TIME, proxy_protocol::read(stream)).await.map_err(|_| late())?? {
+        Said::Nothing => Ok(ends),
+        Said::Proxied { source, destination } => Ok(Ends { client: source, local: destination }),
+    }
 }
 
 /// True when the client begins with HTTP/2's preface. Reads nothing.

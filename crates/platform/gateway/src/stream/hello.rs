@@ -195,7 +195,7 @@ fn protocols(body: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Fault> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -223,7 +223,7 @@ pub(super) mod tests {
     }
 
     /// What a real client sends for `name`.
-    pub(in crate::stream) fn real(name: &str) -> Vec<u8> {
+    pub(crate) fn real(name: &str) -> Vec<u8> {
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

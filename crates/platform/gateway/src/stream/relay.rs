@@ -1,11 +1,13 @@
 //! One connection of a client, from the choice of an endpoint to the last byte.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 
 use super::copy::{self, Bytes};
@@ -172,23 +174,25 @@ impl Relay {
     }
 }
 
-/// Reads what a TLS client says first: what it says, and the bytes of it, which the endpoint must get.
+/// What a TLS client says first; nothing is taken from the connection.
 ///
 /// # Errors
-/// When it says something else, or nothing within `time`.
-pub async fn greeting(client: &mut (impl AsyncRead + Unpin), time: Duration) -> Result<(Hello, Vec<u8>), String> {
-    let read = async {
-        let mut bytes = Vec::with_capacity(2048);
-        loop {
-            if let Some(hello) = hello::parse(&bytes).map_err(|fault| fault.to_string())? {
-                return Ok((hello, bytes));
-            }
-            match client.read_buf(&mut bytes).await {
-                Ok(0) => return Err("the client closed before it greeted".to_owned()),
-                Ok(_) => {}
-                Err(error) => return Err(error.to_string()),
-            }
+/// When it says something else, closes, or says nothing within `time`.
+pub async fn greeting(client: &TcpStream, time: Duration) -> Result<Hello, String> {
+    let mut bytes = vec![0; hello::LONGEST + 1];
+    let look = client.async_io(Interest::READABLE, || {
+        let (count, _) = rustix::net::recv(client, &mut bytes[..], RecvFlags::PEEK)?;
+        match hello::parse(&bytes[..count]) {
+            Ok(Some(hello)) => Ok(Ok(hello)),
+            Err(fault) => Ok(Err(fault.to_string())),
+            Ok(None) if count == 0 => Ok(Err("the client closed before it greeted".to_owned())),
+            // The rest wakes this again: what is known to be there does not.
+            Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
         }
-    };
-    tokio::time::timeout(time, read).await.unwrap_or_else(|_| Err("the client did not greet in time".to_owned()))
+    });
+    match tokio::time::timeout(time, look).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the client did not greet in time".to_owned()),
+    }
 }

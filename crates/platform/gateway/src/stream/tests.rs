@@ -191,24 +191,38 @@ async fn the_endpoint_is_told_the_client_when_that_is_asked_for() {
     }
 }
 
+/// The two ends of a connection.
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (listener.accept().await.unwrap().0, far)
+}
+
 #[tokio::test]
-async fn the_greeting_of_a_tls_client_is_read_and_kept() {
+async fn the_greeting_of_a_tls_client_is_read_in_parts_and_stays_where_it_is() {
     let bytes = hello::tests::real("web.test");
-    let (mut near, mut far) = tokio::io::duplex(64);
+    let (mut near, mut far) = pair().await;
+    far.set_nodelay(true).unwrap();
     let writing = async {
         for part in bytes.chunks(50) {
             far.write_all(part).await.unwrap();
+            tokio::task::yield_now().await;
         }
     };
-    let (read, ()) = tokio::join!(relay::greeting(&mut near, PATIENCE), writing);
-    let (hello, start) = read.unwrap();
-    assert_eq!((hello.name.as_deref(), start), (Some("web.test"), bytes));
+    let (read, ()) = tokio::join!(relay::greeting(&near, PATIENCE), writing);
+    assert_eq!(read.unwrap().name.as_deref(), Some("web.test"));
+    let mut start = vec![0; bytes.len()];
+    near.read_exact(&mut start).await.unwrap();
+    assert_eq!(start, bytes);
 
-    let mut plain = &b"GET / HTTP/1.1\r\n"[..];
-    assert_eq!(relay::greeting(&mut plain, PATIENCE).await.unwrap_err(), "the client does not speak TLS");
-    let (mut silent, _far) = tokio::io::duplex(64);
-    let late = relay::greeting(&mut silent, Duration::from_millis(10)).await;
+    let (near, mut far) = pair().await;
+    far.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    assert_eq!(relay::greeting(&near, PATIENCE).await.unwrap_err(), "the client does not speak TLS");
+    let (near, far) = pair().await;
+    let late = relay::greeting(&near, Duration::from_millis(10)).await;
     assert_eq!(late.unwrap_err(), "the client did not greet in time");
+    drop(far);
+    assert_eq!(relay::greeting(&near, PATIENCE).await.unwrap_err(), "the client closed before it greeted");
 }
 
 /// An endpoint that answers each datagram with it and the number of its sender's port.
@@ -225,18 +239,14 @@ async fn echo(ctx: &tasks::Context) -> SocketAddr {
     address
 }
 
-async fn datagrams(
-    ctx: &tasks::Context,
-    pool: &Arc<Pool>,
-    settings: udp::Settings,
-    clock: Clock,
-) -> (SocketAddr, Arc<Figures>) {
+async fn datagrams(ctx: &tasks::Context, pool: &Arc<Pool>, settings: udp::Settings) -> (SocketAddr, Arc<Figures>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let figures = Arc::new(Figures::default());
     let (pool, counted, children) = (Arc::clone(pool), Arc::clone(&figures), ctx.children.clone());
+    let close = ctx.stop.clone();
     ctx.children.spawn("datagrams", async move {
-        udp::serve(socket, settings, clock, counted, children, || Some(Arc::clone(&pool))).await;
+        udp::serve(socket, settings, counted, children, close, || Some(Arc::clone(&pool))).await;
     });
     (address, figures)
 }
@@ -277,7 +287,7 @@ async fn senders_of_datagrams_have_sessions_of_their_own() {
     let clock = Clock;
     let pool = pool(Policy::default(), &[echo(&ctx).await], clock);
     let settings = udp::Settings { idle: Duration::from_millis(300), ..udp::Settings::default() };
-    let (address, figures) = datagrams(&ctx, &pool, settings, clock).await;
+    let (address, figures) = datagrams(&ctx, &pool, settings).await;
     let (one, other) = (client(address).await, client(address).await);
     let (first, second) = (ask(&one, "a").await, ask(&other, "b").await);
     assert!(first.starts_with("a ") && second.starts_with("b "));
@@ -287,6 +297,9 @@ async fn senders_of_datagrams_have_sessions_of_their_own() {
     until("and their places are free", || pool.counts().connections == 0).await;
     assert_eq!(figures.open.load(Ordering::Relaxed), 0);
     assert!(ask(&one, "c").await.starts_with("c "), "a new one begins");
+    ctx.stop.cancel();
+    until("all end with the socket", || pool.counts().connections == 0).await;
+    UdpSocket::bind(address).await.expect("the port is free again");
 }
 
 #[tokio::test]
@@ -295,7 +308,7 @@ async fn new_senders_fall_when_there_are_as_many_sessions_as_may_be_and_known_on
     let clock = Clock;
     let pool = pool(Policy::default(), &[echo(&ctx).await], clock);
     let settings = udp::Settings { per_client: 1, ..udp::Settings::default() };
-    let (address, figures) = datagrams(&ctx, &pool, settings, clock).await;
+    let (address, figures) = datagrams(&ctx, &pool, settings).await;
     let (one, other) = (client(address).await, client(address).await);
     ask(&one, "a").await;
     other.send(b"b").await.unwrap();
@@ -312,7 +325,7 @@ async fn an_endpoint_that_takes_no_datagrams_is_left_for_another() {
     let dead = free.local_addr().unwrap();
     drop(free);
     let pool = pool(Policy::default(), &[dead, echo(&ctx).await], clock);
-    let (address, figures) = datagrams(&ctx, &pool, udp::Settings::default(), clock).await;
+    let (address, figures) = datagrams(&ctx, &pool, udp::Settings::default()).await;
     assert!(ask(&client(address).await, "a").await.starts_with("a "));
     assert_eq!(figures.ended(End::BackendGone), 1);
     assert_eq!(pool.counts().available, 1);

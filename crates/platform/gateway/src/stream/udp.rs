@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::UdpSocket;
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{End, Figures};
 use crate::balance::{Ask, Kind, Lease, Outcome, Pool, Source};
@@ -53,6 +53,8 @@ struct Sessions {
     settings: Settings,
     clock: Clock,
     figures: Arc<Figures>,
+    /// Ends all of them.
+    close: CancellationToken,
     open: Mutex<Open>,
 }
 
@@ -68,25 +70,30 @@ struct Session {
     lease: Lease,
     heard: AtomicU64,
     /// It was ended by another than its own task.
-    gone: Notify,
+    gone: CancellationToken,
 }
 
-/// Serves `socket` for as long as it is polled; `choose` tells the backend of a new sender.
+/// Serves `socket` until `close`, which ends the sessions too; `choose` tells the backend of a new sender.
 pub async fn serve(
     socket: UdpSocket,
     settings: Settings,
-    clock: Clock,
     figures: Arc<Figures>,
     children: tasks::Children,
+    close: CancellationToken,
     choose: impl Fn() -> Option<Arc<Pool>>,
 ) {
-    let shared = Arc::new(Sessions { socket, settings, clock, figures, open: Mutex::default() });
+    let clock = Clock;
+    let shared = Arc::new(Sessions { socket, settings, clock, figures, close, open: Mutex::default() });
     let mut buffer = vec![0; LARGEST];
     if let Err(error) = shared.socket.writable().await {
         tracing::debug!("answers to datagrams may be lost: {error}");
     }
     loop {
-        let (length, client) = match shared.socket.recv_from(&mut buffer).await {
+        let received = tokio::select! {
+            received = shared.socket.recv_from(&mut buffer) => received,
+            () = shared.close.cancelled() => return,
+        };
+        let (length, client) = match received {
             Ok(received) => received,
             Err(error) => {
                 tracing::debug!("a datagram was not received: {error}"); // of an earlier one that nobody took
@@ -155,7 +162,7 @@ async fn begin(
         }
     };
     let heard = AtomicU64::new(shared.clock.now().0);
-    let session = Arc::new(Session { socket, lease, heard, gone: Notify::new() });
+    let session = Arc::new(Session { socket, lease, heard, gone: shared.close.child_token() });
     shared.enter(client, &session);
     let (owner, own) = (Arc::clone(shared), Arc::clone(&session));
     children.spawn("datagram session", async move { owner.answers(client, own).await });
@@ -197,7 +204,7 @@ impl Sessions {
                 open.by_client.remove(&client.ip());
             }
         }
-        session.gone.notify_one();
+        session.gone.cancel();
         self.figures.open.fetch_sub(1, Ordering::Relaxed);
         self.figures.end(end);
     }
@@ -219,7 +226,7 @@ impl Sessions {
                 return self.leave(client, &session, End::Idle);
             };
             let ready = tokio::select! {
-                () = session.gone.notified() => return,
+                () = session.gone.cancelled() => return self.leave(client, &session, End::Closed),
                 ready = tokio::time::timeout(left, session.socket.readable()) => ready,
             };
             if ready.is_err() {

@@ -20,7 +20,7 @@ use crate::rules::{self, Bounds, Nets, PathRule};
 /// A pattern takes that much memory at most.
 const PATTERN: usize = 1 << 20;
 /// Clients told apart by one limit.
-const CLIENTS: u32 = 100_000;
+pub(crate) const CLIENTS: u32 = 100_000;
 
 /// Settings for requests; a part that is none is not said.
 #[derive(Debug, Default)]
@@ -73,6 +73,8 @@ pub struct Limit {
     pub rate: Rate,
     /// Of whom.
     pub per: Per,
+    /// Networks whose clients are not counted.
+    pub exempt: Nets,
     /// The status of a refusal.
     pub status: StatusCode,
     /// Answers say what is left.
@@ -170,7 +172,14 @@ fn limits(written: &[RateLimit], faults: &mut Faults) -> Vec<Limit> {
             }
         };
         let status = status(written.status, StatusCode::TOO_MANY_REQUESTS, || field("status"), faults);
-        limits.push(Limit { name: written.name.as_str().into(), rate, per, status, headers: written.headers });
+        limits.push(Limit {
+            name: written.name.as_str().into(),
+            rate,
+            per,
+            exempt: Nets::default(),
+            status,
+            headers: written.headers,
+        });
     }
     limits
 }
