@@ -29,7 +29,7 @@ mod rules;
 mod run;
 pub mod status;
 #[cfg(test)]
-mod tests {}
+mod tests;
 mod verdict;
 mod world;
 
