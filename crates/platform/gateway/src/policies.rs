@@ -32,6 +32,8 @@ use crate::policy::compile::{self, Compiled, Fault, Limit, Per, RouteSettings, S
 use crate::policy::{NetsRef, TrafficPolicy, TrafficPolicySpec};
 use crate::rules::Nets;
 
+pub use definition::definition;
+
 /// ConfigMaps with lists of networks have this label, so that no other is read.
 pub const NETWORKS: &str = "gateway.knarr.dev/networks";
 const KIND: &str = "TrafficPolicy";
