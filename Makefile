@@ -45,8 +45,9 @@ images: ## Build the example images from Debian packages into target/images
 	@scripts/install python3 mmdebstrap
 	@python3 images/build.py target/images
 
-clients: ## Install the client libraries that tests tour with into target/clients
+clients: ## Install what tests tour with: client libraries, and an ACME server
 	@scripts/clients
+	@scripts/pebble
 
 tools: ## Install what building and testing need
 	@scripts/install build-essential ca-certificates curl iproute2 dnsutils util-linux procps busybox-static python3

@@ -137,6 +137,9 @@ pub(crate) struct Settings {
     pub(crate) gateway_zone: String,
     pub(crate) traces: (String, f64),
     pub(crate) proxy_protocol_from: Vec<ipnet::IpNet>,
+    pub(crate) certs: bool,
+    pub(crate) certs_name_servers: Vec<SocketAddr>,
+    pub(crate) http01_port: u16,
     pub(crate) insecure_registries: Vec<String>,
     /// The file of the scheduler's own configuration, and what it says.
     pub(crate) scheduler_file: String,
@@ -175,6 +178,9 @@ impl Settings {
             proxy_protocol_from: read.list("gateway.proxyProtocolFrom"),
             gateway_metrics: read.maybe("gateway.metrics"),
             gateway_socket: read.path("gateway.socket", || place.gateway_socket()),
+            certs: read.parse("certs.enabled"),
+            certs_name_servers: read.list("certs.nameServers"),
+            http01_port: read.port("certs.http01Port"),
             insecure_registries: read.list("images.insecureRegistries"),
             scheduler_file: read.text("scheduler.config"),
             scheduler: read.scheduler(),
@@ -228,6 +234,7 @@ impl Settings {
                 "accessLog": self.access_log.0, "accessLogSample": self.access_log.1, "socket": self.gateway_socket,
                 "metrics": self.gateway_metrics, "zone": self.gateway_zone, "traces": self.traces.0, "traceSample": self.traces.1,
                 "proxyProtocolFrom": self.proxy_protocol_from.iter().map(ToString::to_string).collect::<Vec<_>>() },
+            "certs": { "enabled": self.certs, "nameServers": self.certs_name_servers, "http01Port": self.http01_port },
             "images": { "insecureRegistries": self.insecure_registries },
             "scheduler": { "config": self.scheduler_file },
         })
@@ -420,6 +427,12 @@ impl Placeholder for ::gateway::gateways::Pool {
     const WHAT: &'static str = "addresses and ranges such as 192.0.2.7,192.0.2.10-192.0.2.20";
     fn placeholder() -> Self {
         Self::default()
+    }
+}
+impl Placeholder for bool {
+    const WHAT: &'static str = "true or false";
+    fn placeholder() -> Self {
+        false
     }
 }
 impl Placeholder for Cidr {

@@ -51,7 +51,11 @@ const GATEWAY_STATUSES: &[&str] = &[
 static ROLES: &[Role] = &[
     Role {
         service: "dns",
-        rules: &[("", &["services", "namespaces", "pods"], READ), ("discovery.k8s.io", &["endpointslices"], READ)],
+        rules: &[
+            ("", &["services", "namespaces", "pods"], READ),
+            ("discovery.k8s.io", &["endpointslices"], READ),
+            ("acme.cert-manager.io", &["challenges"], READ),
+        ],
     },
     Role {
         service: "gateway",
@@ -60,6 +64,7 @@ static ROLES: &[Role] = &[
             ("discovery.k8s.io", &["endpointslices"], READ),
             ("networking.k8s.io", &["ingresses", "ingressclasses"], READ),
             ("networking.k8s.io", &["ingresses/status"], &["update", "patch"]),
+            ("acme.cert-manager.io", &["challenges"], READ),
             ("", &["namespaces", "configmaps"], READ),
             ("apiextensions.k8s.io", &["customresourcedefinitions"], &["list", "watch"]),
             (GATEWAY_API, GATEWAY_KINDS, READ),
@@ -97,8 +102,28 @@ static ROLES: &[Role] = &[
     Role {
         service: "certs",
         rules: &[
+            ("cert-manager.io", &["certificates"], &["get", "list", "watch", "create", "patch", "delete"]),
+            ("cert-manager.io", &["certificaterequests"], &["get", "list", "watch", "create", "delete"]),
+            ("cert-manager.io", &["issuers"], READ),
+            ("cert-manager.io", &["clusterissuers"], &["get", "list", "watch", "create"]),
+            (
+                "cert-manager.io",
+                &["certificates/status", "certificaterequests/status", "issuers/status", "clusterissuers/status"],
+                &["patch"],
+            ),
+            // who makes what an object owns says that it must not go before: only who may finalize the owner may say that
+            ("cert-manager.io", &["certificates/finalizers", "certificaterequests/finalizers"], &["update"]),
+            ("acme.cert-manager.io", &["orders"], &["get", "list", "watch", "create"]),
+            ("acme.cert-manager.io", &["challenges"], &["get", "list", "watch", "create", "patch", "delete"]),
+            ("acme.cert-manager.io", &["orders/status", "challenges/status"], &["patch"]),
+            ("acme.cert-manager.io", &["orders/finalizers"], &["update"]),
             ("networking.k8s.io", &["ingresses"], READ),
+            ("networking.k8s.io", &["ingresses/finalizers"], &["update"]),
+            ("gateway.networking.k8s.io", &["gateways"], READ),
+            ("gateway.networking.k8s.io", &["gateways/finalizers"], &["update"]),
             ("", &["secrets"], &["get", "list", "watch", "create", "update", "patch", "delete"]),
+            // for Vault, in the name of the account that an issuer names
+            ("", &["serviceaccounts/token"], &["create"]),
             ("", &["events"], RECORD),
             ("events.k8s.io", &["events"], RECORD),
         ],
@@ -141,8 +166,37 @@ pub(crate) fn objects(settings: &Settings, credentials: &Credentials) -> Vec<Val
         "metadata": { "name": ISSUER, "namespace": NAMESPACE },
         "stringData": { "tls.crt": credentials.cluster_ca.cert_pem(), "tls.key": credentials.cluster_ca.key_pem() },
     }));
+    if settings.certs {
+        objects.extend(certificates());
+    }
     objects.extend(dns(settings));
     objects.extend(metrics());
+    objects
+}
+
+/// The kinds of cert-manager, and who may read and write them: as upstream's chart says it.
+fn certificates() -> Vec<Value> {
+    const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
+    let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({ "apiGroups": [group], "resources": resources, "verbs": verbs });
+    let role = |name: &str, into: &[&str], verbs: &[&str]| {
+        let labels: serde_json::Map<String, Value> =
+            into.iter().map(|role| (format!("rbac.authorization.k8s.io/aggregate-to-{role}"), json!("true"))).collect();
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": { "name": name, "labels": labels },
+            "rules": [
+                rule("cert-manager.io", &["certificates", "certificaterequests", "issuers"], verbs),
+                rule("acme.cert-manager.io", &["challenges", "orders"], verbs),
+            ],
+        })
+    };
+    let mut objects = certs::definitions::all();
+    objects.push(role("knarr:certificates-view", &["view", "edit", "admin"], READ));
+    let mut edit = role("knarr:certificates-edit", &["edit", "admin"], WRITE);
+    if let Some(rules) = edit["rules"].as_array_mut() {
+        rules.push(rule("cert-manager.io", &["certificates/status"], &["update", "patch"])); // to renew by hand
+    }
+    objects.push(edit);
     objects
 }
 

@@ -38,7 +38,7 @@ type Start = Box<dyn FnOnce(tasks::Context) -> BoxFuture<'static, anyhow::Result
 pub(crate) static ROLES: &[Role] = &[
     Role { name: "gateway", help: "serve Ingress resources over HTTP and HTTPS", start: gateway_role },
     Role { name: "dns", help: "answer DNS for the cluster's services and pods", start: dns_role },
-    Role { name: "certs", help: "issue and renew certificates for Ingress hosts", start: certs_role },
+    Role { name: "certs", help: "issue and renew certificates: the kinds of cert-manager.io", start: certs_role },
     Role { name: "scheduler", help: "place pods on nodes", start: scheduler_role },
     Role {
         name: "metrics",
@@ -79,11 +79,12 @@ pub(crate) fn gateway_at(settings: &Settings, installer: Client) -> gateway::Con
     }
 }
 
-/// The certificate issuer's settings.
-pub(crate) fn certs() -> certs::Config {
+/// The certificate issuer of a cluster of our own.
+pub(crate) fn certs(settings: &Settings) -> certs::Config {
     certs::Config {
-        issuer_name: platform::ISSUER.to_owned(),
-        ca_secret: (platform::NAMESPACE.to_owned(), platform::ISSUER.to_owned()),
+        name_servers: settings.certs_name_servers.clone(),
+        http01_port: settings.http01_port,
+        ..certs::Config::new(platform::NAMESPACE, platform::ISSUER, &settings.ingress_class)
     }
 }
 
@@ -147,8 +148,13 @@ fn dns_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Resu
     Ok(Box::new(move |ctx| dns::run(client, config, ctx).boxed()))
 }
 
-fn certs_role(_: &kube::Config, client: Client, _: &Written) -> anyhow::Result<Start> {
-    Ok(Box::new(move |ctx| certs::run(client, certs(), ctx).boxed()))
+fn certs_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {
+    let mut config = certs::Config::new(platform::NAMESPACE, platform::ISSUER, written.get("gateway.class").0);
+    let servers = written.get("certs.nameServers").0.split(',').filter(|item| !item.is_empty());
+    let servers = servers.map(|item| item.trim().parse()).collect::<Result<_, _>>();
+    config.name_servers = servers.context("--certs-name-servers takes addresses with ports, such as 10.43.0.10:53")?;
+    config.http01_port = read(written, "certs.http01Port")?;
+    Ok(Box::new(move |ctx| certs::run(client, config, ctx).boxed()))
 }
 
 fn scheduler_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::Result<Start> {

@@ -95,7 +95,7 @@ pub(crate) static ROWS: &[Row] = &[
     shared("gateway.address", "gateway-address", "IP", "0.0.0.0", "address the gateway listens on", &["gateway"]),
     shared("gateway.httpPort", "http-port", "PORT", "80", "port of the gateway for HTTP", &["gateway"]),
     shared("gateway.httpsPort", "https-port", "PORT", "443", "port of the gateway for HTTPS", &["gateway"]),
-    shared("gateway.class", "ingress-class", "NAME", "knarr", "IngressClass the gateway serves", &["gateway"]),
+    shared("gateway.class", "ingress-class", "NAME", "knarr", "IngressClass the gateway serves", &["gateway", "certs"]),
     shared(
         "gateway.addresses",
         "gateway-addresses",
@@ -147,7 +147,7 @@ pub(crate) static ROWS: &[Row] = &[
     shared(
         "gateway.zone",
         "gateway-zone",
-        "NAME",
+        "ZONE",
         "",
         "zone of the machine, for services that prefer endpoints close by [default: none]",
         &["gateway"],
@@ -167,6 +167,29 @@ pub(crate) static ROWS: &[Row] = &[
         "",
         "socket that answers `knarr gateway` and `knarr cache` [default: gateway.sock in the run directory]",
         &["gateway"],
+    ),
+    row(
+        "certs.enabled",
+        "certs",
+        "BOOL",
+        "true",
+        "whether the kinds of cert-manager.io are served; false where cert-manager itself is to be installed",
+    ),
+    shared(
+        "certs.nameServers",
+        "certs-name-servers",
+        "IP:PORT,..",
+        "",
+        "name servers asked whether a TXT record can be found, before an ACME server is [default: /etc/resolv.conf]",
+        &["certs"],
+    ),
+    shared(
+        "certs.http01Port",
+        "certs-http01-port",
+        "PORT",
+        "80",
+        "port at which ACME servers ask for http-01; other than 80 with servers for tests only",
+        &["certs"],
     ),
     alone(shared(
         "metrics.listen",

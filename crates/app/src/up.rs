@@ -101,8 +101,11 @@ async fn start(
     let installer = api.client(api::User::service_account(platform::NAMESPACE, "gateway-definitions"));
     let gateway_config = roles::gateway_at(settings, installer);
     pending.push(services.start("gateway", move |ctx| gateway::run(gateway, gateway_config, ctx)));
-    let certs = api.client(api::User::service_account(platform::NAMESPACE, "certs"));
-    pending.push(services.start("certs", move |ctx| certs::run(certs, roles::certs(), ctx)));
+    if settings.certs {
+        let certs = api.client(api::User::service_account(platform::NAMESPACE, "certs"));
+        let certs_config = roles::certs(settings);
+        pending.push(services.start("certs", move |ctx| certs::run(certs, certs_config, ctx)));
+    }
 
     let provisioner = api.client(api::User::service_account(platform::NAMESPACE, "volumes"));
     pending.push(services.start("volumes", move |ctx| volumes::run(provisioner, roles::volumes(), ctx)));

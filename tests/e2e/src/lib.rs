@@ -76,8 +76,26 @@ impl Cluster {
     /// # Errors
     /// When it does not start.
     pub fn start_in(namespace: std::sync::Arc<Namespace>, name: &str, images: &[&str]) -> anyhow::Result<Self> {
+        Self::begin(namespace, name, images, &[])
+    }
+
+    /// As [`Cluster::start`], with these flags of `knarr up`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with(name: &str, images: &[&str], flags: &[&str]) -> anyhow::Result<Self> {
+        Self::begin(std::sync::Arc::new(Namespace::make(name)?), name, images, flags)
+    }
+
+    fn begin(
+        namespace: std::sync::Arc<Namespace>,
+        name: &str,
+        images: &[&str],
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
         let data = tempfile::Builder::new().prefix("knarr-e2e-").tempdir()?;
-        let cluster = Self { name: name.to_owned(), data, namespace: Some(namespace), flags: Vec::new() };
+        let flags = flags.iter().map(ToString::to_string).collect();
+        let cluster = Self { name: name.to_owned(), data, namespace: Some(namespace), flags };
         cluster.up()?;
         for image in images {
             let archive =

@@ -1,11 +1,23 @@
-//! Certificates for Ingress hosts, from the cluster's own authority.
+//! Certificates: `cert-manager.io/v1`, so that who uses cert-manager finds what they know.
 //!
-//! Knows Ingress, TLS Secrets and the `cert-manager.io` annotations, not who serves them. An
-//! Ingress that carries `cert-manager.io/cluster-issuer` with our issuer's name gets, for every
-//! `spec.tls` entry, a Secret with a certificate for its hosts, renewed before it expires.
-//! Invariant: a Secret that somebody else made is never overwritten; its owner is told by an event.
+//! Knows the kinds of cert-manager, X.509, and the protocols of those who sign (ACME, Vault), not who serves certificates.
+//! - [`api`] and [`definitions`]: the kinds, as far as we act on them, and whole.
+//! - [`plan`]: what to do next, pure; `run`: watches, plans, does, writes.
+//! - [`x509`], [`acme`], [`dns`], [`vault`]: the outside worlds, one each.
+//!
+//! Invariants: the key of an issuance is kept before anybody is asked to sign with it; a request that was answered is never
+//! made anew; a server that refuses is left alone.
 
+pub mod acme;
+pub mod api;
+mod clock;
+pub mod definitions;
+pub mod dns;
+mod http;
 pub mod plan;
 mod run;
+pub mod vault;
+pub mod x509;
 
+pub use clock::Clock;
 pub use run::{Config, run};

@@ -1,166 +1,217 @@
-//! Watches Ingresses and TLS Secrets, plans, issues, writes.
+//! Watches, plans, does, writes: one queue and one small loop for each kind.
 
+mod advice;
+mod certificates;
+mod challenges;
+mod fronts;
+mod install;
+mod issuers;
+mod orders;
+mod requests;
+mod wakes;
+mod write;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context as _;
-use informer::{Informer, Informers, Next, Queue};
-use jiff::Timestamp;
+use informer::{Informer, Informers, Queue};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::watcher;
-use kube::{Api, Client, Resource as _, ResourceExt as _};
-use serde_json::json;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client};
+use parking_lot::Mutex;
 
-use crate::plan::{self, Action, Held};
+use crate::Clock;
+use crate::acme::{Server, Trust};
+use crate::api::{
+    Certificate, CertificateRequest, Challenge, ClusterIssuer, Issuer, IssuerRef, IssuerSpec, IssuerStatus, Order,
+};
+use crate::plan::request::Found;
+use wakes::{Gateway, SecretName};
 
 /// What the service needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Name of the issuer, as written in the annotation of an Ingress.
-    pub issuer_name: String,
-    /// Namespace and name of the Secret with the authority's certificate and key.
-    pub ca_secret: (String, String),
+    /// The namespace whose Secrets ClusterIssuers use.
+    pub namespace: String,
+    /// The ClusterIssuer of the cluster's own authority, and the Secret with that: both have this name.
+    pub own_issuer: String,
+    /// The class of our gateway.
+    pub class: String,
+    /// Name servers that are asked whether a TXT record can be found; those of the machine when empty.
+    pub name_servers: Vec<SocketAddr>,
+    /// The port that ACME servers ask at for `http-01`: 80, but for tests.
+    pub http01_port: u16,
+    /// Addresses of hosts that DNS does not know.
+    pub resolve: Vec<(String, SocketAddr)>,
+    /// Tells the present.
+    pub clock: Clock,
 }
 
-struct Issuer {
+impl Config {
+    /// The settings of a cluster whose platform lives in `namespace`.
+    #[must_use]
+    pub fn new(namespace: &str, own_issuer: &str, class: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            own_issuer: own_issuer.to_owned(),
+            class: class.to_owned(),
+            name_servers: Vec::new(),
+            http01_port: 80,
+            resolve: Vec::new(),
+            clock: Clock::default(),
+        }
+    }
+}
+
+/// Keys that wait, by kind.
+#[derive(Clone, Default)]
+struct Queues {
+    certificates: Queue<base::Key>,
+    requests: Queue<base::Key>,
+    /// ClusterIssuers have no namespace.
+    issuers: Queue<base::Key>,
+    orders: Queue<base::Key>,
+    challenges: Queue<base::Key>,
+    ingresses: Queue<base::Key>,
+    gateways: Queue<base::Key>,
+    /// Which Challenges to begin with: one key for all.
+    turns: Queue<base::Key>,
+}
+
+struct Shared {
     client: Client,
     config: Config,
+    certificates: Informer<Certificate>,
+    requests: Informer<CertificateRequest>,
+    issuers: Informer<Issuer>,
+    cluster_issuers: Informer<ClusterIssuer>,
+    orders: Informer<Order>,
+    challenges: Informer<Challenge>,
     ingresses: Informer<Ingress>,
-    secrets: Informer<Secret>,
+    gateways: Mutex<Option<Informer<Gateway>>>,
     recorder: Recorder,
+    servers: Mutex<HashMap<(String, Trust), Arc<Server>>>,
+    queues: Queues,
 }
 
-/// Issues certificates until the service is stopped.
+/// Issues and renews certificates until the service is stopped.
 ///
 /// # Errors
 /// When a watch cannot go on.
 pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
+    ctx.ready.waiting_for("the definitions of cert-manager.io");
+    tokio::select! {
+        () = ctx.stop.cancelled() => return Ok(()),
+        () = install::definitions(&client) => {}
+    }
     let informers = Informers::new(client.clone(), &ctx);
-    let ingresses = informers.of::<Ingress>();
-    let tls_only = watcher::Config::default().fields("type=kubernetes.io/tls");
-    let secrets = informers.with(Api::<Secret>::all(client.clone()), tls_only);
-    informers.synced().await;
-
-    let queue = Queue::<base::Key>::new();
-    let changed = queue.clone();
-    ingresses.on_change(move |change| changed.add(key(change.latest())));
-    // A Secret matters to every Ingress of its namespace that names it; the authority to all.
-    let (changed, all, authority) = (queue.clone(), ingresses.clone(), config.ca_secret.clone());
-    secrets.on_change(move |change| {
-        let secret = change.latest();
-        let namespace = secret.namespace().unwrap_or_default();
-        let concerned = if (namespace.as_str(), secret.name_any().as_str()) == (&authority.0, &authority.1) {
-            all.list()
-        } else {
-            all.in_namespace(&namespace)
-        };
-        concerned.iter().for_each(|ingress| changed.add(key(ingress)));
+    let recorder = Recorder::new(client.clone(), Reporter::from("cert-manager"));
+    let shared = Arc::new(Shared {
+        certificates: informers.of(),
+        requests: informers.of(),
+        issuers: informers.of(),
+        cluster_issuers: informers.of(),
+        orders: informers.of(),
+        challenges: informers.of(),
+        ingresses: informers.of(),
+        gateways: Mutex::default(),
+        recorder,
+        servers: Mutex::default(),
+        queues: Queues::default(),
+        client,
+        config,
     });
-
-    let recorder = Recorder::new(client.clone(), Reporter::from("knarr-certs"));
-    let issuer = Arc::new(Issuer { client, config, ingresses, secrets, recorder });
-    informer::work(&queue, 2, &ctx, "issue certificates", move |item| {
-        let issuer = Arc::clone(&issuer);
-        async move { issuer.reconcile(&item).await }
-    });
+    let secrets = informers.of::<SecretName>();
+    ctx.ready.waiting_for("the list of certificates");
+    tokio::select! {
+        () = ctx.stop.cancelled() => return Ok(()),
+        () = informers.synced() => {}
+    }
+    install::own_issuer(&shared).await;
+    wakes::connect(&shared, &secrets);
+    start(&shared, &ctx);
+    let (gateways, later) = (Arc::clone(&shared), ctx.clone());
+    ctx.children.spawn("wait for Gateways", async move { wakes::gateways(&gateways, &later).await });
     ctx.ready.set();
     ctx.stop.cancelled().await;
     Ok(())
 }
 
-fn key(ingress: &Ingress) -> base::Key {
-    base::Key { namespace: ingress.namespace().unwrap_or_default(), name: ingress.name_any() }
+/// Starts the loops.
+fn start(shared: &Arc<Shared>, ctx: &tasks::Context) {
+    macro_rules! work {
+        ($queue:ident, $workers:literal, $name:literal, $act:path) => {{
+            let own = Arc::clone(shared);
+            informer::work(&shared.queues.$queue, $workers, ctx, $name, move |key| {
+                let own = Arc::clone(&own);
+                async move { $act(&own, &key).await }
+            });
+        }};
+    }
+    work!(certificates, 4, "certificates", certificates::reconcile);
+    work!(requests, 4, "certificate requests", requests::reconcile);
+    work!(issuers, 2, "issuers", issuers::reconcile);
+    work!(orders, 2, "ACME orders", orders::reconcile);
+    work!(challenges, 4, "ACME challenges", challenges::reconcile);
+    work!(turns, 1, "turns of challenges", challenges::turns);
+    work!(ingresses, 1, "certificates for Ingresses", fronts::ingress);
+    work!(gateways, 1, "certificates for Gateways", fronts::gateway);
 }
 
-impl Issuer {
-    async fn reconcile(&self, item: &base::Key) -> anyhow::Result<Next> {
-        let Some(ingress) = self.ingresses.get(&item.namespace, &item.name) else { return Ok(Next::Done) };
-        let Some((ca_pem, ca_key)) = self.authority() else {
-            let (namespace, name) = &self.config.ca_secret;
-            tracing::debug!("the authority's Secret {namespace}/{name} is not there yet");
-            return Ok(Next::Done); // its arrival wakes every Ingress
-        };
-        let held = |name: &str| self.secrets.get(&item.namespace, name).map(|secret| Held::read(&secret, &ca_pem));
-        let now = Timestamp::now();
-        let plan = plan::plan(&ingress, &self.config.issuer_name, held, now);
-        for action in &plan.actions {
-            match action {
-                Action::Issue { secret, hosts, replace } => {
-                    self.issue(&ingress, secret, hosts, *replace, &ca_pem, &ca_key).await?
-                }
-                Action::Refuse { why, .. } => self.tell(&ingress, EventType::Warning, "BadConfig", why).await,
-            }
+impl Shared {
+    fn now(&self) -> jiff::Timestamp {
+        self.config.clock.now()
+    }
+
+    /// The namespace whose Secrets an issuer uses.
+    fn secrets_of<'a>(&'a self, issuer: &IssuerRef, namespace: &'a str) -> &'a str {
+        if issuer.kind() == "ClusterIssuer" { &self.config.namespace } else { namespace }
+    }
+
+    /// Calls `then` with the issuer that is named, if it is known.
+    fn with_issuer<T>(&self, issuer: &IssuerRef, namespace: &str, then: impl FnOnce(Found<'_>) -> T) -> T {
+        match issuer.kind() {
+            "Issuer" => match self.issuers.get(namespace, &issuer.name) {
+                Some(found) => then(Found::There(&found.spec, &found.status)),
+                None => then(Found::Missing),
+            },
+            "ClusterIssuer" => match self.cluster_issuers.get("", &issuer.name) {
+                Some(found) => then(Found::There(&found.spec, &found.status)),
+                None => then(Found::Missing),
+            },
+            _ => then(Found::NoKind),
         }
-        let wait = plan.look_again.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-        Ok(wait.map_or(Next::Done, Next::After))
     }
 
-    fn authority(&self) -> Option<(String, String)> {
-        let (namespace, name) = &self.config.ca_secret;
-        let secret = self.secrets.get(namespace, name)?;
-        let text =
-            |field: &str| secret.data.as_ref()?.get(field).and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
-        Some((text("tls.crt")?, text("tls.key")?))
+    /// The issuer that is named.
+    fn issuer(&self, issuer: &IssuerRef, namespace: &str) -> Option<(IssuerSpec, IssuerStatus)> {
+        self.with_issuer(issuer, namespace, |found| match found {
+            Found::There(spec, status) => Some((spec.clone(), status.clone())),
+            _ => None,
+        })
     }
 
-    async fn issue(
+    async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, kube::Error> {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        Api::<Secret>::namespaced(self.client.clone(), namespace).get_opt(name).await
+    }
+
+    /// A value in a Secret; what is missing is told.
+    async fn value(
         &self,
-        ingress: &Ingress,
-        secret: &str,
-        hosts: &[String],
-        replace: bool,
-        ca_pem: &str,
-        ca_key: &str,
-    ) -> anyhow::Result<()> {
-        let namespace = ingress.namespace().unwrap_or_default();
-        let authority = pki::Authority::from_pem(ca_pem, ca_key)?;
-        let pair = authority
-            .issue(&pki::Request {
-                common_name: hosts.first().cloned().unwrap_or_default(),
-                organization: None,
-                names: hosts.to_vec(),
-                usage: pki::Usage::Server,
-                lifetime: plan::LIFETIME,
-            })
-            .with_context(|| format!("cannot issue a certificate for Ingress {namespace}/{}", ingress.name_any()))?;
-        let object = json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": { "name": secret, "namespace": namespace, "annotations": {
-                plan::ISSUED_BY: self.config.issuer_name, plan::NAMES: hosts.join(","),
-                "cert-manager.io/issuer-kind": "ClusterIssuer", "cert-manager.io/issuer-group": "cert-manager.io",
-            } },
-            "stringData": { "tls.crt": pair.cert_pem, "tls.key": pair.key_pem, "ca.crt": ca_pem },
-        });
-        let secrets = Api::<Secret>::namespaced(self.client.clone(), &namespace);
-        if replace {
-            secrets.patch(secret, &PatchParams::default(), &Patch::Merge(&object)).await?;
-        } else {
-            secrets.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
-        }
-        tracing::info!(ingress = %key(ingress), secret, "certificate issued for {}", hosts.join(", "));
-        self.tell(
-            ingress,
-            EventType::Normal,
-            "Issued",
-            &format!("certificate for {} stored in Secret {secret}", hosts.join(", ")),
-        )
-        .await;
-        Ok(())
-    }
-
-    async fn tell(&self, ingress: &Ingress, kind: EventType, reason: &str, note: &str) {
-        let event = Event {
-            type_: kind,
-            reason: reason.to_owned(),
-            note: Some(note.to_owned()),
-            action: "Issuing".to_owned(),
-            secondary: None,
+        namespace: &str,
+        of: &crate::api::SecretKey,
+        key: &str,
+    ) -> anyhow::Result<Result<Vec<u8>, String>> {
+        let key = if of.key.is_empty() { key } else { &of.key };
+        let Some(secret) = self.secret(namespace, &of.name).await? else {
+            return Ok(Err(format!("secret \"{namespace}/{}\" not found", of.name)));
         };
-        if let Err(error) = self.recorder.publish(&event, &ingress.object_ref(&())).await {
-            tracing::debug!("cannot record an event: {error}");
-        }
+        let value = crate::plan::held::entry(&secret, key).map(<[u8]>::to_vec);
+        Ok(value.ok_or_else(|| format!("no data for {key:?} in secret '{namespace}/{}'", of.name)))
     }
 }

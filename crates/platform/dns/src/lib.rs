@@ -5,6 +5,7 @@
 //! behind UDP and TCP; `run` keeps it current from watches. Invariant: an answer never waits for
 //! the API; a name that is not in the zone now does not exist now.
 
+mod challenges;
 mod run;
 pub mod serve;
 pub mod zone;

@@ -13,6 +13,7 @@ use kube::{Client, ResourceExt as _};
 use parking_lot::RwLock;
 use tokio::net::{TcpListener, UdpSocket};
 
+use crate::challenges;
 use crate::serve::{self, Handler, Shared};
 use crate::zone::{self, Zone};
 
@@ -38,8 +39,10 @@ pub struct Config {
 /// When an address cannot be listened on.
 pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
     let zone: Shared = Arc::new(RwLock::new(Zone::new(&config.domain)));
-    let informers = Informers::new(client, &ctx);
+    let informers = Informers::new(client.clone(), &ctx);
     follow(&informers, &zone);
+    let challenges = challenges::follow(client, Arc::clone(&zone), ctx.clone());
+    ctx.children.spawn("follow challenges", challenges);
 
     let own: Vec<IpAddr> = config.listen.iter().map(SocketAddr::ip).collect();
     let configured = if config.upstreams.is_empty() { system_servers() } else { config.upstreams.clone() };

@@ -100,7 +100,8 @@ pub enum Answer {
     Elsewhere,
 }
 
-type Name = (String, String);
+/// Namespace and name.
+pub type Name = (String, String);
 
 /// Every name of one cluster.
 #[derive(Clone, Debug)]
@@ -110,6 +111,8 @@ pub struct Zone {
     slices: HashMap<Name, BTreeMap<String, Slice>>,
     namespaces: HashSet<String>,
     by_address: HashMap<IpAddr, BTreeSet<Name>>,
+    /// Texts that are answered wherever their names are, by name, with who wants it.
+    texts: HashMap<String, BTreeMap<Name, String>>,
 }
 
 impl Zone {
@@ -122,6 +125,7 @@ impl Zone {
             slices: HashMap::new(),
             namespaces: HashSet::new(),
             by_address: HashMap::new(),
+            texts: HashMap::new(),
         }
     }
 
@@ -173,6 +177,18 @@ impl Zone {
         }
     }
 
+    /// `owner` wants `text` answered for TXT `name` (in lower case, without its last dot), or no longer (`None`).
+    pub fn text(&mut self, owner: Name, name: &str, text: Option<String>) {
+        let texts = self.texts.entry(name.to_owned()).or_default();
+        match text {
+            Some(text) => drop(texts.insert(owner, text)),
+            None => drop(texts.remove(&owner)),
+        }
+        if texts.is_empty() {
+            self.texts.remove(name);
+        }
+    }
+
     fn unlink(&mut self, address: &IpAddr, key: &Name) {
         if let Some(names) = self.by_address.get_mut(address) {
             names.remove(key);
@@ -187,6 +203,9 @@ impl Zone {
     pub fn answer(&self, name: &str, kind: Type) -> Answer {
         if let Some(address) = address_of_reverse(name) {
             return self.reverse(address, kind);
+        }
+        if let Some(texts) = self.texts.get(name) {
+            return only(kind == Type::Txt, || texts.values().cloned().map(Data::Txt).collect());
         }
         let inside = match name.strip_suffix(self.domain.as_str()) {
             Some("") => return Answer::NoData,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use knarr_base::Key;
+use base::Key;
 use knarr_gateway::model::{
     Backend, Certificates, Endpoints, Host, Listener, Match, Model, Offer, PathMatch, Port, Protocol, Rank, Route,
     Rule, Serves, Socket, Source, Split, Target, Tls, Transport,
@@ -19,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
     let port: u16 = next().context("a port is needed")?.parse()?;
     let backend: SocketAddr = next().context("a backend is needed")?.parse()?;
     let tls: Option<u16> = next().map(|port| port.parse()).transpose()?;
-    let mut services = knarr_tasks::Services::new();
+    let mut services = tasks::Services::new();
     let mut status = services.start("gateway", move |ctx| async move {
         let doors = Doors::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Arc::new(Seen::default()), &ctx)?;
         let failed = doors.open(&model(port, backend, tls)?);
@@ -56,11 +56,11 @@ fn model(port: u16, backend: SocketAddr, tls: Option<u16>) -> anyhow::Result<Mod
     let mut model = Model::default();
     model.add(Socket { address: None, port, transport: Transport::Tcp }, listener(Tls::None));
     if let Some(port) = tls {
-        let pair = knarr_pki::Authority::generate("bench")?.issue(&knarr_pki::Request {
+        let pair = pki::Authority::generate("bench")?.issue(&pki::Request {
             common_name: "localhost".to_owned(),
             organization: None,
             names: vec!["localhost".to_owned()],
-            usage: knarr_pki::Usage::Server,
+            usage: pki::Usage::Server,
             lifetime: std::time::Duration::from_secs(3600),
         })?;
         let pair = knarr_gateway::certificates::parse(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes())?;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::{Buf as _, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -34,6 +35,11 @@ use crate::table::Door;
 /// A request header must have arrived this long after its first byte, the first one this long
 /// after the connection.
 const HEADER_TIME: Duration = Duration::from_secs(30);
+
+/// Writes up to this size wait for more, or for the flush that ends an answer: header and body go out together.
+const SMALL: usize = 4 << 10;
+/// So much waits at most.
+const WAITING: usize = 16 << 10;
 
 /// What is known of a connection before its first request.
 #[derive(Debug)]
@@ -69,6 +75,8 @@ pub(crate) struct Connection {
     tls: Option<Arc<SslDigest>>,
     /// Carries the [`Arrival`] to where requests are served.
     arrival: Arc<ProxyDigest>,
+    /// Written and not sent yet.
+    waiting: BytesMut,
     /// True while a request header is waited for or read.
     in_header: AtomicBool,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -109,6 +117,7 @@ impl Connection {
             socket: Arc::new(SocketDigest::from_raw_fd(fd)),
             tls,
             arrival: Arc::new(ProxyDigest::new(carrier, Some(Box::new(arrival)))),
+            waiting: BytesMut::new(),
             in_header: AtomicBool::new(!h2),
             deadline: (!h2).then(|| Box::pin(sleep(HEADER_TIME))),
         }
@@ -127,6 +136,9 @@ impl Connection {
     pub(crate) fn expect_request(&mut self) {
         *self.in_header.get_mut() = true;
         self.deadline = None;
+        if self.waiting.capacity() > SMALL {
+            self.waiting = BytesMut::new(); // an idle connection keeps no room
+        }
     }
 }
 
@@ -141,10 +153,7 @@ impl AsyncRead for Connection {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request header took too long")));
         }
         let before = buf.filled().len();
-        let read = match &mut this.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let read = this.transport().poll_read(cx, buf);
         if in_header && this.deadline.is_none() && buf.filled().len() > before {
             this.deadline = Some(Box::pin(sleep(HEADER_TIME)));
         }
@@ -152,12 +161,59 @@ impl AsyncRead for Connection {
     }
 }
 
+impl Connection {
+    fn transport(&mut self) -> Pin<&mut (dyn Both + '_)> {
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream) as Pin<&mut dyn Both>,
+            Transport::Tls(stream) => Pin::new(stream),
+        }
+    }
+
+    /// Sends what waits.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.waiting.is_empty() {
+            let waiting = std::mem::take(&mut self.waiting);
+            let sent = self.transport().poll_write(cx, &waiting);
+            self.waiting = waiting;
+            match std::task::ready!(sent)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.waiting.advance(count),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A connection, whatever carries it.
+trait Both: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
+
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        let this = self.get_mut();
+        if buf.len() <= SMALL {
+            if this.waiting.len() + buf.len() > WAITING {
+                std::task::ready!(this.poll_send(cx))?;
+            }
+            this.waiting.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
         }
+        while !this.waiting.is_empty() {
+            // Together with what waits, without a copy.
+            let waiting = std::mem::take(&mut this.waiting);
+            let both = [io::IoSlice::new(&waiting), io::IoSlice::new(buf)];
+            let sent = this.transport().poll_write_vectored(cx, &both);
+            this.waiting = waiting;
+            let sent = std::task::ready!(sent)?;
+            let of_waiting = sent.min(this.waiting.len());
+            this.waiting.advance(of_waiting);
+            match sent - of_waiting {
+                0 if sent == 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                0 => {}
+                count => return Poll::Ready(Ok(count)),
+            }
+        }
+        this.transport().poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -165,10 +221,17 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        let this = self.get_mut();
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if total <= SMALL {
+            if this.waiting.len() + total > WAITING {
+                std::task::ready!(this.poll_send(cx))?;
+            }
+            bufs.iter().for_each(|buf| this.waiting.extend_from_slice(buf));
+            return Poll::Ready(Ok(total));
         }
+        std::task::ready!(this.poll_send(cx))?;
+        this.transport().poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -176,17 +239,15 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        let this = self.get_mut();
+        std::task::ready!(this.poll_send(cx))?;
+        this.transport().poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        let this = self.get_mut();
+        std::task::ready!(this.poll_send(cx))?;
+        this.transport().poll_shutdown(cx)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod attach;
 pub mod backend;
 pub mod balance;
 pub mod certificates;
+pub mod challenges;
 pub mod clock;
 mod connection;
 pub mod gateways;

@@ -5,10 +5,12 @@
 //! is told names every field. Invariant: deciding is [`attach`](crate::attach) and
 //! [`compile`](crate::policy::compile); here is only what watches and writes.
 
+pub(crate) mod access;
 mod definition;
 mod status;
 #[cfg(test)]
 mod tests;
+pub(crate) mod watched;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};

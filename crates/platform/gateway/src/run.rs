@@ -14,6 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use base::Key;
 use http::{Method, StatusCode};
+use identity::AccessPolicy;
 use informer::{Change, Informer, Informers, Next, Queue};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
@@ -33,7 +34,8 @@ use crate::gateways::{Around, Gateways, Pool, SharedPorts};
 use crate::guards::Guards;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
-use crate::policies::Policies;
+use crate::policies::watched::Watched;
+use crate::policies::{self, Policies};
 use crate::report::{self, Report, Trouble};
 use crate::seen::{AccessLog, Seen, Tracer};
 use crate::serve::Doors;
@@ -137,8 +139,13 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let policies = Policies::new(writer.client.clone(), &ctx, move || kept.routes_changed());
     drop(keeper.policies.set(Arc::clone(&policies)));
     policies.start(&ctx);
+    let kept = Arc::clone(&keeper);
+    let access = Watched::<AccessPolicy>::new(writer.client.clone(), &ctx, Arc::new(move || kept.routes_changed()));
+    drop(keeper.access.set(Arc::clone(&access)));
+    access.start(&ctx);
     if let Some(Installer(client)) = config.installer {
         policies.install(client.clone(), &ctx);
+        access.install(client.clone(), &ctx);
         Gateways::install(client, config.ingress_class, &ctx);
     }
     follow(&keeper, &writer, &informers);
@@ -147,8 +154,9 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     if tokio::time::timeout(SETTLE_TIME, gateways.settled()).await.is_err() {
         tracing::warn!("routes of the Gateway API are not known yet; they are served when they are");
     }
-    ctx.ready.waiting_for("the list of TrafficPolicies");
+    ctx.ready.waiting_for("the list of policies");
     policies.settled().await;
+    access.settled().await;
 
     keeper.update(&writer);
     writer.start(&ctx);
@@ -171,6 +179,7 @@ struct Keeper {
     seen: Arc<Seen>,
     gateways: OnceLock<Arc<Gateways>>,
     policies: OnceLock<Arc<Policies>>,
+    access: OnceLock<Arc<Watched<AccessPolicy>>>,
     class: String,
     ports: (u16, u16),
     registry: Arc<Registry>,
@@ -212,6 +221,7 @@ impl Keeper {
             seen,
             gateways: OnceLock::new(),
             policies: OnceLock::new(),
+            access: OnceLock::new(),
             class: config.ingress_class.clone(),
             ports: (config.http.port(), config.https.port()),
             registry,
@@ -358,12 +368,25 @@ impl Keeper {
             }
         };
         self.registry.configure(policies.decide(model, &exists));
+        let Some(access) = self.access.get() else { return };
+        let make = |key: &Key, settings: &identity::Settings| {
+            let data = |source: &identity::Source| self.data(&key.namespace, source);
+            self.guards.of("AccessPolicy", key, settings, &data)
+        };
+        let (index, wrong) = policies::access::index(&access.list(), &make, &exists);
+        policies::access::apply(&index, model);
+        access.tell(&index, |key| wrong.get(key).cloned());
     }
 
     /// What a Secret or ConfigMap of a namespace holds.
     fn data(&self, namespace: &str, source: &identity::Source) -> Option<identity::Data> {
-        // Bundles in ConfigMaps are read by who watches those.
-        let identity::Source::Secret(name) = source else { return None };
+        let name = match source {
+            identity::Source::Secret(name) => name,
+            identity::Source::ConfigMap(name) => {
+                let authorities = self.gateways.get()?.authorities(&Key::new(namespace, name))?;
+                return Some([("ca.crt".to_owned(), authorities.as_bytes().to_vec())].into());
+            }
+        };
         let secret = self.secrets.get(namespace, name)?;
         Some(secret.data.iter().flatten().map(|(name, bytes)| (name.clone(), bytes.0.clone())).collect())
     }

@@ -54,7 +54,7 @@ impl<'a> Asked<'a> {
     pub(crate) fn origin(&self) -> Option<String> {
         let authority: http::uri::Authority = self.host.parse().ok()?;
         let plain = !self.host.contains(['@', '\\']) && !authority.host().is_empty();
-        plain.then(|| format!("{}://{authority}", self.scheme))
+        plain.then(|| format!("{}://{}", self.scheme, authority.as_str().to_ascii_lowercase()))
     }
 
     /// Whether a person in front of a browser waits for a page, rather than a program for an answer.
@@ -100,6 +100,7 @@ impl Pass {
         self.set.extend(other.set);
         self.remove.extend(other.remove);
         self.respond.extend(other.respond);
+        self.target = other.target.or(self.target.take());
         self.hidden_cookies.extend(other.hidden_cookies);
         self.hidden_parameters.extend(other.hidden_parameters);
         self.who = self.who.take().or(other.who);
@@ -122,10 +123,12 @@ impl Pass {
             let key = form_urlencoded::parse(pair.as_bytes()).next().map(|(key, _)| key.into_owned());
             key.is_some_and(|key| self.hidden_parameters.contains(&key))
         };
-        if asked.query().split('&').any(named) {
-            let kept: Vec<&str> = asked.query().split('&').filter(|pair| !named(pair)).collect();
+        let target = self.target.as_deref().unwrap_or(asked.target);
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        if query.split('&').any(named) {
+            let kept: Vec<&str> = query.split('&').filter(|pair| !named(pair)).collect();
             let mark = if kept.is_empty() { "" } else { "?" };
-            self.target = Some(format!("{}{mark}{}", asked.path(), kept.join("&")));
+            self.target = Some(format!("{path}{mark}{}", kept.join("&")));
         }
     }
 
@@ -173,7 +176,7 @@ mod tests {
     fn a_host_that_is_none_makes_no_link() {
         for (host, expected) in [
             ("a.example", Some("https://a.example")),
-            ("a.example:8443", Some("https://a.example:8443")),
+            ("A.Example:8443", Some("https://a.example:8443")),
             ("[::1]:1", Some("https://[::1]:1")),
             ("a@evil", None),
             ("a\\evil", None),

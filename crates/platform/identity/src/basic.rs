@@ -30,6 +30,8 @@ pub(crate) use crypt::Hash;
 /// How long a verdict about a password is remembered, in seconds.
 const REMEMBER: i64 = 300;
 const REMEMBERED: usize = 4096;
+/// Wrong passwords are kept apart: however many somebody tries, right ones stay.
+const REMEMBERED_WRONG: usize = 1024;
 /// Hashes that are computed at once, and requests that may wait for that.
 const AT_ONCE: usize = 2;
 const WAITING: usize = 64;
@@ -44,7 +46,8 @@ pub(crate) struct Basic {
     user_header: Option<HeaderName>,
     forward: bool,
     key: hmac::Key,
-    known: Memory<[u8; 32], bool>,
+    right: Memory<[u8; 32], ()>,
+    wrong: Memory<[u8; 32], ()>,
     work: Arc<Semaphore>,
     waiting: Semaphore,
     means: Means,
@@ -73,7 +76,8 @@ impl Basic {
             user_header,
             forward: written.forward,
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
-            known: Memory::new(REMEMBERED),
+            right: Memory::new(REMEMBERED),
+            wrong: Memory::new(REMEMBERED_WRONG),
             work: Arc::new(Semaphore::new(AT_ONCE)),
             waiting: Semaphore::new(WAITING),
             means: means.clone(),
@@ -102,13 +106,13 @@ impl Basic {
         let hash = self.users.get(user);
         let digest = digest(&self.key, user, password);
         let now = self.means.now();
-        if let Some(verdict) = self.known.get(&digest, now) {
+        if let Some(verdict) = self.known(&digest, now) {
             return Some(verdict);
         }
         let _place = self.waiting.try_acquire().ok()?;
         // The permit goes along with the work, which goes on when the client has gone.
         let permit = Arc::clone(&self.work).acquire_owned().await.ok()?;
-        if let Some(verdict) = self.known.get(&digest, now) {
+        if let Some(verdict) = self.known(&digest, now) {
             return Some(verdict);
         }
         let (compared, password) = (Arc::clone(hash.unwrap_or(&self.decoy)), password.to_owned());
@@ -117,8 +121,15 @@ impl Basic {
             compared.matches(&password)
         });
         let verdict = matches.await.ok()? && hash.is_some();
-        self.known.put(digest, verdict, now + REMEMBER);
+        let memory = if verdict { &self.right } else { &self.wrong };
+        memory.put(digest, (), now + REMEMBER);
         Some(verdict)
+    }
+
+    /// The verdict about a user and a password, if it is remembered.
+    fn known(&self, digest: &[u8; 32], now: i64) -> Option<bool> {
+        let right = self.right.get(digest, now).map(|()| true);
+        right.or_else(|| self.wrong.get(digest, now).map(|()| false))
     }
 
     fn pass(&self, user: &str, asked: &Asked<'_>) -> Pass {

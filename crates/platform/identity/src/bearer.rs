@@ -129,14 +129,35 @@ fn keys(written: &settings::Jwt, sources: &dyn Sources, means: &Means, faults: &
     let (client, trust) =
         client(written.authorities.as_ref(), "spec.jwt.authorities", Speech::Http1, sources, means, faults)?;
     let url = written.keys_url.clone();
-    if url.is_none() && !written.issuer.starts_with("http://") && !written.issuer.starts_with("https://") {
-        faults.add("spec.jwt.issuer", "is no URL, so its keys cannot be discovered: say keysUrl or keys");
-    }
+    match &url {
+        Some(url) => faults.take("spec.jwt.keysUrl", safe_url(url, written.plain_http)),
+        None if !written.issuer.contains("://") => {
+            faults.add("spec.jwt.issuer", "is no URL, so its keys cannot be discovered: say keysUrl or keys");
+            None
+        }
+        None => faults.take("spec.jwt.issuer", safe_url(&written.issuer, written.plain_http)),
+    };
     let key = format!("{trust}|{}|{}", url.as_deref().unwrap_or_default(), written.issuer);
     Some(means.issuer(key, || match url {
         Some(url) => Issuer::at(url, client),
         None => Issuer::discovered(written.issuer.clone(), client),
     }))
+}
+
+/// Whether a URL is one that may be trusted with who somebody is.
+pub(crate) fn safe_url(url: &str, plain_http: bool) -> Result<(), String> {
+    let host = |rest: &str| rest.parse::<http::Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+    if !host(url) || url.contains(['#', '@']) {
+        return Err(format!("{url:?} is no URL of https"));
+    }
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("https") => Ok(()),
+        Some("http") if plain_http => Ok(()),
+        Some("http") => Err(format!(
+            "{url:?} is not https: anybody on the way could be anybody; say plainHttp if the way is yours alone"
+        )),
+        _ => Err(format!("{url:?} is no URL of https")),
+    }
 }
 
 /// A client that trusts the authorities of a policy, and a text that stands for whom it trusts.

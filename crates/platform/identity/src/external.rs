@@ -8,7 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::answer::{self, Outcome};
-use crate::asked::{Asked, Pass};
+use crate::asked::{Asked, Pass, plain_name};
 use crate::bearer::client;
 use crate::claims;
 use crate::fault::Faults;
@@ -28,7 +28,7 @@ const MOST_REMEMBER: Duration = Duration::from_secs(3600);
 const REMEMBERED: usize = 4096;
 /// A larger answer is none.
 const ANSWER: usize = 256 * 1024;
-const MOST_BODY: u32 = 1024 * 1024;
+const MOST_BODY: u32 = 64 * 1024;
 
 /// Headers about the connection they come by (RFC 9110 7.6.1), which go no further.
 const HOP: [HeaderName; 9] = [
@@ -41,6 +41,17 @@ const HOP: [HeaderName; 9] = [
     header::UPGRADE,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+];
+
+/// Headers that ask for an answer only if, or only for a part (RFC 9110 13, 14), or wait for a word before a body.
+const CONDITIONS: [HeaderName; 7] = [
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+    header::RANGE,
+    header::EXPECT,
 ];
 
 /// A service and how it is asked.
@@ -181,7 +192,8 @@ impl External {
         }
     }
 
-    /// The headers that the service sees.
+    /// The headers that the service sees: none about the connection, none that make an answer depend on what a client has
+    /// already, none that only a proxy may set.
     fn visible(&self, headers: &HeaderMap) -> HeaderMap {
         let named = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
         let named: Vec<String> =
@@ -189,13 +201,30 @@ impl External {
         let may = |name: &HeaderName| {
             let listed =
                 self.request_headers.as_ref().is_none_or(|list| list.contains(name) || *name == header::AUTHORIZATION);
-            listed
-                && !HOP.contains(name)
-                && !named.iter().any(|other| other == name.as_str())
-                && *name != header::EXPECT
+            let kept = !HOP.contains(name) && !CONDITIONS.contains(name) && !is_claim(name);
+            listed && kept && !named.iter().any(|other| other == name.as_str())
         };
         headers.iter().filter(|(name, _)| may(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
+}
+
+/// Whether a header is one about where a request came from, which only a proxy may set.
+fn is_claim(name: &HeaderName) -> bool {
+    let name = plain_name(name.as_str());
+    name.starts_with("x-forwarded-")
+        || name.starts_with("x-original-")
+        || matches!(name.as_str(), "forwarded" | "x-real-ip")
+}
+
+/// Where a request came from, as proxies tell it.
+fn origin(asked: &Asked<'_>) -> [(&'static str, String); 4] {
+    let client = asked.client.to_canonical().to_string();
+    [
+        ("x-forwarded-proto", asked.scheme.to_owned()),
+        ("x-forwarded-host", asked.host.to_owned()),
+        ("x-forwarded-for", client.clone()),
+        ("x-real-ip", client),
+    ]
 }
 
 impl From<Answer> for Outcome {

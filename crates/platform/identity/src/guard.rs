@@ -58,10 +58,10 @@ impl std::fmt::Debug for Guard {
 }
 
 enum Part {
-    Certificates(Certificates),
-    ApiKeys(ApiKeys),
+    Certificates(Box<Certificates>),
+    ApiKeys(Box<ApiKeys>),
     Bearer(Box<Bearer>),
-    Basic(Basic),
+    Basic(Box<Basic>),
     Oidc(Box<Oidc>),
 }
 
@@ -107,10 +107,10 @@ impl Guard {
         let external =
             settings.external.as_ref().and_then(|written| External::new(written, sources, means, &mut faults));
         let parts: Vec<Part> = [
-            certificates.map(Part::Certificates),
-            api_keys.map(Part::ApiKeys),
+            certificates.map(Box::new).map(Part::Certificates),
+            api_keys.map(Box::new).map(Part::ApiKeys),
             bearer.map(Box::new).map(Part::Bearer),
-            basic.map(Part::Basic),
+            basic.map(Box::new).map(Part::Basic),
             oidc.map(Box::new).map(Part::Oidc),
         ]
         .into_iter()
@@ -216,7 +216,12 @@ impl Guard {
 
 /// The headers of a request that it may not have.
 fn spoofed(asked: &Asked<'_>, owned: &[String]) -> Vec<HeaderName> {
-    asked.headers.keys().filter(|name| owned.contains(&plain_name(name.as_str()))).cloned().collect()
+    asked.headers.keys().filter(|name| is_owned(name.as_str(), owned)).cloned().collect()
+}
+
+/// Header names are in lower case already; only those with underscores need a second look.
+fn is_owned(name: &str, owned: &[String]) -> bool {
+    owned.iter().any(|own| own == name) || (name.contains('_') && owned.contains(&plain_name(name)))
 }
 
 /// Of several refusals the one that helps most: what leads to a login, else a 401 with every challenge, else that

@@ -14,7 +14,7 @@ use http::{Method, Response, StatusCode};
 use crate::answer::{self, Outcome};
 use crate::asked::{Asked, Pass};
 use crate::basic::data_of;
-use crate::bearer::client;
+use crate::bearer::{client, safe_url};
 use crate::claims::ToHeaders;
 use crate::cookies::Jar;
 use crate::fault::Faults;
@@ -68,9 +68,7 @@ impl Oidc {
         means: &Means,
         faults: &mut Faults,
     ) -> Option<Self> {
-        if !written.issuer.starts_with("https://") && !written.issuer.starts_with("http://") {
-            faults.add("spec.oidc.issuer", format_args!("{:?} is no URL of https", written.issuer));
-        }
+        faults.take("spec.oidc.issuer", safe_url(&written.issuer, written.plain_http));
         if written.client_id.is_empty() {
             faults.add("spec.oidc.clientId", "is empty");
         }

@@ -30,6 +30,7 @@ pub use login::{Allow, ClientAuthentication, Oidc, Paths, Session};
     status = "Status",
     derive = "PartialEq",
     category = "gateway-api",
+    label("gateway.networking.k8s.io/policy", "Direct"),
     printcolumn = r#"{"name":"Target","type":"string","jsonPath":".spec.targetRefs[*].name"}"#,
     printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.ancestors[0].conditions[?(@.type==\"Accepted\")].status"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
@@ -39,8 +40,9 @@ pub use login::{Allow, ClientAuthentication, Oidc, Paths, Session};
     {"rule": "has(self.addresses) || has(self.clientCertificate) || has(self.basic) || has(self.apiKey) || has(self.jwt) || has(self.oidc) || has(self.external)",
      "message": "say at least one of addresses, clientCertificate, basic, apiKey, jwt, oidc, external"}]))]
 pub struct Settings {
-    /// What the policy is for: objects of its own namespace. The policy nearest to the request counts: one of a route
-    /// rule before one of the route, that before one of the Gateway; of two for the same, the older.
+    /// What the policy is for: objects of its own namespace. The policy of a Gateway and that of a route both count for a
+    /// request, the Gateway's first. Of several for one object the one that names the section (listener, rule) counts, and
+    /// of those the oldest.
     #[schemars(length(min = 1, max = 16))]
     pub target_refs: Vec<Target>,
     /// With `All` (the default) every part of the policy must be content with a request; with `Any` one is enough,

@@ -120,3 +120,18 @@ fn what_goes_away_leaves_no_name() {
     assert_eq!(zone.answer("db.default.svc.cluster.local", Type::A), Answer::NoName);
     assert_eq!(zone.answer("7.0.43.10.in-addr.arpa", Type::Ptr), Answer::Elsewhere);
 }
+
+#[test]
+fn texts_are_answered_by_name_while_somebody_wants_them() {
+    let mut zone = Zone::new("cluster.local");
+    let owner = |name: &str| ("default".to_owned(), name.to_owned());
+    let name = "_acme-challenge.shop.example";
+    zone.text(owner("a"), name, Some("one".to_owned()));
+    zone.text(owner("b"), name, Some("two".to_owned()));
+    let records = vec![Data::Txt("one".to_owned()), Data::Txt("two".to_owned())];
+    assert_eq!(zone.answer(name, Type::Txt), Answer::Records { records, additional: vec![] });
+    assert_eq!(zone.answer(name, Type::A), Answer::NoData);
+    zone.text(owner("a"), name, None);
+    zone.text(owner("b"), name, None);
+    assert_eq!(zone.answer(name, Type::Txt), Answer::Elsewhere);
+}

@@ -421,6 +421,11 @@ impl Gateways {
         sections.is_some_and(|sections| section.is_none() || sections.iter().any(named))
     }
 
+    /// The authorities that a ConfigMap holds.
+    pub(crate) fn authorities(&self, key: &Key) -> Option<Arc<str>> {
+        self.bundles.get(key)?.0.data.authorities.clone()
+    }
+
     /// True when anything can depend on a service.
     pub(crate) fn is_used(&self) -> bool {
         self.gateways.0.get().is_some_and(|gateways| !gateways.is_empty())

@@ -21,7 +21,7 @@ use crate::settings;
 
 pub(crate) mod messages;
 
-use messages::{AppendAction, CheckRequest, CheckResponse, HeaderValueOption, HttpResponse};
+use messages::{AppendAction, CheckRequest, CheckResponse, HeaderValueOption, HttpResponse, OkHttpResponse};
 
 const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// `google.rpc.Code`
@@ -65,6 +65,12 @@ impl Question {
         headers: HeaderMap,
         body: Option<&Bytes>,
     ) -> Result<Answer, ExternalError> {
+        let mut headers = headers;
+        if external.request_headers.is_none() {
+            for (name, value) in super::origin(asked) {
+                headers.extend(HeaderValue::from_str(&value).ok().map(|value| (HeaderName::from_static(name), value)));
+            }
+        }
         let question = self.question(asked, &headers, body, external.means.now());
         let timeout = format!("{}m", external.timeout.as_millis());
         let request = Request::post(self.uri.clone())
@@ -111,7 +117,6 @@ impl Question {
             host: asked.host.to_owned(),
             scheme: asked.scheme.to_owned(),
             size: body.and_then(|body| i64::try_from(body.len()).ok()).unwrap_or(-1),
-            protocol: "HTTP/1.1".to_owned(),
             body: body.and_then(|body| String::from_utf8(body.to_vec()).ok()).unwrap_or_default(),
             raw_body: body
                 .filter(|body| std::str::from_utf8(body).is_err())
@@ -184,6 +189,7 @@ fn read(response: &CheckResponse, external: &External, asked: &Asked<'_>) -> Res
                     change(&mut pass, asked, option, name, value);
                 }
             }
+            pass.target = target(ok, asked);
             pass.respond.extend(ok.response_headers_to_add.iter().filter_map(HeaderValueOption::read));
             Ok(Answer::Pass(pass))
         }
@@ -194,6 +200,29 @@ fn read(response: &CheckResponse, external: &External, asked: &Asked<'_>) -> Res
             code => Err(ExternalError::Grpc(code.to_string())),
         },
     }
+}
+
+/// The path and query that an answer wants; none if it wants no change.
+fn target(ok: &OkHttpResponse, asked: &Asked<'_>) -> Option<String> {
+    if ok.query_parameters_to_set.is_empty() && ok.query_parameters_to_remove.is_empty() {
+        return None;
+    }
+    let changed = |name: &str| {
+        ok.query_parameters_to_remove.iter().any(|other| other == name)
+            || ok.query_parameters_to_set.iter().any(|other| other.key == name)
+    };
+    let mut pairs: Vec<String> = Vec::new();
+    for pair in asked.query().split('&').filter(|pair| !pair.is_empty()) {
+        let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.into_owned());
+        if !name.is_some_and(|name| changed(&name)) {
+            pairs.push(pair.to_owned());
+        }
+    }
+    for set in &ok.query_parameters_to_set {
+        pairs.push(form_urlencoded::Serializer::new(String::new()).append_pair(&set.key, &set.value).finish());
+    }
+    let mark = if pairs.is_empty() { "" } else { "?" };
+    Some(format!("{}{mark}{}", asked.path(), pairs.join("&")))
 }
 
 /// Sets or appends a header of the request (`HeaderValueOption`; without anything said an answer's header replaces).

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use percent_encoding::utf8_percent_encode;
 
-use super::{ANSWER, Answer, External, ExternalError, refusal};
+use super::{ANSWER, Answer, External, ExternalError, origin, refusal};
 use crate::answer;
 use crate::asked::{Asked, Pass};
 use crate::claims;
@@ -75,7 +75,8 @@ impl Question {
     ) -> Result<Answer, ExternalError> {
         let request = self.request(asked, headers, body)?;
         let received = self.client.send(request, external.timeout, ANSWER).await?;
-        if received.status.is_success() {
+        let passes = if self.append_path { received.status == StatusCode::OK } else { received.status.is_success() };
+        if passes {
             let mut pass = Pass::default();
             for name in &external.response_headers {
                 pass.set.extend(received.headers.get(name).map(|value| (name.clone(), value.clone())));
@@ -86,10 +87,9 @@ impl Question {
             }
             return Ok(Answer::Pass(pass));
         }
-        if received.status.is_server_error()
-            || received.status == StatusCode::NOT_FOUND
-            || received.status.is_informational()
-        {
+        let answered = received.status.is_client_error() && received.status != StatusCode::NOT_FOUND;
+        let redirect = matches!(received.status.as_u16(), 301 | 302 | 303 | 307 | 308);
+        if !answered && !redirect {
             return Err(ExternalError::Status(received.status));
         }
         if received.status == StatusCode::UNAUTHORIZED
@@ -127,20 +127,15 @@ impl Question {
             // A length and a type of a body that is not there would make some servers wait for it.
             told.remove(header::CONTENT_TYPE);
         }
-        let origin = asked.origin().unwrap_or_default();
-        let client = asked.client.to_canonical().to_string();
+        let page = format!("{}{}", asked.origin().unwrap_or_default(), asked.target);
         let facts = [
-            ("x-original-url", format!("{origin}{}", asked.target)),
+            ("x-original-url", page),
             ("x-original-method", asked.method.to_string()),
             ("x-auth-request-redirect", asked.target.to_owned()),
             ("x-forwarded-method", asked.method.to_string()),
-            ("x-forwarded-proto", asked.scheme.to_owned()),
-            ("x-forwarded-host", asked.host.to_owned()),
             ("x-forwarded-uri", asked.target.to_owned()),
-            ("x-forwarded-for", client.clone()),
-            ("x-real-ip", client),
         ];
-        for (name, value) in facts {
+        for (name, value) in facts.into_iter().chain(origin(asked)) {
             told.remove(name);
             if let Ok(value) = HeaderValue::from_str(&value) {
                 told.insert(HeaderName::from_static(name), value);

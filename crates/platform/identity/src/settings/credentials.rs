@@ -157,6 +157,9 @@ pub struct Jwt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub keys: Option<String>,
+    /// Whether keys may be fetched without TLS, which lets anybody on the way be anybody.
+    #[serde(default)]
+    pub plain_http: bool,
     /// Who may have signed the certificate of the place of the keys; the machine's authorities when nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorities: Option<Bundle>,

@@ -73,7 +73,7 @@ fn timeout() -> String {
 /// How an external service is spoken to.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// A status of 2xx lets pass.
+    /// A status of 2xx lets pass; with `appendPath` 200 alone, as the Gateway API says.
     #[default]
     Http,
     /// `envoy.service.auth.v3.Authorization/Check`.
@@ -102,7 +102,7 @@ fn rd() -> String {
 #[serde(rename_all = "camelCase")]
 pub struct Body {
     /// In bytes.
-    #[schemars(range(min = 1, max = 1_048_576))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub max_size: u32,
 }
 

@@ -11,9 +11,12 @@ use super::{Bundle, ClaimHeader, ClaimRule, SecretKey};
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Oidc {
-    /// The provider; its discovery document is below it. `https`, or `http` for tests on a machine's own addresses.
+    /// The provider; its discovery document is below it.
     #[schemars(regex(pattern = "^https?://"), length(max = 2048))]
     pub issuer: String,
+    /// Whether the provider may be spoken to without TLS, which lets anybody on the way be anybody.
+    #[serde(default)]
+    pub plain_http: bool,
     /// Who we are there.
     #[schemars(length(min = 1, max = 512))]
     pub client_id: String,

@@ -131,7 +131,13 @@ async fn a_2xx_passes_with_the_headers_that_are_wanted() {
         .with("x-team", "root")
         .with("x_team", "root")
         .with("authorization", "Bearer t")
-        .with("transfer-encoding", "chunked");
+        .with("transfer-encoding", "chunked")
+        .with("x-forwarded-for", "10.0.0.1")
+        .with("x_forwarded_for", "10.0.0.1")
+        .with("x-original-url", "https://evil.example/")
+        .with("if-none-match", "*")
+        .with("connection", "close, x-hop")
+        .with("x-hop", "1");
     let seen = browser.visit(&guard, PAGE).await;
     assert_eq!(
         (seen.header("x-user"), seen.header("x-team"), seen.header("x_team"), seen.header("x-other")),
@@ -147,6 +153,7 @@ async fn a_2xx_passes_with_the_headers_that_are_wanted() {
         ("GET", "192.0.2.9", "/page?x=1")
     );
     assert_eq!((told("authorization"), told("transfer-encoding"), told("content-length")), ("Bearer t", "", ""));
+    assert_eq!((told("x_forwarded_for"), told("if-none-match"), told("x-hop")), ("", "", ""));
 }
 
 #[tokio::test]
@@ -278,6 +285,8 @@ async fn ext_authz_sees_the_request_and_changes_it() {
         (2, wire::option("host", "evil.example", None)),
         (5, b"x-secret".to_vec()),
         (6, wire::option("x-policy", "p1", None)),
+        (7, wire::message(&[(1, b"who".to_vec()), (2, b"a&b".to_vec())])),
+        (8, b"x".to_vec()),
     ]);
     let service = Service::grpc("0", wire::message(&[(1, wire::message(&[])), (3, ok)])).await;
     let guard = grpc(&service, |external| {
@@ -297,12 +306,12 @@ async fn ext_authz_sees_the_request_and_changes_it() {
         ("alice", "a,dev", "", "")
     );
     let Seen::Backend { pass, .. } = &seen else { unreachable!() };
-    assert_eq!(pass.respond[0].0, "x-policy");
+    assert_eq!((pass.respond[0].0.as_str(), pass.target.as_deref()), ("x-policy", Some("/page?who=a%26b")));
     let asked = &service.asked()[0];
     assert_eq!(asked.uri().path(), "/envoy.service.auth.v3.Authorization/Check");
     assert_eq!(
-        (asked.headers()["content-type"].to_str(), asked.headers()["te"].to_str()),
-        (Ok("application/grpc"), Ok("trailers"))
+        (asked.headers()["content-type"].as_bytes(), asked.headers()["te"].as_bytes()),
+        (b"application/grpc".as_slice(), b"trailers".as_slice())
     );
     let question = wire::question(asked.body());
     let text = |path: &[u64]| {

@@ -54,6 +54,7 @@ impl Site {
         let mut settings = Settings {
             oidc: Some(Oidc {
                 issuer,
+                plain_http: true,
                 client_id: "web".to_owned(),
                 client_secret: Some(SecretKey { name: "oidc".to_owned(), key: "client".to_owned() }),
                 scopes: vec!["email".to_owned(), "groups".to_owned()],
@@ -423,6 +424,7 @@ async fn a_program_brings_a_token_where_a_person_logs_in() {
         let header = ClaimHeader { claim: "sub".to_owned(), header: "X-User".to_owned() };
         settings.jwt = Some(Jwt {
             issuer,
+            plain_http: true,
             audiences: vec!["api".to_owned()],
             headers: vec![header],
             forward: true,
@@ -461,6 +463,7 @@ async fn what_is_wrong_with_a_policy_is_told_all_at_once() {
     let mut settings = site.settings.clone();
     let login = oidc(&mut settings);
     login.session.secret.key = "short".to_owned();
+    login.plain_http = false;
     login.session.lifetime = "10000h".to_owned();
     login.paths.logout = login.paths.callback.clone();
     login.parameters.insert("redirect_uri".to_owned(), "https://evil.example".to_owned());
@@ -469,6 +472,8 @@ async fn what_is_wrong_with_a_policy_is_told_all_at_once() {
     let secrets = sources(&[(Source::Secret("oidc".to_owned()), &[("short", "x")])]);
     let told = Guard::new("shop/login", &settings, &secrets, &site.world.means).expect_err("refused").to_string();
     for part in [
+        "oidc.issuer: \"http://127.0.0.1",
+        "say plainHttp",
         "clientSecret: there is no Secret none",
         "session.secret: has fewer than 32",
         "session.lifetime",

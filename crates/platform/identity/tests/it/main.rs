@@ -4,3 +4,4 @@ mod browser;
 mod external;
 mod login;
 mod provider;
+mod tokens;

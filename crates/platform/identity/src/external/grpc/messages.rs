@@ -87,8 +87,6 @@ pub(crate) struct HttpRequest {
     pub(crate) scheme: String,
     #[prost(int64, tag = "9")]
     pub(crate) size: i64,
-    #[prost(string, tag = "10")]
-    pub(crate) protocol: String,
     #[prost(string, tag = "11")]
     pub(crate) body: String,
     #[prost(bytes = "vec", tag = "12")]
@@ -149,6 +147,19 @@ pub(crate) struct OkHttpResponse {
     pub(crate) headers_to_remove: Vec<String>,
     #[prost(message, repeated, tag = "6")]
     pub(crate) response_headers_to_add: Vec<HeaderValueOption>,
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) query_parameters_to_set: Vec<QueryParameter>,
+    #[prost(string, repeated, tag = "8")]
+    pub(crate) query_parameters_to_remove: Vec<String>,
+}
+
+/// `envoy.config.core.v3.QueryParameter`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct QueryParameter {
+    #[prost(string, tag = "1")]
+    pub(crate) key: String,
+    #[prost(string, tag = "2")]
+    pub(crate) value: String,
 }
 
 /// `envoy.config.core.v3.HeaderValueOption`
