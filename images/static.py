@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Packs one statically linked program as an OCI archive that has several names.
+"""Packs one statically linked program as an OCI archive.
 
-Usage: static.py PROGRAM TARGET NAME...   (the program becomes /NAME-OF-FILE and is what the image starts)
+Usage: static.py PROGRAM TARGET NAME   (the program becomes /NAME-OF-FILE and is what the image starts)
 """
 
 import io
@@ -14,16 +14,13 @@ from pathlib import Path
 import build
 
 
-def renamed(target: Path, names: list[str]) -> None:
-    """Gives the one image in the archive `names` in place of its own."""
+def renamed(target: Path, name: str) -> None:
+    """Calls the one image in the archive `name`."""
     with tarfile.open(target) as packed:
         files = {member.name: packed.extractfile(member).read() for member in packed.getmembers()}
     index = json.loads(files["index.json"])
-    entry = index["manifests"][0]
-    index["manifests"] = [
-        {**entry, "annotations": {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}}
-        for name in names
-    ]
+    tag = name.rpartition(":")[2]
+    index["manifests"][0]["annotations"] = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag}
     files["index.json"] = json.dumps(index).encode()
     with tarfile.open(target, "w") as packed:
         for path, data in files.items():
@@ -33,7 +30,7 @@ def renamed(target: Path, names: list[str]) -> None:
 
 
 def main() -> None:
-    program, target, names = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    program, target, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         for folder in ["etc", "tmp", "root", "proc", "sys", "dev"]:
@@ -43,8 +40,10 @@ def main() -> None:
         inside = root / program.name
         inside.write_bytes(program.read_bytes())
         inside.chmod(0o755)
-        build.archive(program.name, build.layer_of(root), {"Entrypoint": [f"/{program.name}"]}, target)
-    renamed(target, names)
+        # An image has one name on our node: the label makes images of the same program different ones.
+        config = {"Entrypoint": [f"/{program.name}"], "Labels": {"org.opencontainers.image.ref.name": name}}
+        build.archive(program.name, build.layer_of(root), config, target)
+    renamed(target, name)
 
 
 if __name__ == "__main__":

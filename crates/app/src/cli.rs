@@ -11,7 +11,7 @@ use crate::failure::{self, Usage};
 use crate::meant::{Place, Settings};
 use crate::progress::Progress;
 use crate::settings::{Fault, ROWS, Row, Written};
-use crate::{bench, detach, down, gateway_cli, host, image, log, roles, status, up};
+use crate::{bench, detach, down, edge, gateway_cli, host, image, log, roles, status, up};
 
 /// The version people see.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -45,6 +45,7 @@ fn command() -> Command {
         .subcommand(image_command())
         .subcommand(gateway_cli::command())
         .subcommand(run_command())
+        .subcommand(edge::cache_command())
         .subcommand(bench::command())
         .subcommand(Command::new("config").about("Print the settings in force").args(setting_args(|row| row.up)).arg(config_file()).arg(output()))
         .subcommand(Command::new("version").about("Print the version").arg(output()))
@@ -109,7 +110,8 @@ fn run_command() -> Command {
         .about("Run one role against any conformant cluster")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .after_help("Example:\n  knarr run gateway --kubeconfig ~/.kube/config --http-port 8080 --https-port 8443");
+        .after_help("Example:\n  knarr run gateway --kubeconfig ~/.kube/config --http-port 8080 --https-port 8443")
+        .subcommand(edge::run_command());
     for role in roles::ROLES {
         command = command.subcommand(
             Command::new(role.name)
@@ -187,7 +189,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         "kubeconfig" => kubeconfig(&place, args.get_flag("path")),
         "image" => runtime()?.block_on(image::run(&place, args)),
         "gateway" => gateway_cli::run(&place, args),
-        "run" => run_role(args),
+        "run" => run_role(&place, args),
+        "cache" => runtime()?.block_on(edge::cache(&place, args)),
         "bench" => bench::run(&place, args),
         "config" => {
             let settings = settings(place, args)?.1;
@@ -230,8 +233,11 @@ fn start(place: Place, args: &ArgMatches, arguments: &[OsString]) -> anyhow::Res
     }
 }
 
-fn run_role(args: &ArgMatches) -> anyhow::Result<ExitCode> {
+fn run_role(place: &Place, args: &ArgMatches) -> anyhow::Result<ExitCode> {
     let (name, args) = args.subcommand().context("a role is needed; see knarr run --help")?;
+    if name == "edge" {
+        return edge::run(place, args);
+    }
     let role = roles::ROLES.iter().find(|role| role.name == name).context("invariant: roles come from the table")?;
     let file = args.get_one::<PathBuf>("kubeconfig").expect("invariant: required");
     let mut written = Written::default();

@@ -8,6 +8,7 @@ mod cli;
 mod credentials;
 mod detach;
 mod down;
+mod edge;
 mod failure;
 mod gateway_cli;
 mod host;

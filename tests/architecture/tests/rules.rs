@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["base"],
     &["expressions", "tasks", "pki"],
     &["kinds"],
-    &["store", "informer", "identity"],
+    &["store", "informer", "identity", "cache"],
     &["api"],
     &["control", "node", "net", "dns", "gateway", "certs", "metrics", "volumes"],
     &["app"],

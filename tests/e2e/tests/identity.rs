@@ -16,7 +16,7 @@ data:
   check: |
     #!/bin/sh
     case "$HTTP_COOKIE" in
-      *session=alice*) printf 'Status: 200 OK\r\nX-Auth-User: alice\r\nX-Auth-Page: %s\r\n\r\n' "$HTTP_X_ORIGINAL_URL" ;;
+      *session=alice*) printf 'Status: 200 OK\r\nX-Auth-User: alice\r\nX-Forwarded-User: alice\r\nX-Auth-Page: %s\r\n\r\n' "$HTTP_X_ORIGINAL_URL" ;;
       *session=mallory*) printf 'Status: 403 Forbidden\r\n\r\nnot you\n' ;;
       *) printf 'Status: 401 Unauthorized\r\n\r\nwho are you\n' ;;
     esac
@@ -32,8 +32,7 @@ spec:
       terminationGracePeriodSeconds: 0
       containers:
       - name: web
-        image: busybox
-        imagePullPolicy: Never
+        image: knarr.local/busybox:bookworm
         command: [sh, -c, "mkdir -p /www/cgi-bin; for f in page check; do cp /pages/$f /www/cgi-bin/; chmod 755 /www/cgi-bin/$f; done; exec httpd -f -p 8080 -h /www"]
         readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
         volumeMounts: [{name: pages, mountPath: /pages}]
@@ -111,15 +110,25 @@ fn service(cluster: &Cluster) -> anyhow::Result<()> {
     let annotations = [
         ("auth-url", "http://web.default.svc.cluster.local/cgi-bin/check"),
         ("auth-signin", "https://login.example/start"),
-        ("auth-response-headers", "X-Auth-User, X-Auth-Page"),
+        ("auth-response-headers", "X-Auth-User, X-Auth-Page, X-Forwarded-User"),
     ];
     cluster.apply(&ingress("asked", &annotations))?;
     let (to, _) = answers(cluster, "asked", &[], 302)?;
     ensure!(to.starts_with("https://login.example/start?rd=http%3A%2F%2Fasked.localhost"), "{to}");
     answers(cluster, "asked", &["-b", "session=mallory"], 403)?;
-    let spoofed = ["-b", "session=alice", "-H", "X-Auth-User: admin", "-H", "X_Auth_User: admin"];
+    let spoofed = [
+        "-b",
+        "session=alice",
+        "-H",
+        "X-Auth-User: admin",
+        "-H",
+        "X_Auth_User: admin",
+        "-H",
+        "X-Forwarded-User: admin",
+    ];
     let (_, text) = answers(cluster, "asked", &spoofed, 200)?;
     ensure!(text.contains("HTTP_X_AUTH_USER=alice") && !text.contains("admin"), "{text}");
+    ensure!(text.contains("HTTP_X_FORWARDED_USER=alice"), "what the service says is no claim of the client: {text}");
     ensure!(text.contains("/cgi-bin/page?x=1"), "the service sees what was asked for: {text}");
     // a service that is not there lets nobody in
     cluster.apply(&ingress("nobody", &[("auth-url", "http://none.default.svc/check")]))?;

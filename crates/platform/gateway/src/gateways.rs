@@ -15,6 +15,7 @@
 mod addresses;
 mod attach;
 mod backends;
+mod conflicts;
 pub mod definitions;
 pub mod features;
 mod grants;
@@ -28,7 +29,7 @@ mod rules;
 mod run;
 pub mod status;
 #[cfg(test)]
-mod tests {}
+mod tests;
 mod verdict;
 mod world;
 

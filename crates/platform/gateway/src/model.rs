@@ -28,6 +28,7 @@ use crate::policy::compile::Settle;
 use crate::seen::Figures;
 
 pub use crate::backend::{Backend, Endpoints, Port, Protocol, endpoints};
+pub use crate::proxy::Cached;
 pub use filter::{AllowOrigin, Cors, Filter, HeaderEdit, Mirror, PathEdit, Redirect, Rewrite};
 pub use matching::{Field, Host, Match, PathMatch, TextMatch, canonical, compile, whole};
 pub use split::{Share, Split, Steer, SteerBy, Target, cookie};
@@ -193,6 +194,8 @@ pub struct Rule {
     pub persistence: Option<Persistence>,
     /// Bounds and other settings of the route.
     pub limits: Limits,
+    /// How its answers are cached; not at all when none.
+    pub cached: Option<Cached>,
     /// Where its requests are counted, once there was one.
     pub figures: OnceLock<Arc<Figures>>,
     /// The traffic policies in force for it ([`crate::policies`]).
@@ -211,6 +214,7 @@ impl Rule {
             retry: None,
             persistence: None,
             limits: Limits::default(),
+            cached: None,
             figures: OnceLock::new(),
             traffic: Settle::default(),
         }

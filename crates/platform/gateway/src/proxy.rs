@@ -7,6 +7,7 @@
 //! through would let requests past the routes.
 
 mod answer;
+mod cached;
 mod cors;
 mod decide;
 mod fail;
@@ -33,11 +34,14 @@ use pingora_proxy::Session;
 use tokio::time::Instant;
 
 use crate::balance::Lease;
+use crate::challenges::Challenges;
 use crate::connection::Arrival;
 use crate::limit::Place;
 use crate::model::{Filter, Protocol, Rule, Share, Target, Timeouts};
 use crate::retry;
 use crate::seen::Seen;
+
+pub use cached::Cached;
 
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// How long a backend may be silent in the middle of a request.
@@ -56,6 +60,7 @@ const HEADER_LIMIT: usize = 64 * 1024;
 pub struct Proxy {
     mirrors: mirror::Mirrors,
     seen: Arc<Seen>,
+    challenges: Challenges,
 }
 
 /// What is remembered while a request is served.
@@ -77,6 +82,8 @@ pub struct Request {
     answered: bool,
     /// Endpoints of the tries so far.
     tried: Vec<SocketAddr>,
+    /// The headers of the request that guards have set.
+    told: Vec<HeaderName>,
     /// Who it is, as guards say.
     who: Option<String>,
     /// Where it stands in its trace.
@@ -101,6 +108,8 @@ pub struct Request {
     mirrored: Vec<mirror::Copy>,
     /// Why a request was refused, as metrics name it.
     refused: Option<&'static str>,
+    /// What the cache has to do with it.
+    exchange: Option<cache::Exchange>,
 }
 
 impl Request {
@@ -125,8 +134,8 @@ impl Request {
 impl Proxy {
     /// A proxy; copies of requests are sent by tasks of `children`.
     #[must_use]
-    pub fn new(seen: Arc<Seen>, children: tasks::Children) -> Self {
-        Self { mirrors: mirror::Mirrors::new(children), seen }
+    pub fn new(seen: Arc<Seen>, challenges: Challenges, children: tasks::Children) -> Self {
+        Self { mirrors: mirror::Mirrors::new(children), seen, challenges }
     }
 
     /// Answers in place of a backend. The connection is kept unless a body is still on its way.

@@ -28,7 +28,7 @@ const MOST_REMEMBER: Duration = Duration::from_secs(3600);
 const REMEMBERED: usize = 4096;
 /// A larger answer is none.
 const ANSWER: usize = 256 * 1024;
-const MOST_BODY: u32 = 64 * 1024;
+const MOST_BODY: i32 = 64 * 1024;
 
 /// Headers about the connection they come by (RFC 9110 7.6.1), which go no further.
 const HOP: [HeaderName; 9] = [

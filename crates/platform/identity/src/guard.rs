@@ -78,7 +78,7 @@ impl Part {
 
     fn owned(&self) -> Vec<HeaderName> {
         match self {
-            Self::Certificates(_) => Vec::new(),
+            Self::Certificates(_) => Certificates::owned().collect(),
             Self::ApiKeys(part) => part.owned().cloned().collect(),
             Self::Bearer(part) => part.owned().cloned().collect(),
             Self::Basic(part) => part.owned().cloned().collect(),
@@ -122,9 +122,8 @@ impl Guard {
                 "says nobody: say at least one of addresses, clientCertificate, basic, apiKey, jwt, oidc, external",
             );
         }
-        let mut owned: Vec<String> = parts.iter().flat_map(Part::owned).map(|name| plain_name(name.as_str())).collect();
+        let owned: Vec<String> = parts.iter().flat_map(Part::owned).map(|name| plain_name(name.as_str())).collect();
         let answered = external.iter().flat_map(External::owned).map(|name| plain_name(name.as_str())).collect();
-        owned.extend(Certificates::owned().map(|name| plain_name(name.as_str())));
         let body_limit = external.as_ref().and_then(External::body_limit);
         faults.or(Some(Self { satisfy: settings.satisfy, addresses, parts, external, owned, answered, body_limit }))
     }

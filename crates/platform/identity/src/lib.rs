@@ -8,7 +8,6 @@
 //! client; nobody is sent to another host than the provider's or the one that was asked.
 
 mod asked;
-pub mod attach;
 mod fault;
 mod guard;
 pub mod ingress;

@@ -1,8 +1,7 @@
 //! The listeners of the Gateways that are ours, and what is wrong with them.
 //!
-//! A Gateway's own listeners come before those of its listener sets, and of the sets the oldest comes first (GEP-1713). Two
-//! listeners of one object that cannot be told apart are both refused, for nobody may choose between them; between two objects the
-//! one that comes later is refused. Gateways that share addresses share ports too, by age; there equal HTTP listeners are one.
+//! A Gateway's own listeners come before those of its listener sets, and of the sets the oldest comes first (GEP-1713);
+//! `conflicts` says what becomes of those that cannot be told apart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +11,8 @@ use base::selector::LabelSelector;
 use rustls::sign::CertifiedKey;
 
 use super::addresses::{self, Given, Place};
+use super::conflicts;
 use super::grants::{From, Grants};
-use super::hostnames;
 use super::kinds::{FrontendValidation, GROUP, Gateway, GroupKind, Listener, ListenerSet, Namespaces};
 use super::references::{self, AuthorityReasons, Refusal};
 use super::world::{World, by_age, key};
@@ -84,11 +83,11 @@ impl Protocol {
     }
 
     /// True when listeners of one port are told apart by the name that TLS clients ask for.
-    fn by_server_name(self) -> bool {
+    pub(crate) fn by_server_name(self) -> bool {
         matches!(self, Self::Https | Self::TlsTerminate | Self::TlsPassthrough)
     }
 
-    fn needs_certificate(self) -> bool {
+    pub(crate) fn needs_certificate(self) -> bool {
         matches!(self, Self::Https | Self::TlsTerminate)
     }
 }
@@ -217,8 +216,8 @@ pub(crate) fn fronts<'a>(world: &World<'a>, grants: &Grants<'a>, ours: impl Fn(&
             front(world, grants, gateway, given.remove(&key).unwrap_or_default(), sets)
         })
         .collect();
-    fronts.iter_mut().for_each(|front| conflicts(front, ports));
-    shared_conflicts(&mut fronts, ports);
+    fronts.iter_mut().for_each(|front| conflicts::within(front, ports));
+    conflicts::between(&mut fronts, ports);
     fronts
 }
 
@@ -409,132 +408,4 @@ pub(crate) fn validation(gateway: &Gateway, port: i32) -> Option<&FrontendValida
 
 pub(crate) fn is_insecure(validation: &FrontendValidation) -> bool {
     validation.mode.as_deref() == Some("AllowInsecureFallback")
-}
-
-/// Why two listeners of one port cannot be told apart; none when they can.
-fn conflict(one: &Heard<'_>, other: &Heard<'_>) -> Option<&'static str> {
-    let (first, second) = (one.protocol?, other.protocol?);
-    if (first == Protocol::Udp) != (second == Protocol::Udp) {
-        return None; // ports of different transports
-    }
-    let by_host =
-        (first == Protocol::Http && second == Protocol::Http) || (first.by_server_name() && second.by_server_name());
-    match by_host {
-        true => same_host(one, other).then_some("HostnameConflict"),
-        false => Some("ProtocolConflict"),
-    }
-}
-
-fn same_host(one: &Heard<'_>, other: &Heard<'_>) -> bool {
-    host(one).eq_ignore_ascii_case(host(other))
-}
-
-fn host<'a>(heard: &Heard<'a>) -> &'a str {
-    heard.listener.hostname.as_deref().unwrap_or_default()
-}
-
-fn conflicts(front: &mut Front<'_>, ports: SharedPorts) {
-    let place = front.given.places.first().copied().unwrap_or(Place::Shared);
-    let port = |heard: &Heard<'_>| u16::try_from(heard.listener.port).map(|port| ports.bound(place, port)).unwrap_or(0);
-    let mut earlier: Vec<(usize, usize)> = Vec::new();
-    for at in 0..front.sources.len() {
-        let mut found: Vec<(usize, Refusal)> = Vec::new();
-        let listeners = &front.sources[at].listeners;
-        for (index, heard) in listeners.iter().enumerate().filter(|(_, heard)| heard.refused.is_none()) {
-            let beside =
-                listeners.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, other)| (other, "it"));
-            let before = earlier
-                .iter()
-                .map(|(source, listener)| (&front.sources[*source].listeners[*listener], "another object"));
-            let rivals = before.chain(beside).filter(|(rival, _)| port(rival) == port(heard));
-            let clash =
-                rivals.filter_map(|(rival, whose)| Some((conflict(rival, heard)?, &rival.listener.name, whose))).next();
-            if let Some((reason, name, whose)) = clash {
-                let message =
-                    format!("listener {name} of {whose} has the same port, and requests could not be told apart");
-                found.push((index, Refusal::new(reason, message)));
-            }
-        }
-        for (index, refusal) in found {
-            front.sources[at].listeners[index].conflict = Some(refusal);
-        }
-        let accepted = front.sources[at].listeners.iter().enumerate().filter(|(_, heard)| heard.is_accepted());
-        earlier.extend(accepted.map(|(index, _)| (at, index)));
-    }
-    let overlaps: Vec<(usize, usize, String)> = earlier
-        .iter()
-        .filter_map(|(source, index)| {
-            let heard = &front.sources[*source].listeners[*index];
-            let tls = |heard: &Heard<'_>| heard.protocol.is_some_and(Protocol::needs_certificate);
-            let others = earlier.iter().filter(|other| *other != &(*source, *index));
-            let mut others = others.map(|(source, index)| &front.sources[*source].listeners[*index]);
-            let with = others.find(|other| {
-                let names = (heard.listener.hostname.as_deref(), other.listener.hostname.as_deref());
-                tls(heard) && tls(other) && port(heard) == port(other) && hostnames::overlap(names.0, names.1)
-            })?;
-            Some((
-                *source,
-                *index,
-                format!("listener {} of the same port serves some of the hosts too", with.listener.name),
-            ))
-        })
-        .collect();
-    for (source, index, message) in overlaps {
-        front.sources[source].listeners[index].overlaps = Some(message);
-    }
-}
-
-/// Refuses listeners whose port at the shared addresses belongs to an older Gateway, or to Ingresses.
-fn shared_conflicts(fronts: &mut [Front<'_>], ports: SharedPorts) {
-    let mut claimed: Vec<(usize, usize, usize)> = Vec::new();
-    for at in 0..fronts.len() {
-        if !fronts[at].given.places.contains(&Place::Shared) {
-            continue;
-        }
-        let mut claims = Vec::new();
-        let mut found = Vec::new();
-        for (source, index) in positions(&fronts[at]) {
-            let heard = &fronts[at].sources[source].listeners[index];
-            if !heard.is_accepted() {
-                continue;
-            }
-            let port =
-                |heard: &Heard<'_>| u16::try_from(heard.listener.port).map(|port| ports.bound(Place::Shared, port));
-            let rival = claimed.iter().map(|(front, source, index)| {
-                let rival = &fronts[*front].sources[*source].listeners[*index];
-                (rival, format!("listener {} of Gateway {}", rival.listener.name, fronts[*front].key))
-            });
-            let clash = rival.filter(|(rival, _)| port(rival) == port(heard)).find(|(rival, _)| {
-                let merges = rival.protocol == Some(Protocol::Http) && heard.protocol == Some(Protocol::Http);
-                !merges && conflict(rival, heard).is_some()
-            });
-            let whose = clash.map(|(_, whose)| whose).or_else(|| {
-                let bound = port(heard).ok()?;
-                let plain =
-                    bound == ports.http && heard.protocol.is_some_and(|is| is != Protocol::Http && is != Protocol::Udp);
-                let tls = bound == ports.https
-                    && heard.protocol.is_some_and(|is| !is.by_server_name() && is != Protocol::Udp);
-                (plain || tls).then(|| "the gateway's Ingresses".to_owned())
-            });
-            match whose {
-                None => claims.push((at, source, index)),
-                Some(whose) => {
-                    let message = format!(
-                        "port {} of the shared address belongs to {whose}; give Gateways addresses of their own with the setting gateway.addresses",
-                        heard.listener.port
-                    );
-                    found.push((source, index, Refusal::new("PortUnavailable", message)));
-                }
-            }
-        }
-        claimed.extend(claims);
-        for (source, index, refusal) in found {
-            fronts[at].sources[source].listeners[index].refused = Some(refusal);
-        }
-    }
-}
-
-fn positions(front: &Front<'_>) -> Vec<(usize, usize)> {
-    let of = |(at, source): (usize, &Source<'_>)| (0..source.listeners.len()).map(move |index| (at, index));
-    front.sources.iter().enumerate().flat_map(of).collect()
 }

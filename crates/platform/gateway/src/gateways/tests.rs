@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::kinds::{Ancestor, Gateway, ParentStatus};
+use super::kinds::{Gateway, ParentStatus};
 use super::{Pool, SharedPorts, Statuses, World, plan, status};
 use crate::backend::{Endpoints, Port};
 use crate::certificates;
@@ -72,15 +72,13 @@ spec: { controllerName: knarr.dev/gateway }";
             udp: &self.all("UDPRoute"),
             grants: &self.all("ReferenceGrant"),
             policies: &self.all("BackendTLSPolicy"),
-            namespace: &|name| {
-                Some(BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), name.to_owned())]))
-            },
+            namespace: &|name| Some(BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), name.to_owned())])),
             service: &|key| {
                 let service = self.find("Service", key)?.clone();
                 Some(Arc::new(serde_json::from_value::<Service>(service).expect("a service")))
             },
             endpoints: &|key, port: &Port, transport| {
-                Arc::new(Endpoints::new(key.clone(), port.clone(), transport, Vec::new()))
+                Arc::new(Endpoints::new(key.clone(), port.clone(), transport, Vec::<std::net::SocketAddr>::new()))
             },
             certificate: &|key| {
                 let secret = self.find("Secret", key)?;
@@ -91,7 +89,9 @@ spec: { controllerName: knarr.dev/gateway }";
                 };
                 Some(Certificate::after(None, read))
             },
-            secret: &|_, field| Some(if field == "tls.crt" { &pair.cert_pem } else { &pair.key_pem }.clone().into_bytes()),
+            secret: &|_, field| {
+                Some(if field == "tls.crt" { &pair.cert_pem } else { &pair.key_pem }.clone().into_bytes())
+            },
             authorities: &|key| {
                 let text = self.find("ConfigMap", key)?["data"]["ca.crt"].as_str()?;
                 Some(if text == "good" { pair.cert_pem.as_str().into() } else { text.into() })
@@ -144,8 +144,12 @@ spec: { controllerName: knarr.dev/gateway }";
                 lines.push(format!("{name}: {}", conditions(&status["conditions"])));
             }
             for listener in status["listeners"].as_array().into_iter().flatten() {
-                let kinds: Vec<String> =
-                    listener["supportedKinds"].as_array().into_iter().flatten().map(|kind| text(&kind["kind"])).collect();
+                let kinds: Vec<String> = listener["supportedKinds"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|kind| text(&kind["kind"]))
+                    .collect();
                 let (listener_name, attached) = (text(&listener["name"]), &listener["attachedRoutes"]);
                 let conditions = conditions(&listener["conditions"]);
                 lines.push(format!("{name} {listener_name} [{}] {attached}: {conditions}", kinds.join(",")));
@@ -171,7 +175,9 @@ fn patch(kind: &str, key: &Key, object: &Value, statuses: &Statuses, now: Timest
         "GatewayClass" => status::class_patch(&typed::<GatewayClass>(object), statuses.classes.get(&key.name)?, now),
         "Gateway" => statuses.gateways.get(key)?.patch(&typed::<Gateway>(object), now),
         "ListenerSet" => statuses.sets.get(key)?.patch(&typed::<ListenerSet>(object), now),
-        "BackendTLSPolicy" => status::policy_patch(&typed::<BackendTlsPolicy>(object), statuses.policies.get(key)?, now),
+        "BackendTLSPolicy" => {
+            status::policy_patch(&typed::<BackendTlsPolicy>(object), statuses.policies.get(key)?, now)
+        }
         _ => {
             let kinds = [super::RouteKind::Http, super::RouteKind::Grpc, super::RouteKind::Tls, super::RouteKind::Tcp];
             let found = kinds.into_iter().chain([super::RouteKind::Udp]).find(|found| found.name() == kind)?;
@@ -192,7 +198,11 @@ fn conditions(all: &Value) -> String {
     let one = |condition: &Value| {
         let status = if condition["status"] == "True" { "" } else { "not" };
         let (kind, reason) = (text(&condition["type"]), text(&condition["reason"]));
-        if reason == kind || reason == "NoConflicts" { format!("{status}{kind}") } else { format!("{status}{kind}({reason})") }
+        if reason == kind || reason == "NoConflicts" {
+            format!("{status}{kind}")
+        } else {
+            format!("{status}{kind}({reason})")
+        }
     };
     let all: Vec<String> = all.as_array().into_iter().flatten().map(one).collect();
     all.join(" ").replace(" notConflicted", "")
@@ -222,7 +232,9 @@ spec: { ports: [{ port: 80 }] }
 
 /// A Gateway called `g` with `listeners`.
 fn gateway(listeners: &str) -> String {
-    format!("kind: Gateway\nmetadata: {{ name: g }}\nspec: {{ gatewayClassName: knarr, listeners: [{listeners}] }}\n---\n")
+    format!(
+        "kind: Gateway\nmetadata: {{ name: g }}\nspec: {{ gatewayClassName: knarr, listeners: [{listeners}] }}\n---\n"
+    )
 }
 
 const PLAIN: &str = "{ name: http, port: 80, protocol: HTTP }";
@@ -256,7 +268,11 @@ fn a_route_is_told_why_no_listener_takes_it() {
     ] {
         let route = format!("kind: HTTPRoute\nmetadata: {{ name: r }}\nspec: {{ {route} }}");
         let told = House::of(&format!("{}{route}", gateway(listeners))).told();
-        assert_eq!(told.last().map(String::as_str), Some(&*format!("HTTPRoute r at g: {expected} ResolvedRefs")), "{route}");
+        assert_eq!(
+            told.last().map(String::as_str),
+            Some(&*format!("HTTPRoute r at g: {expected} ResolvedRefs")),
+            "{route}"
+        );
     }
 }
 
@@ -266,7 +282,10 @@ fn routes_of_other_namespaces_need_leave() {
         ("", "notAccepted(NotAllowedByListeners)"),
         ("namespaces: { from: Same }", "notAccepted(NotAllowedByListeners)"),
         ("namespaces: { from: All }", "Accepted"),
-        ("namespaces: { from: Selector, selector: { matchLabels: { kubernetes.io/metadata.name: other } } }", "Accepted"),
+        (
+            "namespaces: { from: Selector, selector: { matchLabels: { kubernetes.io/metadata.name: other } } }",
+            "Accepted",
+        ),
         (
             "namespaces: { from: Selector, selector: { matchLabels: { kubernetes.io/metadata.name: x } } }",
             "notAccepted(NotAllowedByListeners)",
@@ -278,7 +297,11 @@ fn routes_of_other_namespaces_need_leave() {
 metadata: { name: r, namespace: other }
 spec: { parentRefs: [{ name: g, namespace: default }] }";
         let told = House::of(&format!("{}{route}", gateway(&listener))).told();
-        assert_eq!(told.last().map(String::as_str), Some(&*format!("HTTPRoute r at g: {expected} ResolvedRefs")), "{allowed}");
+        assert_eq!(
+            told.last().map(String::as_str),
+            Some(&*format!("HTTPRoute r at g: {expected} ResolvedRefs")),
+            "{allowed}"
+        );
     }
 }
 
@@ -295,9 +318,13 @@ fn a_backend_that_leads_nowhere_is_told_of_and_answers_500() {
         );
         let mut house = House::of(&format!("{SERVICE}{}{route}", gateway(PLAIN)));
         let told = house.told();
-        assert_eq!(told.last().map(String::as_str), Some(&*format!("HTTPRoute r at g: Accepted notResolvedRefs({reason})")));
+        assert_eq!(
+            told.last().map(String::as_str),
+            Some(&*format!("HTTPRoute r at g: Accepted notResolvedRefs({reason})"))
+        );
         let (_, model) = house.plan();
-        let Some(Serves::Http(routes)) = model.doors.values().flatten().map(|listener| listener.serves.clone()).next() else {
+        let Some(Serves::Http(routes)) = model.doors.values().flatten().map(|listener| listener.serves.clone()).next()
+        else {
             panic!("no listener")
         };
         let target = routes[0].rule.split.shares()[0].target.clone();
@@ -329,15 +356,22 @@ spec: {{ parentRefs: [{{ name: g }}], rules: [{{ backendRefs: [{{ name: web, nam
 #[test]
 fn rules_that_cannot_be_obeyed_make_a_route_invalid_or_partly_so() {
     let good = "{ backendRefs: [{ name: web, port: 80 }] }";
-    let bad = "{ matches: [{ path: { type: RegularExpression, value: '(' } }], backendRefs: [{ name: web, port: 80 }] }";
+    let bad =
+        "{ matches: [{ path: { type: RegularExpression, value: '(' } }], backendRefs: [{ name: web, port: 80 }] }";
     let both = "{ filters: [{ type: RequestRedirect, requestRedirect: {} }, { type: URLRewrite, urlRewrite: {} }] }";
     for (rules, expected) in [
         (bad.to_owned(), "notAccepted(UnsupportedValue) ResolvedRefs"),
         (both.to_owned(), "notAccepted(IncompatibleFilters) ResolvedRefs"),
         (format!("{good}, {bad}"), "Accepted ResolvedRefs PartiallyInvalid(UnsupportedValue)"),
-        ("{ filters: [{ type: ExtensionRef, extensionRef: { group: x, kind: Y, name: z } }] }".to_owned(), "Accepted notResolvedRefs(InvalidKind)"),
+        (
+            "{ filters: [{ type: ExtensionRef, extensionRef: { group: x.example, kind: Thing, name: z } }] }"
+                .to_owned(),
+            "Accepted notResolvedRefs(InvalidKind)",
+        ),
     ] {
-        let route = format!("kind: HTTPRoute\nmetadata: {{ name: r }}\nspec: {{ parentRefs: [{{ name: g }}], rules: [{rules}] }}");
+        let route = format!(
+            "kind: HTTPRoute\nmetadata: {{ name: r }}\nspec: {{ parentRefs: [{{ name: g }}], rules: [{rules}] }}"
+        );
         let told = House::of(&format!("{SERVICE}{}{route}", gateway(PLAIN))).told();
         assert_eq!(told.last().map(String::as_str), Some(&*format!("HTTPRoute r at g: {expected}")), "{rules}");
     }
@@ -347,7 +381,10 @@ fn rules_that_cannot_be_obeyed_make_a_route_invalid_or_partly_so() {
 fn listeners_are_told_what_is_wrong_with_them() {
     let tls = |extra: &str| format!("{{ name: l, port: 443, protocol: HTTPS, tls: {{ {extra} }} }}");
     for (listener, expected) in [
-        ("{ name: l, port: 80, protocol: SMTP }".to_owned(), "[] 0: notAccepted(UnsupportedProtocol) notProgrammed(Invalid) ResolvedRefs"),
+        (
+            "{ name: l, port: 80, protocol: SMTP }".to_owned(),
+            "[] 0: notAccepted(UnsupportedProtocol) notProgrammed(Invalid) ResolvedRefs",
+        ),
         (
             "{ name: l, port: 80, protocol: HTTP, allowedRoutes: { kinds: [{ kind: TLSRoute }] } }".to_owned(),
             "[] 0: Accepted Programmed notResolvedRefs(InvalidRouteKinds)",
@@ -375,7 +412,9 @@ fn listeners_are_told_what_is_wrong_with_them() {
 
 #[test]
 fn of_listeners_that_cannot_be_told_apart_none_is_served() {
-    let manifest = gateway("{ name: a, port: 90, protocol: HTTP }, { name: b, port: 90, protocol: TCP }, { name: c, port: 91, protocol: UDP }");
+    let manifest = gateway(
+        "{ name: a, port: 90, protocol: HTTP }, { name: b, port: 90, protocol: TCP }, { name: c, port: 91, protocol: UDP }",
+    );
     check(
         manifest.trim_end_matches("---\n"),
         &[
@@ -401,7 +440,8 @@ spec:
   allowedListeners: { namespaces: { from: Same } }
   listeners: [{ name: a, port: 80, protocol: HTTP, hostname: a.example }]
 ";
-    let sets = [set("one", "default", "b.example"), set("two", "default", "B.example"), set("three", "other", "c.example")];
+    let sets =
+        [set("one", "default", "b.example"), set("two", "default", "B.example"), set("three", "other", "c.example")];
     check(
         &format!("{gateway}{}", sets.concat()),
         &[
@@ -418,7 +458,9 @@ spec:
 
 #[test]
 fn gateways_that_share_an_address_share_http_and_nothing_else() {
-    let other = |listener: &str| format!("kind: Gateway\nmetadata: {{ name: h }}\nspec: {{ gatewayClassName: knarr, listeners: [{listener}] }}");
+    let other = |listener: &str| {
+        format!("kind: Gateway\nmetadata: {{ name: h }}\nspec: {{ gatewayClassName: knarr, listeners: [{listener}] }}")
+    };
     for (listener, taken) in [
         ("{ name: l, port: 80, protocol: HTTP }", false),
         ("{ name: l, port: 80, protocol: TCP }", true),
@@ -436,7 +478,9 @@ fn gateways_that_share_an_address_share_http_and_nothing_else() {
 #[test]
 fn addresses_are_given_kept_and_refused() {
     let wish = |name: &str, addresses: &str| {
-        format!("kind: Gateway\nmetadata: {{ name: {name} }}\nspec: {{ gatewayClassName: knarr, listeners: [{PLAIN}], addresses: [{addresses}] }}\n")
+        format!(
+            "kind: Gateway\nmetadata: {{ name: {name} }}\nspec: {{ gatewayClassName: knarr, listeners: [{PLAIN}], addresses: [{addresses}] }}\n"
+        )
     };
     let manifest = [
         wish("any", ""),
@@ -469,7 +513,9 @@ fn addresses_are_given_kept_and_refused() {
 #[test]
 fn a_policy_is_told_for_each_gateway_and_the_older_wins() {
     let policy = |name: &str, validation: &str| {
-        format!("---\nkind: BackendTLSPolicy\nmetadata: {{ name: {name} }}\nspec: {{ targetRefs: [{{ group: '', kind: Service, name: web }}], validation: {{ hostname: web.example, {validation} }} }}\n")
+        format!(
+            "---\nkind: BackendTLSPolicy\nmetadata: {{ name: {name} }}\nspec: {{ targetRefs: [{{ group: '', kind: Service, name: web }}], validation: {{ hostname: web.example, {validation} }} }}\n"
+        )
     };
     let route = "kind: HTTPRoute
 metadata: { name: r }
@@ -479,12 +525,22 @@ spec: { parentRefs: [{ name: g }], rules: [{ backendRefs: [{ name: web, port: 80
     for (validation, expected) in [
         ("caCertificateRefs: [{ group: '', kind: ConfigMap, name: ca }]", "Accepted ResolvedRefs"),
         ("wellKnownCACertificates: System", "Accepted ResolvedRefs"),
-        ("caCertificateRefs: [{ group: '', kind: ConfigMap, name: none }]", "notAccepted(NoValidCACertificate) notResolvedRefs(InvalidCACertificateRef)"),
-        ("caCertificateRefs: [{ group: '', kind: ConfigMap, name: bad }]", "notAccepted(NoValidCACertificate) notResolvedRefs(InvalidCACertificateRef)"),
-        ("caCertificateRefs: [{ group: x, kind: Vault, name: ca }]", "notAccepted(NoValidCACertificate) notResolvedRefs(InvalidKind)"),
+        (
+            "caCertificateRefs: [{ group: '', kind: ConfigMap, name: none }]",
+            "notAccepted(NoValidCACertificate) notResolvedRefs(InvalidCACertificateRef)",
+        ),
+        (
+            "caCertificateRefs: [{ group: '', kind: ConfigMap, name: bad }]",
+            "notAccepted(NoValidCACertificate) notResolvedRefs(InvalidCACertificateRef)",
+        ),
+        (
+            "caCertificateRefs: [{ group: x, kind: Vault, name: ca }]",
+            "notAccepted(NoValidCACertificate) notResolvedRefs(InvalidKind)",
+        ),
         ("wellKnownCACertificates: example.com/Mine", "notAccepted(Invalid) ResolvedRefs"),
     ] {
-        let manifest = format!("{SERVICE}{}{route}{ca}{}{}", gateway(PLAIN), policy("old", validation), policy("new", validation));
+        let manifest =
+            format!("{SERVICE}{}{route}{ca}{}{}", gateway(PLAIN), policy("old", validation), policy("new", validation));
         let told = House::of(&manifest).told();
         assert!(told.contains(&format!("BackendTLSPolicy old at g: {expected}")), "{validation}: {told:#?}");
         let second = told.last().expect("lines");
@@ -548,18 +604,27 @@ fn what_other_controllers_tell_of_a_route_stays_and_ours_goes_with_our_parents()
     let at = house.objects.len() - 1;
     house.objects[at]["status"] = json!({ "parents": [ours, foreign] });
     house.told();
-    let parents: Vec<ParentStatus> = serde_json::from_value(house.objects[at]["status"]["parents"].clone()).expect("parents");
+    let parents: Vec<ParentStatus> =
+        serde_json::from_value(house.objects[at]["status"]["parents"].clone()).expect("parents");
     let controllers: Vec<&str> = parents.iter().map(|parent| parent.controller_name.as_str()).collect();
     assert_eq!(controllers, ["example.com/other"]);
-    let _same: Vec<Ancestor> = Vec::new();
 }
 
 /// Objects that may or may not fit together.
 fn houses() -> impl Strategy<Value = House> {
-    let listener = (0_u8..3, prop::sample::select(vec!["HTTP", "HTTPS", "TLS", "TCP", "UDP", "SMTP"]), prop::sample::select(vec!["", "a.example", "*.example"]));
+    let listener = (
+        0_u8..3,
+        prop::sample::select(vec!["HTTP", "HTTPS", "TLS", "TCP", "UDP", "SMTP"]),
+        prop::sample::select(vec!["", "a.example", "*.example"]),
+    );
     let gateways = prop::collection::vec((prop::collection::vec(listener, 1..4), 0_u8..3), 1..4);
     let routes = prop::collection::vec(
-        (prop::sample::select(vec!["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"]), 0_usize..4, 0_u8..3, prop::sample::select(vec!["web", "none"])),
+        (
+            prop::sample::select(vec!["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"]),
+            0_usize..4,
+            0_u8..3,
+            prop::sample::select(vec!["web", "none"]),
+        ),
         0..6,
     );
     (gateways, routes, any::<bool>()).prop_map(|(gateways, routes, pool)| {

@@ -32,6 +32,8 @@ pub(super) fn preflight(policy: &Cors, request: &RequestHeader) -> Option<Answer
     answer.headers.extend(headers.map(|value| (header::ACCESS_CONTROL_ALLOW_HEADERS, value)));
     let age = policy.max_age.map(|age| HeaderValue::from(age.as_secs()));
     answer.headers.extend(age.map(|age| (header::ACCESS_CONTROL_MAX_AGE, age)));
+    // Browsers read it of the answer itself; the Gateway API wants it told here too (its conformance suite).
+    answer.headers.extend(exposed(policy));
     Some(answer)
 }
 
@@ -40,10 +42,14 @@ pub(super) fn marks(policy: &Cors, request: &RequestHeader) -> Vec<(HeaderName, 
     let origin = request.headers.get(header::ORIGIN);
     let Some(allowed) = origin.and_then(|origin| allowed(policy, origin)) else { return Vec::new() };
     let mut marks = common(policy, allowed);
-    // With credentials a star is taken literally, so nothing is exposed then by a star.
-    let expose = list(policy.expose_any && !policy.credentials, policy.expose.iter().map(HeaderName::as_str));
-    marks.extend(expose.map(|value| (header::ACCESS_CONTROL_EXPOSE_HEADERS, value)));
+    marks.extend(exposed(policy));
     marks
+}
+
+/// With credentials a star is taken literally, so nothing is exposed then by a star.
+fn exposed(policy: &Cors) -> Option<(HeaderName, HeaderValue)> {
+    let expose = list(policy.expose_any && !policy.credentials, policy.expose.iter().map(HeaderName::as_str));
+    expose.map(|value| (header::ACCESS_CONTROL_EXPOSE_HEADERS, value))
 }
 
 /// The headers that are a policy's, and replace those of the backend.

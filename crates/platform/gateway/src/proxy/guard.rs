@@ -45,6 +45,7 @@ impl Proxy {
             match ask(session, &guard, body.as_ref()).await {
                 Some(Verdict::Pass(pass)) => {
                     change(session.req_header_mut(), &pass)?;
+                    ctx.told.extend(pass.set.into_iter().map(|(name, _)| name));
                     ctx.who = pass.who.or(ctx.who.take());
                     ctx.respond.extend(pass.respond);
                 }

@@ -16,6 +16,8 @@ pub(super) struct Origin<'a> {
     pub(super) host: &'a str,
     pub(super) port: u16,
     pub(super) tls: bool,
+    /// Headers that guards have set, which are no claims of the client.
+    pub(super) told: &'a [HeaderName],
 }
 
 /// The host a request is for, with its port if it names one.
@@ -27,7 +29,8 @@ pub(super) fn host(request: &RequestHeader) -> Option<&str> {
 
 /// Replaces everything a client could have said about its origin.
 pub(super) fn forwarded(request: &mut RequestHeader, origin: &Origin<'_>) -> Result<()> {
-    let claims: Vec<HeaderName> = request.headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+    let is_clients = |name: &&HeaderName| is_claim(name.as_str()) && !origin.told.contains(name);
+    let claims: Vec<HeaderName> = request.headers.keys().filter(is_clients).cloned().collect();
     for name in &claims {
         request.remove_header(name);
     }
@@ -108,12 +111,16 @@ mod tests {
             ("x_forwarded_proto", "https"),
             ("Forwarded", "for=6.6.6.6"),
             ("Proxy", "p"),
+            ("X-Forwarded-Email", "admin@example.com"),
+            ("X-Forwarded-User", "alice"),
         ];
         for (name, value) in claims {
             request.append_header(name, value).unwrap();
         }
         request.append_header("Accept", "*/*").unwrap();
-        let origin = Origin { client: "10.1.2.3".parse().ok(), host: "a.localhost:8080", port: 8080, tls: false };
+        let told = [HeaderName::from_static("x-forwarded-user")];
+        let client = "10.1.2.3".parse().ok();
+        let origin = Origin { client, host: "a.localhost:8080", port: 8080, tls: false, told: &told };
         forwarded(&mut request, &origin).unwrap();
         let mut told: Vec<String> =
             request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
@@ -126,6 +133,7 @@ mod tests {
                 "x-forwarded-host: a.localhost:8080",
                 "x-forwarded-port: 8080",
                 "x-forwarded-proto: http",
+                "x-forwarded-user: alice",
                 "x-real-ip: 10.1.2.3"
             ]
         );

@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
+use pingora_cache::key::HashBinary;
+use pingora_cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -58,6 +60,10 @@ impl ProxyHttp for Proxy {
         let Some(arrival) = arrival(session) else {
             return Error::e_explain(ErrorType::InternalError, "a request came by no connection of ours");
         };
+        let host = headers::host(session.req_header()).unwrap_or_default();
+        if let Some(key) = self.challenges.answer(host, session.req_header().uri.path()) {
+            return self.answer(session, &Answer::octets(key), ctx).await;
+        }
         let door = arrival.door.load();
         let decision = decide::decide(&door, session.req_header(), arrival, fastrand::u32(..));
         drop(door);
@@ -93,6 +99,47 @@ impl ProxyHttp for Proxy {
             session.set_read_timeout(Some(UPGRADED_READ_TIME));
         }
         Ok(false)
+    }
+
+    fn request_cache_filter(&self, session: &mut Session, ctx: &mut Request) -> Result<()> {
+        ctx.enter_cache(session);
+        Ok(())
+    }
+
+    fn cache_key_callback(&self, _: &Session, ctx: &mut Request) -> Result<CacheKey> {
+        ctx.cache_key()
+    }
+
+    async fn cache_hit_filter(
+        &self,
+        session: &mut Session,
+        meta: &CacheMeta,
+        _: &mut HitHandler,
+        _: bool,
+        ctx: &mut Request,
+    ) -> Result<Option<ForcedFreshness>> {
+        ctx.cache_hit(session, meta)
+    }
+
+    fn cache_vary_filter(&self, meta: &CacheMeta, _: &mut Request, request: &RequestHeader) -> Option<HashBinary> {
+        cache::Exchange::vary(meta, request)
+    }
+
+    async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Request) -> Result<bool> {
+        ctx.may_ask_origin(session).await
+    }
+
+    fn response_cache_filter(
+        &self,
+        _: &Session,
+        response: &ResponseHeader,
+        ctx: &mut Request,
+    ) -> Result<RespCacheable> {
+        Ok(ctx.cacheable(response))
+    }
+
+    fn should_serve_stale(&self, _: &mut Session, _: &mut Request, error: Option<&Error>) -> bool {
+        cache::Exchange::may_be_stale(error)
     }
 
     async fn request_body_filter(
@@ -204,12 +251,14 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Request,
     ) -> Result<()> {
+        ctx.cache_asks(session, request)?;
         let Some(arrival) = arrival(session) else { return Ok(()) };
         let origin = headers::Origin {
             client: Some(arrival.client.ip().to_canonical()),
             host: headers::host(session.req_header()).unwrap_or_default(),
             port: arrival.local.port(),
             tls: arrival.greeting.is_some(),
+            told: &ctx.told,
         };
         headers::forwarded(request, &origin)?;
         if let Some(trace) = &ctx.trace {
@@ -257,6 +306,7 @@ impl ProxyHttp for Proxy {
         if ctx.unwanted(session, response) {
             return Error::e_explain(fail::UNWANTED, format!("the backend answered {}", response.status));
         }
+        ctx.cache_hears(session, response);
         Ok(())
     }
 
@@ -269,6 +319,7 @@ impl ProxyHttp for Proxy {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
+        ctx.cache_answers(session, response)?;
         for filter in ctx.filters() {
             match filter {
                 Filter::Response(edit) => headers::edit_response(response, edit)?,

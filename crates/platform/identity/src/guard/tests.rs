@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::settings::{Addresses, ApiKey, Basic as WrittenBasic, ClaimHeader, Jwt, TokenSource};
+use crate::settings::{Addresses, ApiKey, Basic as WrittenBasic, Certificate, ClaimHeader, Jwt, TokenSource};
 use crate::tests::{Request, ask, means, sources};
 
 const ANN: &str = "Basic YW5uOnNlY3JldA==";
@@ -93,6 +93,7 @@ async fn with_any_one_is_enough_but_a_denied_address_never_passes() {
 async fn headers_of_every_part_are_ours_whichever_part_passes() {
     let guard = guard(|settings| {
         (settings.basic, settings.api_key, settings.satisfy) = (basic(), keys(), Satisfy::Any);
+        settings.client_certificate = Some(Certificate { names: vec!["nobody".to_owned()], ..Certificate::default() });
         settings.jwt = Some(Jwt {
             issuer: "https://idp.example".to_owned(),
             audiences: vec!["x".to_owned()],

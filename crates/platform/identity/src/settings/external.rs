@@ -103,7 +103,7 @@ fn rd() -> String {
 pub struct Body {
     /// In bytes.
     #[schemars(range(min = 1, max = 65_536))]
-    pub max_size: u32,
+    pub max_size: i32,
 }
 
 /// How answers are remembered.

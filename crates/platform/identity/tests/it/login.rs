@@ -194,7 +194,9 @@ async fn a_login_is_finished_by_the_browser_that_began_it_once_and_in_time() {
     let sent = slow.visit(&site.guard, HOME).await;
     let (_, back) = fetch(sent.location()).await;
     site.world.clock.pass(901);
+    let asked = site.provider.hits("/token");
     assert_eq!(slow.visit(&site.guard, &back).await.status(), StatusCode::BAD_REQUEST, "too late");
+    assert_eq!(site.provider.hits("/token"), asked, "no code was sent for it");
 }
 
 #[tokio::test]

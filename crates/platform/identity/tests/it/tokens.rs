@@ -99,6 +99,20 @@ async fn strangers_cannot_make_us_ask_an_issuer_again_and_again() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_is_down_is_left_alone_for_a_while() {
+    let site = Site::new(|_| {}).await;
+    site.provider.switches().down = true;
+    for _ in 0..20 {
+        assert_eq!(site.status(&site.token(&json!({}))).await, 503);
+    }
+    assert_eq!(site.provider.hits("/.well-known/openid-configuration"), 1);
+    site.provider.switches().down = false;
+    assert_eq!(site.status(&site.token(&json!({}))).await, 503);
+    site.world.clock.pass(10);
+    assert_eq!(site.status(&site.token(&json!({}))).await, 200);
+}
+
+#[tokio::test]
 async fn old_keys_serve_while_new_ones_are_fetched_and_for_a_day_without_their_issuer() {
     let site = Site::new(|_| {}).await;
     assert_eq!(site.status(&site.token(&json!({}))).await, 200);

@@ -94,6 +94,7 @@ pub struct BackendValidation {
     /// Bundles of authorities.
     pub ca_certificate_refs: Vec<LocalRef>,
     /// `System`: those of the machine.
+    #[serde(rename = "wellKnownCACertificates")]
     pub well_known_ca_certificates: Option<String>,
     /// What is asked for by SNI, and what the certificate must be for unless `subject_alt_names` says otherwise.
     pub hostname: String,
