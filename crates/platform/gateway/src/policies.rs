@@ -58,6 +58,11 @@ pub(crate) struct Policies {
     settled: watch::Sender<bool>,
 }
 
+/// Finds a list of networks in a ConfigMap of a namespace; an error tells why there is none.
+type FindNets<'a> = &'a dyn Fn(&str, &NetsRef) -> Result<Arc<Nets>, String>;
+/// What became of a policy at its targets, and what is wrong with it.
+type Told = (Vec<(Target, Verdict)>, Vec<Fault>);
+
 /// What is kept from one decision to the next.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -237,7 +242,7 @@ impl State {
         &mut self,
         policies: &[Arc<TrafficPolicy>],
         model: &mut Model,
-        nets: &dyn Fn(&str, &NetsRef) -> Result<Arc<Nets>, String>,
+        nets: FindNets<'_>,
         exists: &dyn Fn(&str, &Target) -> bool,
     ) -> HashMap<Key, Arc<ServiceSettings>> {
         let mut candidates = Vec::new();
@@ -259,11 +264,7 @@ impl State {
     }
 
     /// A policy as meant; none when it contradicts itself.
-    fn compiled(
-        &mut self,
-        policy: &TrafficPolicy,
-        nets: &dyn Fn(&str, &NetsRef) -> Result<Arc<Nets>, String>,
-    ) -> Option<Arc<Compiled>> {
+    fn compiled(&mut self, policy: &TrafficPolicy, nets: FindNets<'_>) -> Option<Arc<Compiled>> {
         let (key, namespace) = (key(policy), policy.namespace().unwrap_or_default());
         let found: Vec<_> = sets(&policy.spec).map(|set| nets(&namespace, set)).collect();
         if let Some(made) = self.made.get(&key)
@@ -319,7 +320,7 @@ impl State {
     }
 
     /// What became of a policy at its targets, and what is wrong with it.
-    fn told(&self, key: &Key) -> Option<(Vec<(Target, Verdict)>, Vec<Fault>)> {
+    fn told(&self, key: &Key) -> Option<Told> {
         let verdicts = self.index.verdicts().get(key)?.clone();
         let faults = self.made.get(key).and_then(|made| made.compiled.as_ref().err().cloned());
         Some((verdicts, faults.unwrap_or_default()))

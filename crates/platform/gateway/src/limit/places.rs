@@ -13,13 +13,16 @@ use parking_lot::Mutex;
 /// Parts with a lock each.
 const PARTS: usize = 16;
 
+/// What each client has under way.
+type ByClient = Mutex<HashMap<[u8; 8], u32>>;
+
 /// Places for what is under way.
 #[derive(Debug)]
 pub struct Places {
     in_all: u32,
     per_client: u32,
     taken: AtomicU32,
-    parts: Box<[Mutex<HashMap<[u8; 8], u32>>]>,
+    parts: Box<[ByClient]>,
 }
 
 impl Places {
@@ -61,7 +64,7 @@ impl Places {
         self.taken.load(Ordering::Relaxed)
     }
 
-    fn part(&self, client: [u8; 8]) -> &Mutex<HashMap<[u8; 8], u32>> {
+    fn part(&self, client: [u8; 8]) -> &ByClient {
         let hash = crate::balance::hash(&client);
         &self.parts[hash as usize % PARTS]
     }

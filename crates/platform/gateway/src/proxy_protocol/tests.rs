@@ -9,7 +9,8 @@ fn proxied(source: &str, destination: &str) -> Said {
 fn lines_of_version_1_are_read_exactly() {
     let v4 = proxied("192.0.2.1:56324", "198.51.100.2:443");
     let v6 = proxied("[2001:db8::1]:1", "[2001:db8::2]:65535");
-    let table: [(&[u8], Result<Option<Said>, Fault>); 19] = [
+    type Row<'a> = (&'a [u8], Result<Option<Said>, Fault>);
+    let table: [Row<'_>; 19] = [
         (b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n", Ok(Some(v4))),
         (b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n", Ok(Some(v6))),
         (b"PROXY UNKNOWN\r\n", Ok(Some(Said::Nothing))),

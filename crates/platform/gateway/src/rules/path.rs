@@ -74,7 +74,7 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, Trick> {
         return Err(if bad == b'\\' { Trick::Backslash } else { Trick::Control });
     }
     let plain = if path.contains('%') { escapes(path)? } else { Cow::Borrowed(path) };
-    if !plain.split('/').any(|segment| is_dots(segment)) {
+    if !plain.split('/').any(is_dots) {
         return Ok(plain);
     }
     Ok(Cow::Owned(resolve(&plain)?))

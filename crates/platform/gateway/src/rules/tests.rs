@@ -49,7 +49,8 @@ fn the_first_rule_that_matches_decides() {
     };
     let (inside, outside) = ("192.0.2.7", "198.51.100.1");
     let agent = [("user-agent", "BadBot/1.0")];
-    let table: [(&Method, &str, &[(&str, &str)], &str, &[&str]); 14] = [
+    type Row<'a> = (&'a Method, &'a str, &'a [(&'static str, &'a str)], &'a str, &'a [&'a str]);
+    let table: [Row<'_>; 14] = [
         (&Method::GET, "/", &[], outside, &[]),
         (&Method::GET, "/admin/users", &[], outside, &["403 admin"]),
         (&Method::GET, "/admin", &[], outside, &["403 admin"]),
