@@ -100,11 +100,14 @@ impl Counters {
     }
 }
 
+/// Name, kind, help, and a value for each set of labels.
+type Family<'a> = (&'static str, &'static str, &'static str, &'a [(&'static str, u64)]);
+
 impl Stats {
     /// The text Prometheus reads.
     #[must_use]
     pub fn prometheus(&self) -> String {
-        let families: &[(&str, &str, &str, &[(&str, u64)])] = &[
+        let families: &[Family<'_>] = &[
             (
                 "knarr_cache_requests_total",
                 "counter",

@@ -77,7 +77,7 @@ impl Answer {
     }
 
     pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).unwrap()
+        std::str::from_utf8(&self.body).expect("as in this test")
     }
 
     pub(crate) fn cache(&self) -> &str {
@@ -99,21 +99,24 @@ pub(crate) fn says(status: u16, fields: &[(&str, &str)], body: &str) -> Vec<Act>
 
 impl House {
     pub(crate) async fn new(policy: serde_json::Value) -> Self {
-        let cache = Cache::open(&Settings { memory: 8 << 20, disk: None }).unwrap();
+        let cache = Cache::open(&Settings { memory: 8 << 20, disk: None }).expect("as in this test");
         Self::with(cache, policy).await
     }
 
     pub(crate) async fn with(cache: &'static Cache, policy: serde_json::Value) -> Self {
         pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
         let (ctx, status) = tasks::context_for_tests();
-        let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let policy: Policy = serde_json::from_value(policy).unwrap();
-        let proxy =
-            Proxy { cache, rules: Arc::new(Rules::new(&policy).unwrap()), origin: origin.local_addr().unwrap() };
+        let origin = TcpListener::bind("127.0.0.1:0").await.expect("as in this test");
+        let door = TcpListener::bind("127.0.0.1:0").await.expect("as in this test");
+        let policy: Policy = serde_json::from_value(policy).expect("as in this test");
+        let proxy = Proxy {
+            cache,
+            rules: Arc::new(Rules::new(&policy).expect("as in this test")),
+            origin: origin.local_addr().expect("as in this test"),
+        };
         let house = Self {
             cache,
-            address: door.local_addr().unwrap(),
+            address: door.local_addr().expect("as in this test"),
             heard: Arc::default(),
             told: Arc::default(),
             script: Arc::new(Mutex::new(Box::new(|_, _| says(500, &[], "no script")))),
@@ -135,7 +138,7 @@ impl House {
                 let (heard, told, script) = (Arc::clone(&heard), Arc::clone(&told), Arc::clone(&script));
                 children.spawn("origin connection", async move {
                     let Some(head) = read_head(&mut stream).await else { return };
-                    let it = Heard { line: head.lines().next().unwrap().to_owned(), head };
+                    let it = Heard { line: head.lines().next().expect("as in this test").to_owned(), head };
                     let acts = {
                         let mut heard = heard.lock();
                         heard.push(it.clone());
@@ -237,8 +240,8 @@ pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str, fields: &
         request += &format!("{name}: {value}\r\n");
     }
     let asking = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
+        let mut stream = TcpStream::connect(address).await.expect("as in this test");
+        stream.write_all(format!("{request}\r\n").as_bytes()).await.expect("as in this test");
         let mut bytes = Vec::new();
         let ended = stream.read_to_end(&mut bytes).await;
         answer(&bytes, method == "HEAD", ended.is_ok())
@@ -248,15 +251,15 @@ pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str, fields: &
 
 fn answer(bytes: &[u8], no_body: bool, ended: bool) -> Answer {
     let at = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| panic!("no head in {bytes:?}"));
-    let head = String::from_utf8(bytes[..at].to_vec()).unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let head = String::from_utf8(bytes[..at].to_vec()).expect("as in this test");
+    let status = head.split(' ').nth(1).expect("as in this test").parse().expect("as in this test");
     let mut answer = Answer { status, head, body: bytes[at + 4..].to_vec(), whole: ended };
     if no_body || status == 304 {
         assert!(answer.body.is_empty(), "a body where none may be: {answer:?}");
     } else if answer.field("transfer-encoding").is_some() {
         (answer.body, answer.whole) = dechunked(&answer.body);
     } else if let Some(length) = answer.field("content-length") {
-        answer.whole = length.parse::<usize>().unwrap() == answer.body.len();
+        answer.whole = length.parse::<usize>().expect("as in this test") == answer.body.len();
     }
     answer
 }
@@ -265,7 +268,8 @@ fn dechunked(mut bytes: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
         let Some(at) = bytes.windows(2).position(|two| two == b"\r\n") else { return (body, false) };
-        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..at]).unwrap(), 16).unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..at]).expect("as in this test"), 16)
+            .expect("as in this test");
         bytes = &bytes[at + 2..];
         if size == 0 {
             return (body, bytes == b"\r\n");
@@ -311,7 +315,7 @@ impl ProxyHttp for Proxy {
     }
 
     fn cache_key_callback(&self, _: &Session, ctx: &mut Self::CTX) -> Result<CacheKey> {
-        Ok(ctx.as_ref().unwrap().key())
+        Ok(ctx.as_ref().expect("as in this test").key())
     }
 
     async fn cache_hit_filter(
@@ -322,7 +326,7 @@ impl ProxyHttp for Proxy {
         _: bool,
         ctx: &mut Self::CTX,
     ) -> Result<Option<ForcedFreshness>> {
-        ctx.as_mut().unwrap().hit(session, meta)
+        ctx.as_mut().expect("as in this test").hit(session, meta)
     }
 
     fn cache_vary_filter(&self, meta: &CacheMeta, _: &mut Self::CTX, request: &RequestHeader) -> Option<HashBinary> {
@@ -330,7 +334,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
-        ctx.as_mut().unwrap().may_ask_origin(session).await
+        ctx.as_mut().expect("as in this test").may_ask_origin(session).await
     }
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut Self::CTX) -> Result<Box<HttpPeer>> {
@@ -345,7 +349,7 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        ctx.as_mut().unwrap().ask(session, request)
+        ctx.as_mut().expect("as in this test").ask(session, request)
     }
 
     async fn upstream_response_filter(
@@ -354,7 +358,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        ctx.as_mut().unwrap().came(session, response);
+        ctx.as_mut().expect("as in this test").came(session, response);
         Ok(())
     }
 
@@ -375,7 +379,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        ctx.as_mut().unwrap().answer(session, response)
+        ctx.as_mut().expect("as in this test").answer(session, response)
     }
 
     fn should_serve_stale(&self, _: &mut Session, _: &mut Self::CTX, error: Option<&Error>) -> bool {

@@ -11,23 +11,23 @@ const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
 
 async fn house(dir: &Path) -> House {
     let disk = DiskSettings { dir: dir.to_path_buf(), bytes: 64 << 20 };
-    let cache = Cache::open(&Settings { memory: 1 << 20, disk: Some(disk) }).unwrap();
+    let cache = Cache::open(&Settings { memory: 1 << 20, disk: Some(disk) }).expect("as in this test");
     House::with(cache, serde_json::json!({})).await
 }
 
 /// The files as a process that is killed leaves them, for one that starts.
 fn left_by_the_dead(dir: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().expect("as in this test");
     let mut dirs = vec![dir.to_path_buf()];
     while let Some(at) = dirs.pop() {
-        for entry in fs::read_dir(&at).unwrap().map(Result::unwrap) {
-            let to = copy.path().join(entry.path().strip_prefix(dir).unwrap());
-            if entry.file_type().unwrap().is_dir() {
-                fs::create_dir_all(&to).unwrap();
+        for entry in fs::read_dir(&at).expect("as in this test").map(Result::unwrap) {
+            let to = copy.path().join(entry.path().strip_prefix(dir).expect("as in this test"));
+            if entry.file_type().expect("as in this test").is_dir() {
+                fs::create_dir_all(&to).expect("as in this test");
                 dirs.push(entry.path());
             } else {
-                fs::create_dir_all(to.parent().unwrap()).unwrap();
-                fs::copy(entry.path(), to).unwrap();
+                fs::create_dir_all(to.parent().expect("as in this test")).expect("as in this test");
+                fs::copy(entry.path(), to).expect("as in this test");
             }
         }
     }
@@ -35,9 +35,15 @@ fn left_by_the_dead(dir: &Path) -> tempfile::TempDir {
 }
 
 fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
-    let dirs = fs::read_dir(dir.join("objects")).unwrap().map(|entry| entry.unwrap().path());
-    let all = dirs.flat_map(|dir| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>());
-    all.filter(|path| path.to_str().unwrap().ends_with(ending)).collect()
+    let dirs =
+        fs::read_dir(dir.join("objects")).expect("as in this test").map(|entry| entry.expect("as in this test").path());
+    let all = dirs.flat_map(|dir| {
+        fs::read_dir(dir)
+            .expect("as in this test")
+            .map(|entry| entry.expect("as in this test").path())
+            .collect::<Vec<_>>()
+    });
+    all.filter(|path| path.to_str().expect("as in this test").ends_with(ending)).collect()
 }
 
 fn large() -> Vec<u8> {
@@ -65,7 +71,7 @@ async fn filled(dir: &Path) -> House {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_kept_is_served_by_the_next_process() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("as in this test");
     let first = filled(dir.path()).await;
     assert_eq!(first.get("/large", &[]).await.cache(), "HIT", "from a file, too large for memory");
     assert!(
@@ -87,7 +93,7 @@ async fn what_was_kept_is_served_by_the_next_process() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_purged_stays_purged() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("as in this test");
     let first = filled(dir.path()).await;
     assert_eq!(first.cache.purge(&Purge { what: What::Tag("t".to_owned()), soft: false }).await, Ok(1));
     let soft = Purge { what: What::Url("http://site.test/large".to_owned()), soft: true };
@@ -101,22 +107,22 @@ async fn what_was_purged_stays_purged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_were_cut_or_changed_are_misses_and_removed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("as in this test");
     drop(filled(dir.path()).await);
     for (ending, damage) in [(".o", "cut"), (".o", "changed"), (".o", "emptied"), (".b", "cut"), (".b", "gone")] {
         let left = left_by_the_dead(dir.path());
         for path in files(left.path(), ending) {
-            let mut bytes = fs::read(&path).unwrap();
+            let mut bytes = fs::read(&path).expect("as in this test");
             match damage {
                 "cut" => bytes.truncate(bytes.len() - 1),
                 "changed" => bytes[60] ^= 1,
                 "emptied" => bytes.clear(),
                 _ => {
-                    fs::remove_file(&path).unwrap();
+                    fs::remove_file(&path).expect("as in this test");
                     continue;
                 }
             }
-            fs::write(&path, bytes).unwrap();
+            fs::write(&path, bytes).expect("as in this test");
         }
         let house = house(left.path()).await;
         house.script(|_, _| says(200, &[FRESH], "new"));
@@ -131,13 +137,13 @@ async fn files_that_were_cut_or_changed_are_misses_and_removed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_block_that_changed_is_never_served() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("as in this test");
     drop(filled(dir.path()).await);
     let left = left_by_the_dead(dir.path());
-    let path = files(left.path(), ".b").pop().unwrap();
-    let mut bytes = fs::read(&path).unwrap();
+    let path = files(left.path(), ".b").pop().expect("as in this test");
+    let mut bytes = fs::read(&path).expect("as in this test");
     bytes[2_000_000] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    fs::write(&path, bytes).expect("as in this test");
     let house = house(left.path()).await;
     house.script(|_, _| says(200, &[FRESH], "new"));
     let part = house.get("/large", &[("Range", "bytes=0-99")]).await;
@@ -151,7 +157,7 @@ async fn a_block_that_changed_is_never_served() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_304_is_kept_too() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("as in this test");
     let first = house(dir.path()).await;
     first.script(|_, count| match count {
         1 => says(200, &[FRESH, ("Age", "1000"), ("ETag", "\"a\"")], "one"),

@@ -5,13 +5,15 @@ use knarr_cache::{Purge, What};
 use crate::house::{Act, Heard, House, says};
 
 /// One request of a row: method and fields, then the status, `X-Cache` and the body that are expected.
-type Step = (&'static str, &'static [(&'static str, &'static str)], u16, &'static str, &'static str);
+type Step = (&'static str, Fields, u16, &'static str, &'static str);
+
+type Fields = &'static [(&'static str, &'static str)];
 
 struct Row {
     name: &'static str,
     policy: &'static str,
     /// What the origin says to the first request, to the second, and so on; the last repeats.
-    origin: &'static [(u16, &'static [(&'static str, &'static str)], &'static str)],
+    origin: &'static [(u16, Fields, &'static str)],
     steps: &'static [Step],
     /// How often the origin is asked.
     asked: usize,
@@ -104,7 +106,7 @@ const ROWS: &[Row] = &[
 async fn the_table() {
     let mut wrong = Vec::new();
     for row in ROWS {
-        let house = House::new(serde_json::from_str(row.policy).unwrap()).await;
+        let house = House::new(serde_json::from_str(row.policy).expect("as in this test")).await;
         house.script(|_, count| {
             let (status, fields, body) = row.origin[(count - 1).min(row.origin.len() - 1)];
             says(status, fields, body)
@@ -144,10 +146,14 @@ async fn validation_carries_the_validators_and_the_304_its_fields() {
     let answer = house.get("/", &[("If-None-Match", "\"mine\"")]).await;
     assert_eq!((answer.status, answer.text(), answer.field("x-number")), (200, "one", Some("2")));
     assert_eq!(answer.field("age"), Some("7"));
-    assert!(answer.field("cache-status").unwrap().starts_with("knarr; fwd=stale; fwd-status=304"), "{}", answer.head);
+    assert!(
+        answer.field("cache-status").expect("as in this test").starts_with("knarr; fwd=stale; fwd-status=304"),
+        "{}",
+        answer.head
+    );
     let answer = house.get("/", &[]).await;
     assert_eq!((answer.cache(), answer.field("x-number")), ("HIT", Some("2")));
-    assert!(answer.field("cache-status").unwrap().starts_with("knarr; hit; ttl=5"), "{}", answer.head);
+    assert!(answer.field("cache-status").expect("as in this test").starts_with("knarr; hit; ttl=5"), "{}", answer.head);
     assert_eq!(house.asked(), 2);
 }
 
@@ -204,7 +210,7 @@ async fn purges_by_url_prefix_and_tag_hard_and_soft() {
     };
     let cached =
         |path: &'static str| async { house.get(path, &[("Cache-Control", "only-if-cached")]).await.status == 200 };
-    let purge = |what: What| async { house.cache.purge(&Purge { what, soft: false }).await.unwrap() };
+    let purge = |what: What| async { house.cache.purge(&Purge { what, soft: false }).await.expect("as in this test") };
     fill().await;
     assert_eq!(purge(What::Url("http://SITE.test/a/2?q".to_owned())).await, 1);
     assert!(cached("/a/1").await && !cached("/a/2?q").await);
@@ -218,7 +224,7 @@ async fn purges_by_url_prefix_and_tag_hard_and_soft() {
     assert_eq!(purge(What::All).await, 3);
     fill().await;
     let soft = Purge { what: What::Tag("letters".to_owned()), soft: true };
-    assert_eq!(house.cache.purge(&soft).await.unwrap(), 3);
+    assert_eq!(house.cache.purge(&soft).await.expect("as in this test"), 3);
     assert_eq!(house.get("/b/1", &[]).await.cache(), "STALE");
     assert_eq!(house.cache.stats().purged, 1 + 2 + 2 + 1 + 3 + 3);
 }
@@ -241,8 +247,10 @@ async fn a_hundred_at_once_ask_the_origin_once() {
     let (answers, ()) = futures::join!(asking, releasing);
     assert!(answers.iter().all(|answer| answer.whole && answer.text() == "one"));
     assert_eq!(house.asked(), 1);
-    let waited =
-        answers.iter().filter(|answer| answer.field("cache-status").unwrap().contains("collapsed")).count() as u64;
+    let waited = answers
+        .iter()
+        .filter(|answer| answer.field("cache-status").expect("as in this test").contains("collapsed"))
+        .count() as u64;
     assert_eq!(house.cache.stats().lock_waits, waited);
     assert_eq!(house.cache.stats().hits, 99);
 }
