@@ -224,15 +224,6 @@ impl ClientCertVerifier for Lenient {
     }
 }
 
-/// True when `chain` comes from one of `roots` and is for clients, now.
-#[must_use]
-pub fn is_from(chain: &[CertificateDer<'static>], roots: &Arc<RootCertStore>) -> bool {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider).build();
-    let (Ok(verifier), Some((leaf, rest))) = (verifier, chain.split_first()) else { return false };
-    verifier.verify_client_cert(leaf, rest, UnixTime::now()).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,10 +59,8 @@ pub(crate) struct Arrival {
 pub(crate) struct Greeting {
     /// The name it asked for, canonical; empty when it named none.
     pub(crate) name: String,
-    /// Its certificates, verified unless `unverified`.
+    /// Its certificates. Whether they were verified is the listener's matter; a guard looks at them itself.
     pub(crate) certificates: Option<Vec<CertificateDer<'static>>>,
-    /// True when the certificates are shown to backends though they do not come from whom they should.
-    pub(crate) unverified: bool,
 }
 
 /// An accepted socket.

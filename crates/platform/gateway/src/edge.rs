@@ -134,8 +134,11 @@ pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Origins, and where their addresses are put.
+type Looked = Vec<(Origin, Arc<Endpoints>)>;
+
 /// What is served, and whose addresses are looked up.
-fn model(config: &Config, cached: &Cached) -> anyhow::Result<(Model, Vec<(Origin, Arc<Endpoints>)>)> {
+fn model(config: &Config, cached: &Cached) -> anyhow::Result<(Model, Looked)> {
     let mut names = Vec::new();
     let mut routes = Vec::new();
     for (at, origin) in config.origins.iter().enumerate() {

@@ -68,6 +68,9 @@ impl Certificate {
     }
 }
 
+/// Makes a guard of settings.
+pub type MakeGuard<'a> = &'a dyn Fn(&Key, &identity::Settings) -> Result<Arc<identity::Guard>, String>;
+
 /// What Ingresses are translated with.
 pub struct World<'a> {
     /// All Ingresses, ours or not.
@@ -87,7 +90,7 @@ pub struct World<'a> {
     /// Finds a field of a Secret; none when there is no such Secret or field.
     pub secret: &'a dyn Fn(&Key, &str) -> Option<Vec<u8>>,
     /// Makes a guard of settings, for the object of this name; why it cannot be made.
-    pub guard: &'a dyn Fn(&Key, &identity::Settings) -> Result<Arc<identity::Guard>, String>,
+    pub guard: MakeGuard<'a>,
 }
 
 /// What became of the Ingresses.

@@ -32,7 +32,7 @@ pub use crate::proxy::Cached;
 pub use filter::{AllowOrigin, Cors, Filter, HeaderEdit, Mirror, PathEdit, Redirect, Rewrite};
 pub use matching::{Field, Host, Match, PathMatch, TextMatch, canonical, compile, whole};
 pub use split::{Share, Split, Steer, SteerBy, Target, cookie};
-pub use tls::{Certificates, ClientCheck, Offer, UpstreamTls};
+pub use tls::{Certificates, ClientCheck, Offer, Pair, UpstreamTls};
 
 /// Everything that is served.
 #[derive(Clone, Debug, Default)]

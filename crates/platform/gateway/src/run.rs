@@ -398,7 +398,7 @@ impl Keeper {
         access.tell(&index, |key| wrong.get(key).cloned());
         let asked = self.caching.get().map(|caching| caching.list()).unwrap_or_default();
         if let (false, Some(caching), Some(cache)) = (asked.is_empty(), self.caching.get(), self.cache.get()) {
-            let (index, wrong) = caching::apply(model, &asked, cache, &exists);
+            let (index, wrong) = caching::apply(model, &asked, cache, exists);
             caching.tell(&index, |key| wrong.get(key).cloned());
         }
     }

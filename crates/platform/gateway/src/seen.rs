@@ -154,7 +154,6 @@ pub(crate) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
 }
 
 pub(crate) fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
-    // Writing to a String does not fail.
-    let _ = text.write_fmt(what);
+    text.write_fmt(what).expect("invariant: a String takes everything");
     text.push('\n');
 }

@@ -89,7 +89,7 @@ impl Door {
     /// The entrance for a TLS client that asks for the canonical name `host` (empty when it names none).
     #[must_use]
     pub fn entrance(&self, host: &str) -> Option<&Entrance> {
-        self.isolated.find(host, |entrance| Some(entrance)).or(self.open.as_ref())
+        self.isolated.find(host, Some).or(self.open.as_ref())
     }
 
     /// The rule for a request for the canonical name `host`; `greeted` is the name the TLS client asked for.

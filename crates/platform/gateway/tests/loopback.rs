@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use base::Key;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use knarr_gateway::backend::{Registry, members};
 use knarr_gateway::certificates;
-use knarr_gateway::routes::{self, Certificate, Table, World};
-use knarr_gateway::serve::{Listeners, serve};
+use knarr_gateway::ingress::{self, Certificate, World};
+use knarr_gateway::model::{Model, Transport};
+use knarr_gateway::seen::Seen;
+use knarr_gateway::serve::Doors;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::json;
@@ -28,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Gateway {
     ctx: tasks::Context,
     stop: tasks::CancellationToken,
-    table: routes::Shared,
+    doors: Arc<Doors>,
+    model: Model,
     http: SocketAddr,
     https: SocketAddr,
     authority: pki::Authority,
@@ -59,15 +62,20 @@ impl Gateway {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let dead = TcpSocket::new_v4().expect("a socket");
         dead.bind(any).expect("a free port"); // held, so that nobody else listens there
-        let table = table(&authority, &live, dead.local_addr().expect("bound"));
-        let listeners = Listeners::bind(any, any).await.expect("free ports");
-        let http = listeners.http.local_addr().expect("bound");
-        let https = listeners.https.local_addr().expect("bound");
-        let table = Arc::new(ArcSwap::from_pointee(table));
-        let (served, inner) = (Arc::clone(&table), tasks::context_for_tests().0);
+        let free = || std::net::TcpListener::bind(any).expect("a free port").local_addr().expect("bound");
+        let (http, https) = (free(), free());
+        let model = model(&authority, &live, dead.local_addr().expect("bound"), (http.port(), https.port()));
+        let (inner, _) = tasks::context_for_tests();
         let stop = inner.stop.clone();
-        ctx.children.spawn("gateway", async move { serve(listeners, served, &inner).await.expect("TLS is set up") });
-        Self { ctx, stop, table, http, https, authority, _dead: dead, answered }
+        let doors = Doors::new(any.ip(), Arc::new(Seen::default()), &inner).expect("TLS is set up");
+        assert!(doors.open(&model).is_empty(), "free ports");
+        let doors = Arc::new(doors);
+        let served = Arc::clone(&doors);
+        ctx.children.spawn("gateway", async move {
+            inner.stop.cancelled().await;
+            served.close().await;
+        });
+        Self { ctx, stop, doors, model, http, https, authority, _dead: dead, answered }
     }
 
     async fn plain(&self) -> TcpStream {
@@ -97,7 +105,7 @@ impl Drop for Gateway {
     }
 }
 
-fn table(authority: &pki::Authority, live: &[SocketAddr], dead: SocketAddr) -> Table {
+fn model(authority: &pki::Authority, live: &[SocketAddr], dead: SocketAddr, ports: (u16, u16)) -> Model {
     let slice = |address: &SocketAddr| -> Arc<EndpointSlice> {
         let value = json!({ "addressType": "IPv4", "metadata": {}, "ports": [{ "port": address.port() }],
             "endpoints": [{ "addresses": [address.ip()], "conditions": { "ready": true } }] });
@@ -124,7 +132,7 @@ fn table(authority: &pki::Authority, live: &[SocketAddr], dead: SocketAddr) -> T
     let tls = json!([{ "hosts": ["tls.test", "*.star.test"], "secretName": "good" }]);
     let ingress = json!({ "metadata": { "name": "web", "namespace": "default" },
         "spec": { "ingressClassName": "knarr", "rules": rules, "tls": tls } });
-    let class = json!({ "metadata": { "name": "knarr" }, "spec": { "controller": routes::CONTROLLER } });
+    let class = json!({ "metadata": { "name": "knarr" }, "spec": { "controller": ingress::CONTROLLER } });
     let service: Arc<Service> =
         Arc::new(serde_json::from_value(json!({ "spec": { "ports": [{ "port": 80 }] } })).expect("a service"));
     let pair = authority
@@ -136,19 +144,32 @@ fn table(authority: &pki::Authority, live: &[SocketAddr], dead: SocketAddr) -> T
             lifetime: Duration::from_secs(3600),
         })
         .expect("a certificate");
-    let certificate: Certificate =
-        certificates::parse(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes()).map_err(|error| error.to_string());
-    routes::build(&World {
-        ingresses: &[Arc::new(serde_json::from_value(ingress).expect("an Ingress"))],
-        classes: &[Arc::new(serde_json::from_value(class).expect("a class"))],
-        class: "knarr",
-        service: &|_| Some(Arc::clone(&service)),
-        slices: &slices,
-        certificate: &|key| (*key == Key::new("default", "good")).then(|| certificate.clone()),
-    })
+    let certificate = Certificate::after(
+        None,
+        certificates::parse(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes()).map_err(|error| error.to_string()),
+    );
+    let registry = Registry::default();
+    let mut model = Model::default();
+    ingress::translate(
+        &World {
+            ingresses: &[Arc::new(serde_json::from_value(ingress).expect("an Ingress"))],
+            classes: &[Arc::new(serde_json::from_value(class).expect("a class"))],
+            class: "knarr",
+            ports,
+            service: &|_| Some(Arc::clone(&service)),
+            endpoints: &|key, port| {
+                registry
+                    .of(key, port, Transport::Tcp, || members(Some(&service), port, Transport::Tcp, &slices(key), ""))
+            },
+            certificate: &|key| (*key == Key::new("default", "good")).then(|| certificate.clone()),
+            secret: &|_, _| None,
+            guard: &|_, _| Err("there is no guard".to_owned()),
+        },
+        &mut model,
+    );
+    model
 }
 
-/// A pod: answers with the request header and body it got, and echoes after an upgrade.
 async fn pod(stream: TcpStream, answered: Arc<AtomicUsize>) {
     let mut stream = BufReader::new(stream);
     while let Some(head) = read_head(&mut stream).await {
@@ -339,7 +360,7 @@ async fn many_clients_at_once_are_all_served_while_the_table_is_swapped() {
                 let (head, seen) = ask(&mut stream, &get("plain.test", &format!("/{client}/{round}"))).await;
                 assert_eq!(status(&head), "200", "{head}");
                 assert!(seen.starts_with(&format!("GET /{client}/{round} ")), "{seen}");
-                gateway.table.store(gateway.table.load_full());
+                gateway.doors.open(&gateway.model);
             }
         }
     });

@@ -67,8 +67,11 @@ pub(crate) fn time(at: Timestamp) -> Vec<u8> {
     }
 }
 
-/// The value that `input` begins with as (tag, content, whole), and what follows it.
-pub(crate) fn any(input: &[u8]) -> Option<((u8, &[u8], &[u8]), &[u8])> {
+/// A value: tag, content, and all of it.
+type Element<'a> = (u8, &'a [u8], &'a [u8]);
+
+/// The value that `input` begins with, and what follows it.
+pub(crate) fn any(input: &[u8]) -> Option<(Element<'_>, &[u8])> {
     let (&tag, rest) = input.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {

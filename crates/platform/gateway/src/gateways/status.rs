@@ -30,10 +30,13 @@ pub struct Statuses {
     /// Listener sets of our Gateways.
     pub sets: BTreeMap<Key, SetWanted>,
     /// Routes with parents of ours, now or before.
-    pub routes: BTreeMap<(RouteKind, Key), Vec<(ParentRef, Vec<Verdict>)>>,
+    pub routes: BTreeMap<(RouteKind, Key), Told>,
     /// All policies; those that matter to none of our Gateways have no ancestors.
-    pub policies: BTreeMap<Key, Vec<(ParentRef, Vec<Verdict>)>>,
+    pub policies: BTreeMap<Key, Told>,
 }
+
+/// What an object is told about each of its parents.
+pub type Told = Vec<(ParentRef, Vec<Verdict>)>;
 
 /// What a Gateway is told.
 #[derive(Clone, Debug, PartialEq)]

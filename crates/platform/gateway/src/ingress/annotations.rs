@@ -225,7 +225,10 @@ const NO_WAF: &str = "there is no ModSecurity here; a TrafficPolicy has rules fo
 /// All annotations of ingress-nginx.
 pub static ROWS: &[Row] = &[
     yes("affinity", |w, v| match v {
-        "cookie" => Ok(w.affinity.cookie = true),
+        "cookie" => {
+            w.affinity.cookie = true;
+            Ok(())
+        }
         _ => Err(format!("{v:?} is unknown; there is cookie")),
     }),
     needless("affinity-mode", "a session stays with its pod while the pod is there (persistent)"),
@@ -242,12 +245,18 @@ pub static ROWS: &[Row] = &[
         Ok(())
     }),
     yes("canary", |w, v| boolean(v).map(|on| w.canary.on = on)),
-    yes("canary-by-cookie", |w, v| Ok(w.canary.cookie = Some(v.to_owned()))),
+    yes("canary-by-cookie", |w, v| {
+        w.canary.cookie = Some(v.to_owned());
+        Ok(())
+    }),
     yes("canary-by-header", |w, v| header(v).map(|name| w.canary.header = Some(name))),
     yes("canary-by-header-pattern", |w, v| {
         compile(v).map(|pattern| w.canary.pattern = Some(TextMatch::Pattern(pattern)))
     }),
-    yes("canary-by-header-value", |w, v| Ok(w.canary.value = Some(v.to_owned()))),
+    yes("canary-by-header-value", |w, v| {
+        w.canary.value = Some(v.to_owned());
+        Ok(())
+    }),
     yes("canary-weight", |w, v| number(v).map(|weight| w.canary.weight = weight)),
     yes("canary-weight-total", |w, v| number(v).map(|total| w.canary.total = Some(total))),
     needless("client-body-buffer-size", STREAMED),
@@ -261,7 +270,10 @@ pub static ROWS: &[Row] = &[
     yes("cors-max-age", |w, v| seconds(v).map(|time| w.cors_max_age = Some(time))),
     refused("custom-headers", false, "put the headers into an HTTPRoute's ResponseHeaderModifier"),
     refused("custom-http-errors", false, "answers of pods are passed on as they are"),
-    yes("default-backend", |w, v| Ok(w.default_backend = Some(v.to_owned()))),
+    yes("default-backend", |w, v| {
+        w.default_backend = Some(v.to_owned());
+        Ok(())
+    }),
     needless("disable-proxy-intercept-errors", "answers of pods are passed on as they are"),
     needless("enable-access-log", "there is one access log; its sampling is a setting of the gateway"),
     yes("enable-cors", |w, v| boolean(v).map(|on| w.cors = on)),
@@ -281,7 +293,10 @@ pub static ROWS: &[Row] = &[
     yes("limit-allowlist", |w, v| list(v, network).map(|all| w.unlimited = all)),
     yes("limit-whitelist", |w, v| list(v, network).map(|all| w.unlimited = all)),
     yes("load-balance", |w, v| match v {
-        "round_robin" | "ewma" => Ok(w.balance = Some(v.to_owned())),
+        "round_robin" | "ewma" => {
+            w.balance = Some(v.to_owned());
+            Ok(())
+        }
         _ => Err(format!("{v:?} is unknown; there are round_robin and ewma")),
     }),
     refused("mirror-host", false, "say it with the RequestMirror filter of an HTTPRoute"),
@@ -304,7 +319,10 @@ pub static ROWS: &[Row] = &[
     refused("proxy-cookie-path", false, "cookies of pods are passed on as they are"),
     needless("proxy-http-version", "pods are spoken to in HTTP/1.1, or HTTP/2 by backend-protocol"),
     needless("proxy-max-temp-file-size", STREAMED),
-    yes("proxy-next-upstream", |w, v| Ok(w.retry_on = Some(v.split_whitespace().map(str::to_owned).collect()))),
+    yes("proxy-next-upstream", |w, v| {
+        w.retry_on = Some(v.split_whitespace().map(str::to_owned).collect());
+        Ok(())
+    }),
     yes("proxy-next-upstream-timeout", |w, v| seconds(v).map(|time| w.retry_time = Some(time))),
     yes("proxy-next-upstream-tries", |w, v| number(v).map(|count| w.tries = Some(count))),
     yes("proxy-read-timeout", |w, v| seconds(v).map(|time| w.read = Some(time))),
@@ -313,14 +331,23 @@ pub static ROWS: &[Row] = &[
     needless("proxy-request-buffering", STREAMED),
     yes("proxy-send-timeout", |w, v| seconds(v).map(|time| w.send = Some(time))),
     needless("proxy-ssl-ciphers", "the ciphers of TLS 1.2 and 1.3 that are still good"),
-    yes("proxy-ssl-name", |w, v| Ok(w.upstream_tls.name = Some(v.to_owned()))),
+    yes("proxy-ssl-name", |w, v| {
+        w.upstream_tls.name = Some(v.to_owned());
+        Ok(())
+    }),
     needless("proxy-ssl-protocols", "TLS 1.2 and 1.3"),
-    guard("proxy-ssl-secret", |w, v| Ok(w.upstream_tls.secret = Some(v.to_owned()))),
+    guard("proxy-ssl-secret", |w, v| {
+        w.upstream_tls.secret = Some(v.to_owned());
+        Ok(())
+    }),
     needless("proxy-ssl-server-name", "the name is always sent"),
     guard("proxy-ssl-verify", |w, v| boolean(v).map(|on| w.upstream_tls.verify = on)),
     needless("proxy-ssl-verify-depth", "a chain is verified to its end, whatever its length"),
     needless("relative-redirects", "redirects name the host, as RFC 9110 allows"),
-    yes("rewrite-target", |w, v| Ok(w.rewrite = Some(v.to_owned()).filter(|to| !to.is_empty()))),
+    yes("rewrite-target", |w, v| {
+        w.rewrite = Some(v.to_owned()).filter(|to| !to.is_empty());
+        Ok(())
+    }),
     yes("server-alias", |w, v| list(v, |one| Ok(one.to_owned())).map(|all| w.aliases = all)),
     refused("server-snippet", true, SNIPPET),
     needless("service-upstream", "pods are dialled themselves; a Service's own address would hide which one failed"),
@@ -329,12 +356,18 @@ pub static ROWS: &[Row] = &[
     refused("session-cookie-domain", false, "the cookie is for the host it was set by"),
     yes("session-cookie-expires", |w, v| seconds(v).map(|time| w.affinity.max_age = Some(time))),
     yes("session-cookie-max-age", |w, v| seconds(v).map(|time| w.affinity.max_age = Some(time))),
-    yes("session-cookie-name", |w, v| Ok(w.affinity.name = Some(v.to_owned()))),
+    yes("session-cookie-name", |w, v| {
+        w.affinity.name = Some(v.to_owned());
+        Ok(())
+    }),
     yes("session-cookie-path", |w, v| path(v).map(|path| w.affinity.path = Some(path))),
     yes("session-cookie-samesite", |w, v| {
         let same_site = ["None", "Lax", "Strict"].into_iter().find(|known| known.eq_ignore_ascii_case(v));
         same_site.ok_or_else(|| format!("{v:?} is unknown; there are None, Lax and Strict"))?;
-        Ok(w.affinity.same_site = same_site)
+        {
+            w.affinity.same_site = same_site;
+            Ok(())
+        }
     }),
     yes("session-cookie-secure", |w, v| boolean(v).map(|on| w.affinity.secure = on)),
     needless("ssl-ciphers", "the ciphers of TLS 1.2 and 1.3 that are still good"),
@@ -344,12 +377,21 @@ pub static ROWS: &[Row] = &[
     refused("stream-snippet", true, SNIPPET),
     yes("temporal-redirect", |w, v| place(v).map(|to| w.temporal = Some(to))),
     yes("temporal-redirect-code", |w, v| redirect(v).map(|code| w.temporal_code = Some(code))),
-    yes("upstream-hash-by", |w, v| Ok(w.hash_by = Some(v.to_owned()))),
+    yes("upstream-hash-by", |w, v| {
+        w.hash_by = Some(v.to_owned());
+        Ok(())
+    }),
     refused("upstream-hash-by-subset", false, "each value has its own pod"),
     refused("upstream-hash-by-subset-size", false, "each value has its own pod"),
-    yes("upstream-vhost", |w, v| Ok(w.upstream_host = Some(v.to_owned()))),
+    yes("upstream-vhost", |w, v| {
+        w.upstream_host = Some(v.to_owned());
+        Ok(())
+    }),
     yes("use-regex", |w, v| boolean(v).map(|on| w.patterns = on)),
-    yes("x-forwarded-prefix", |w, v| Ok(w.forwarded_prefix = Some(v.to_owned()))),
+    yes("x-forwarded-prefix", |w, v| {
+        w.forwarded_prefix = Some(v.to_owned());
+        Ok(())
+    }),
 ];
 
 fn boolean(text: &str) -> Result<bool, String> {

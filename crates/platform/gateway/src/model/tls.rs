@@ -61,6 +61,9 @@ impl fmt::Debug for ClientCheck {
     }
 }
 
+/// A chain and its key, DER.
+pub type Pair = (Vec<Vec<u8>>, Vec<u8>);
+
 /// What is asked of a backend that speaks TLS.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamTls {
@@ -71,7 +74,7 @@ pub struct UpstreamTls {
     /// Authorities, DER; none verifies nothing (ingress-nginx's way for `backend-protocol: HTTPS`).
     pub authorities: Option<Arc<[Vec<u8>]>>,
     /// What we show: chain and key, DER.
-    pub client: Option<Arc<(Vec<Vec<u8>>, Vec<u8>)>>,
+    pub client: Option<Arc<Pair>>,
 }
 
 impl Certificates {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use base::Key;
 use http::StatusCode;
-use identity::{AccessPolicy, Guard, Settings};
+use identity::{AccessPolicy, Guard};
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::watched::{Policy, key};
 use crate::attach::{Candidate, Index, Subject, Target};
+use crate::ingress::MakeGuard;
 use crate::model::{ClientCheck, Filter, Host, Listener, Model, Offer, Route, Rule, Serves, Source, Tls};
 
 impl Policy for AccessPolicy {
@@ -50,7 +51,7 @@ pub(crate) struct InForce {
 /// Decides about all policies: which are in force where, and what is wrong with some. `make` makes a guard of settings.
 pub(crate) fn index(
     policies: &[Arc<AccessPolicy>],
-    make: &dyn Fn(&Key, &Settings) -> Result<Arc<Guard>, String>,
+    make: MakeGuard<'_>,
     exists: &dyn Fn(&str, &Target) -> bool,
 ) -> (Index<InForce>, HashMap<Key, String>) {
     let (mut wrong, mut candidates) = (HashMap::new(), Vec::new());

@@ -72,6 +72,9 @@ fn quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
+/// A counter's name, its meaning, and where it is.
+type Counter = (&'static str, &'static str, fn(&Figures) -> &AtomicU64);
+
 /// Writes the figures of all rules.
 pub(super) fn render(routes: &[(Arc<Source>, Arc<Figures>)], text: &mut String) {
     let name = "knarr_gateway_requests_total";
@@ -101,7 +104,7 @@ pub(super) fn render(routes: &[(Arc<Source>, Arc<Figures>)], text: &mut String) 
         line(text, format_args!("{name}_sum{{{labels}}} {seconds}"));
         line(text, format_args!("{name}_count{{{labels}}} {sum}"));
     }
-    let bytes: [(&str, &str, fn(&Figures) -> &AtomicU64); 2] = [
+    let bytes: [Counter; 2] = [
         ("knarr_gateway_received_bytes_total", "bytes of bodies of requests", |figures| &figures.received),
         ("knarr_gateway_sent_bytes_total", "bytes of bodies of answers", |figures| &figures.sent),
     ];

@@ -22,7 +22,7 @@ use crate::model::canonical;
 use crate::proxy::Proxy;
 use crate::proxy_protocol::{self, Said};
 use crate::stream::relay::Ends;
-use crate::table::{Door, Entrance};
+use crate::table::Door;
 
 /// A TLS handshake, and what tells HTTP/2 from HTTP/1.1, must be done by then.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -173,15 +173,7 @@ async fn greet(house: &House, stream: TcpStream, door: &ArcSwap<Door>) -> io::Re
         .1
         .peer_certificates()
         .map(|chain| chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>());
-    let unverified = certificates.as_ref().is_some_and(|chain| is_unverified(entrance, chain));
-    Ok((stream, Greeting { name, certificates, unverified }))
-}
-
-/// True when a listener that lets in every certificate was shown one that is not from whom it should be.
-fn is_unverified(entrance: &Entrance, chain: &[rustls::pki_types::CertificateDer<'static>]) -> bool {
-    let check = entrance.offer().and_then(|offer| offer.clients.as_ref());
-    let roots = check.and_then(|check| check.roots.as_ref().filter(|_| check.optional));
-    roots.is_some_and(|roots| !crate::certificates::is_from(chain, roots))
+    Ok((stream, Greeting { name, certificates }))
 }
 
 /// Serves the requests of an HTTP/1.1 connection. As pingora does itself, except that the

@@ -52,7 +52,7 @@ fn framing() -> Vec<Case> {
         line("no method", " /x HTTP/1.1", BAD),
         line("a method that is none", "G\"T /x HTTP/1.1", BAD),
         line("a tunnel", "CONNECT a:80 HTTP/1.1", &["400", "404", "405", ""]),
-        Case("two hosts", format!("GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n"), BAD),
+        Case("two hosts", "GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n".to_owned(), BAD),
         Case("a host with a user", "GET /x HTTP/1.1\r\nHost: a@b\r\nConnection: close\r\n\r\n".to_owned(), EITHER),
         Case("a host with a path", "GET /x HTTP/1.1\r\nHost: a/b\r\nConnection: close\r\n\r\n".to_owned(), BAD),
         Case("a host with a space", "GET /x HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n".to_owned(), BAD),
