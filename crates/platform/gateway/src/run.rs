@@ -315,10 +315,11 @@ impl Keeper {
         self.gateways(writer, &mut model);
         let outcome = self.translate(&ingresses, &classes, &mut model);
         self.policies(&mut model);
+        self.seen.adopt(&model);
         let deaf = self.doors.open(&model);
         self.registry.tidy();
         self.guards.tidy();
-        self.seen.tidy(|_| false);
+        self.seen.tidy();
         for (socket, why) in &deaf {
             if self.deaf.lock().get(socket) != Some(why) {
                 tracing::warn!("{socket}: {why}");
