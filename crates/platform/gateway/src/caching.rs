@@ -29,7 +29,8 @@ pub fn apply(
         let Serves::Http(routes) = &mut listener.serves else { continue };
         for route in routes {
             let source = &route.rule.source;
-            let subject = |kind, key, section: &'_ str| (kind, key, Some(section.to_owned()).filter(|it| !it.is_empty()));
+            let subject =
+                |kind, key, section: &'_ str| (kind, key, Some(section.to_owned()).filter(|it| !it.is_empty()));
             let chain = [
                 subject(source.kind, &source.key, &source.section),
                 subject(listener.source.kind, &listener.source.key, &listener.source.section),
@@ -76,7 +77,8 @@ mod tests {
     fn policy(name: &str, kind: &str, target: &str, section: Option<&str>, min_uses: u8) -> Arc<CachePolicy> {
         let group = if kind == "Ingress" { "networking.k8s.io" } else { "gateway.networking.k8s.io" };
         let target = serde_json::json!({ "group": group, "kind": kind, "name": target, "sectionName": section });
-        let metadata = serde_json::json!({ "name": name, "namespace": "shop", "creationTimestamp": "2026-01-01T00:00:00Z" });
+        let metadata =
+            serde_json::json!({ "name": name, "namespace": "shop", "creationTimestamp": "2026-01-01T00:00:00Z" });
         let spec = serde_json::json!({ "targetRefs": [target], "minUses": min_uses });
         Arc::new(serde_json::from_value(serde_json::json!({ "metadata": metadata, "spec": spec })).unwrap())
     }
@@ -133,6 +135,9 @@ mod tests {
         let told = |name: &str| outcome[&Key::new("shop", name)].clone();
         assert_eq!(told("later").0[0].1, Verdict::Conflicted(Key::new("shop", "route")));
         assert_eq!(told("lost").0[0].1, Verdict::TargetNotFound);
-        assert_eq!((told("wrong").0[0].1.clone(), told("wrong").1.unwrap().contains("spec.minUses: ")), (Verdict::Invalid, true));
+        assert_eq!(
+            (told("wrong").0[0].1.clone(), told("wrong").1.unwrap().contains("spec.minUses: ")),
+            (Verdict::Invalid, true)
+        );
     }
 }
