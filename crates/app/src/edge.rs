@@ -17,7 +17,7 @@ use crate::{cli, log};
 /// Where Debian keeps the authorities that everybody trusts.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The socket of a cache, in the data directory.
-const SOCKET: &str = "cache.sock";
+pub(crate) const SOCKET: &str = "cache.sock";
 
 /// `knarr run edge`.
 pub(crate) fn run_command() -> Command {
@@ -81,7 +81,7 @@ pub(crate) fn cache_command() -> Command {
         .subcommand(Command::new("stats").about("Figures of the cache").arg(cli::output()).arg(socket()))
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let read = text.parse::<Quantity>().ok().and_then(|size| u64::try_from(size.value()).ok());
     read.filter(|size| *size > 0).ok_or_else(|| "write a size such as 512Mi or 50Gi".to_owned())
 }

@@ -136,6 +136,7 @@ pub(crate) struct Settings {
     pub(crate) gateway_metrics: Option<SocketAddr>,
     pub(crate) gateway_zone: String,
     pub(crate) traces: (String, f64),
+    pub(crate) gateway_cache: cache::Settings,
     pub(crate) proxy_protocol_from: Vec<ipnet::IpNet>,
     pub(crate) certs: bool,
     pub(crate) certs_name_servers: Vec<SocketAddr>,
@@ -173,6 +174,7 @@ impl Settings {
             ingress_class: read.text("gateway.class"),
             gateway_addresses: read.parse("gateway.addresses"),
             access_log: (read.text("gateway.accessLog"), read.part("gateway.accessLogSample")),
+            gateway_cache: read.cache(),
             traces: (read.text("gateway.traces"), read.part("gateway.traceSample")),
             gateway_zone: read.text("gateway.zone"),
             proxy_protocol_from: read.list("gateway.proxyProtocolFrom"),
@@ -232,7 +234,9 @@ impl Settings {
             "gateway": { "address": self.http.ip(), "httpPort": self.http.port(), "httpsPort": self.https.port(), "class": self.ingress_class,
                 "addresses": self.gateway_addresses.to_string(),
                 "accessLog": self.access_log.0, "accessLogSample": self.access_log.1, "socket": self.gateway_socket,
-                "metrics": self.gateway_metrics, "zone": self.gateway_zone, "traces": self.traces.0, "traceSample": self.traces.1,
+                "metrics": self.gateway_metrics, "zone": self.gateway_zone, "cacheMemory": self.gateway_cache.memory,
+                "cacheDir": self.gateway_cache.disk.as_ref().map(|disk| &disk.dir),
+                "cacheDisk": self.gateway_cache.disk.as_ref().map(|disk| disk.bytes), "traces": self.traces.0, "traceSample": self.traces.1,
                 "proxyProtocolFrom": self.proxy_protocol_from.iter().map(ToString::to_string).collect::<Vec<_>>() },
             "certs": { "enabled": self.certs, "nameServers": self.certs_name_servers, "http01Port": self.http01_port },
             "images": { "insecureRegistries": self.insecure_registries },
@@ -300,6 +304,21 @@ impl Reader<'_> {
 
     fn path(&self, key: &str, usual: impl FnOnce() -> PathBuf) -> PathBuf {
         Some(self.text(key)).filter(|text| !text.is_empty()).map_or_else(usual, PathBuf::from)
+    }
+
+    /// Where the gateway keeps answers.
+    fn cache(&mut self) -> cache::Settings {
+        let (memory, disk) = (self.size("gateway.cacheMemory"), self.size("gateway.cacheDisk"));
+        let dir = Some(self.text("gateway.cacheDir")).filter(|dir| !dir.is_empty());
+        cache::Settings { memory, disk: dir.map(|dir| cache::DiskSettings { dir: dir.into(), bytes: disk }) }
+    }
+
+    fn size(&mut self, key: &str) -> u64 {
+        let text = self.text(key);
+        crate::edge::size(&text).unwrap_or_else(|problem| {
+            self.fault(key, format!("{key} cannot be {text:?}: {problem}"));
+            0
+        })
     }
 
     fn maybe<T: FromStr + Placeholder>(&mut self, key: &str) -> Option<T> {

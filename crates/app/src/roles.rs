@@ -70,6 +70,8 @@ pub(crate) fn gateway_at(settings: &Settings, installer: Client) -> gateway::Con
         access_log_sample: settings.access_log.1,
         socket: Some(settings.gateway_socket.clone()),
         metrics: settings.gateway_metrics,
+        cache: settings.gateway_cache.clone(),
+        cache_socket: Some(settings.place.data_dir.join(crate::edge::SOCKET)),
         traces: settings.traces.0.clone(),
         trace_sample: settings.traces.1,
         zone: settings.gateway_zone.clone(),
@@ -125,6 +127,8 @@ fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::
         access_log: written.get("gateway.accessLog").0.to_owned(),
         access_log_sample: read(written, "gateway.accessLogSample")?,
         metrics: maybe(written, "gateway.metrics")?,
+        cache: cache_settings(written)?,
+        cache_socket: None,
         traces: written.get("gateway.traces").0.to_owned(),
         trace_sample: read(written, "gateway.traceSample")?,
         zone: written.get("gateway.zone").0.to_owned(),
@@ -209,6 +213,16 @@ fn kubelets(credentials: &Credentials) -> anyhow::Result<kube::Config> {
 fn read<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<T> {
     let (text, place) = written.get(key);
     text.parse().map_err(|_| anyhow!(failure::Usage(vec![format!("{place}: {key} cannot be {text:?}")])))
+}
+
+fn cache_settings(written: &Written) -> anyhow::Result<cache::Settings> {
+    let size = |key: &str| {
+        let (text, place) = written.get(key);
+        crate::edge::size(text).map_err(|why| anyhow!(failure::Usage(vec![format!("{place}: {key}: {why}")])))
+    };
+    let (memory, disk) = (size("gateway.cacheMemory")?, size("gateway.cacheDisk")?);
+    let dir = Some(written.get("gateway.cacheDir").0).filter(|dir| !dir.is_empty());
+    Ok(cache::Settings { memory, disk: dir.map(|dir| cache::DiskSettings { dir: dir.into(), bytes: disk }) })
 }
 
 fn list<T: FromStr>(written: &Written, key: &str) -> anyhow::Result<Vec<T>> {

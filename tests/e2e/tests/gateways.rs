@@ -99,7 +99,7 @@ fn route_is(cluster: &Cluster, name: &str, which: &str, expected: (&str, &str)) 
 /// What curl prints of `path` at the host of the shop.
 fn shop(cluster: &Cluster, path: &str, more: &[&str]) -> anyhow::Result<String> {
     let url = format!("http://shop.example:{}{path}", cluster.setting("gateway.httpPort")?);
-    cluster.curl(more.iter().copied().chain(["--resolve", "shop.example:*:127.0.0.1", url.as_str()]))
+    cluster.curl(more.iter().copied().chain(["--connect-to", "::127.0.0.1:", url.as_str()]))
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn encrypted(cluster: &Cluster) -> anyhow::Result<()> {
     let port = cluster.setting("gateway.httpsPort")?;
     let url = format!("https://safe.example:{port}/");
     let trusted = cluster.data().join("safe.crt").display().to_string();
-    let safe = ["--cacert", trusted.as_str(), "--resolve", "safe.example:*:127.0.0.1", url.as_str()];
+    let safe = ["--cacert", trusted.as_str(), "--connect-to", "::127.0.0.1:", url.as_str()];
     let answer = eventually("the TLS listener serves with its certificate", || cluster.curl(safe))?;
     ensure!(answer.trim() == "two", "{answer}");
     let secret = cluster.get(["secret", "safe"])?;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, PROXY_AUTHENTICATE, TE, TRAILER,
-    UPGRADE, VARY,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, HOST, PROXY_AUTHENTICATE, TE,
+    TRAILER, UPGRADE, VARY,
 };
-use http::{HeaderMap, HeaderName, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, StatusCode, Uri, Version};
 use pingora_cache::key::{HashBinary, hash_key};
 use pingora_cache::{
     CacheKey, CacheMeta, CacheOptionOverrides, CachePhase, ForcedFreshness, NoCacheReason, RespCacheable,
@@ -54,6 +54,8 @@ pub struct Exchange {
     stored: bool,
     fetched: Option<StatusCode>,
     answered: bool,
+    /// The request bears another version than it came with.
+    disguised: bool,
 }
 
 impl std::fmt::Debug for Exchange {
@@ -98,6 +100,7 @@ impl Exchange {
             stored: false,
             fetched: None,
             answered: false,
+            disguised: false,
         }
     }
 
@@ -114,13 +117,36 @@ impl Exchange {
     }
 
     /// Call from `cache_hit_filter`.
-    pub fn hit(&mut self, meta: &CacheMeta) -> Option<ForcedFreshness> {
+    ///
+    /// # Errors
+    /// Never, in practice: a host that was one is put in a field.
+    pub fn hit(&mut self, session: &mut Session, meta: &CacheMeta) -> Result<Option<ForcedFreshness>> {
+        let now = SystemTime::now();
         let stored = Stored { age: meta.age(), fresh_until: meta.fresh_until(), headers: meta.headers() };
-        self.forced = self.demand.of(&stored, SystemTime::now());
-        self.forced.map(|forced| match forced {
+        self.forced = self.demand.of(&stored, now);
+        if self.forced.is_none() && !meta.is_fresh(now) && meta.serve_stale_while_revalidate(now) {
+            self.prepare_background(session)?;
+        }
+        Ok(self.forced.map(|forced| match forced {
             Forced::Validate => ForcedFreshness::ForceExpired,
             Forced::Serve => ForcedFreshness::ForceFresh,
-        })
+        }))
+    }
+
+    /// pingora writes the request of a background fetch as HTTP/1.1 text and reads it again, which it cannot with the
+    /// version of HTTP/2, nor without a `Host`. The answer to this request comes from the cache whatever they are.
+    fn prepare_background(&mut self, session: &mut Session) -> Result<()> {
+        let request = session.req_header_mut();
+        if request.version != Version::HTTP_2 {
+            return Ok(());
+        }
+        let authority = request.uri.authority().map(|authority| authority.as_str().to_owned());
+        if let Some(authority) = authority.filter(|_| !request.headers.contains_key(HOST)) {
+            request.insert_header(HOST, authority)?;
+        }
+        request.set_version(Version::HTTP_11);
+        self.disguised = true;
+        Ok(())
     }
 
     /// Call from `cache_vary_filter`.
@@ -225,11 +251,14 @@ impl Exchange {
     ///
     /// # Errors
     /// Never, in practice: what is added are field values.
-    pub fn answer(&mut self, session: &Session, response: &mut ResponseHeader) -> Result<()> {
+    pub fn answer(&mut self, session: &mut Session, response: &mut ResponseHeader) -> Result<()> {
         if std::mem::replace(&mut self.answered, !response.status.is_informational())
             || response.status.is_informational()
         {
             return Ok(());
+        }
+        if std::mem::take(&mut self.disguised) {
+            session.req_header_mut().set_version(Version::HTTP_2);
         }
         for name in &self.rules.tag_headers {
             response.remove_header(name);

@@ -110,7 +110,8 @@ impl Store {
         let under_way = self.log.begin(scope.clone());
         let found = self.memory.purge(&scope, None).len() as u64;
         self.counters.purged.fetch_add(found, Ordering::Relaxed);
-        if let Some(disk) = self.disk {
+        // What lies on disk and is not known yet is not taken in any more, so only what is known is work.
+        if let Some(disk) = self.disk.filter(|disk| !disk.tier().find(&scope).is_empty()) {
             let work = move || {
                 disk.purge(&scope, None);
                 // Again: what was read from disk meanwhile is in memory now, though nothing new comes.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
-use knarr_cache::{DiskSettings, Settings};
+use cache::{DiskSettings, Settings};
 use knarr_gateway::edge::{Config, run};
 
 #[tokio::main]
@@ -13,7 +13,7 @@ async fn main() -> anyhow::Result<()> {
     let port: u16 = next().context("a port is needed")?.parse()?;
     let origin = next().context("an origin is needed")?.parse().map_err(|error: String| anyhow::anyhow!(error))?;
     let disk = next().map(|dir| DiskSettings { dir: dir.into(), bytes: 1 << 30 });
-    let policy = next().map_or(Ok(knarr_cache::Policy::default()), |text| serde_json::from_str(&text))?;
+    let policy = next().map_or(Ok(cache::Policy::default()), |text| serde_json::from_str(&text))?;
     let config = Config {
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
         tls: None,
@@ -25,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
         socket: None,
         access_log: String::new(),
     };
-    let mut services = knarr_tasks::Services::new();
+    let mut services = tasks::Services::new();
     let mut status = services.start("edge", move |ctx| run(config, ctx));
     status.ready().await?;
     let signal = async { drop(tokio::signal::ctrl_c().await) };

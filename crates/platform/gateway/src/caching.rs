@@ -1,18 +1,18 @@
 //! Which rules of a model have a cache, by the CachePolicies of a cluster. Pure.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use base::Key;
 use cache::policy::resource::CachePolicy;
-use cache::{Cache, Rules};
+use cache::{Cache, Rules, Settings};
 use kube::ResourceExt as _;
+use serde_json::Value;
 
-use crate::attach::{Candidate, Index, Subject, Target, Verdict};
+use crate::attach::{Candidate, Index, Subject, Target};
 use crate::model::{Cached, Model, Serves};
-
-/// What became of a policy at each of its targets; what is wrong with it in words, when it is.
-pub type Outcome = BTreeMap<Key, (Vec<(Target, Verdict)>, Option<String>)>;
+use crate::policies::watched::Policy;
 
 /// Gives the rules of `model` the cache that `policies` ask for: a rule's own before its route's, its listener's and its
 /// Gateway's. `exists` tells whether a target in a namespace is there.
@@ -21,7 +21,7 @@ pub fn apply(
     policies: &[Arc<CachePolicy>],
     cache: &'static Cache,
     exists: impl Fn(&str, &Target) -> bool,
-) -> Outcome {
+) -> (Index<Rules>, BTreeMap<Key, String>) {
     let mut faults: BTreeMap<Key, String> = BTreeMap::new();
     let candidates = policies.iter().map(|policy| candidate(policy, &mut faults)).collect();
     let index: Index<Rules> = Index::new(candidates, exists);
@@ -44,8 +44,7 @@ pub fn apply(
             }
         }
     }
-    let verdicts = index.verdicts().iter();
-    verdicts.map(|(key, verdicts)| (key.clone(), (verdicts.clone(), faults.remove(key)))).collect()
+    (index, faults)
 }
 
 fn candidate(policy: &CachePolicy, faults: &mut BTreeMap<Key, String>) -> Candidate<Rules> {
@@ -55,23 +54,83 @@ fn candidate(policy: &CachePolicy, faults: &mut BTreeMap<Key, String>) -> Candid
         let wrong: Vec<String> = wrong.iter().map(|fault| format!("spec.{fault}")).collect();
         faults.insert(key.clone(), wrong.join("; "));
     }
-    let targets = policy.spec.target_refs.iter().map(|target| Target {
-        group: target.group.clone(),
-        kind: target.kind.clone(),
-        name: target.name.clone(),
-        section: target.section_name.clone(),
-    });
     Candidate {
         key,
         created: policy.metadata.creation_timestamp.as_ref().map(|time| time.0),
-        targets: targets.collect(),
+        targets: policy.targets(),
         policy: rules.ok().map(Arc::new),
+    }
+}
+
+impl Policy for CachePolicy {
+    fn definition() -> Result<Value, serde_json::Error> {
+        Ok(cache::policy::resource::definition())
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let target = |target: &cache::policy::resource::TargetRef| Target {
+            group: target.group.clone(),
+            kind: target.kind.clone(),
+            name: target.name.clone(),
+            section: target.section_name.clone(),
+        };
+        self.spec.target_refs.iter().map(target).collect()
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self.spec == other.spec
+    }
+
+    fn ancestors(&self) -> Value {
+        self.status.as_ref().map_or(Value::Null, |status| serde_json::json!(status.ancestors))
+    }
+}
+
+/// The cache of a gateway, opened when the first policy asks for one: who caches nothing keeps nothing.
+pub(crate) struct Opened {
+    settings: Settings,
+    socket: Option<PathBuf>,
+    ctx: tasks::Context,
+    cache: OnceLock<Option<&'static Cache>>,
+}
+
+impl Opened {
+    pub(crate) fn new(settings: Settings, socket: Option<PathBuf>, ctx: &tasks::Context) -> Self {
+        Self { settings, socket, ctx: ctx.clone(), cache: OnceLock::new() }
+    }
+
+    /// The cache; none when it cannot be opened, which is told once.
+    pub(crate) fn get(&self) -> Option<&'static Cache> {
+        *self.cache.get_or_init(|| match Cache::open(&self.settings) {
+            Ok(cache) => {
+                self.ctx.children.spawn("cache directory", cache.recollect(self.ctx.stop.clone()));
+                if let Some(path) = self.socket.clone() {
+                    let ctx = self.ctx.clone();
+                    self.ctx.children.spawn("cache socket", async move {
+                        if let Err(error) = cache::admin::serve(cache, &path, &ctx).await {
+                            tracing::warn!("knarr cache finds no socket at {}: {error}", path.display());
+                        }
+                    });
+                }
+                Some(cache)
+            }
+            Err(error) => {
+                tracing::error!("nothing is cached: {}", base::error::chain(&error));
+                None
+            }
+        })
+    }
+
+    /// Figures for Prometheus; nothing before there is a cache.
+    pub(crate) fn figures(&self) -> String {
+        self.cache.get().copied().flatten().map_or_else(String::new, |cache| cache.stats().prometheus())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::Verdict;
     use crate::model::{Host, Listener, Match, PathMatch, Rank, Route, Rule, Socket, Source, Split, Tls, Transport};
 
     fn policy(name: &str, kind: &str, target: &str, section: Option<&str>, min_uses: u8) -> Arc<CachePolicy> {
@@ -115,11 +174,11 @@ mod tests {
             policy("rule", "HTTPRoute", "web", Some("images"), 2),
             policy("route", "HTTPRoute", "web", None, 3),
             policy("listener", "Gateway", "door", Some("https"), 4),
-            policy("later", "HTTPRoute", "web", None, 5),
+            policy("web-later", "HTTPRoute", "web", None, 5),
             policy("wrong", "Gateway", "door", None, 0),
             policy("lost", "HTTPRoute", "gone", None, 1),
         ];
-        let outcome = apply(&mut model, &policies, cache, |_, target| target.name != "gone");
+        let (index, faults) = apply(&mut model, &policies, cache, |_, target| target.name != "gone");
         let rules: Vec<String> = model
             .doors
             .values()
@@ -132,6 +191,7 @@ mod tests {
             .collect();
         let uses = |at: usize| rules[at].split("min_uses: ").nth(1).and_then(|rest| rest.chars().next());
         assert_eq!((uses(0), uses(1), uses(2)), (Some('2'), Some('3'), Some('4')), "{rules:#?}");
+<<<<<<< HEAD
         let told = |name: &str| outcome[&Key::new("shop", name)].clone();
         assert_eq!(told("later").0[0].1, Verdict::Conflicted(Key::new("shop", "route")));
         assert_eq!(told("lost").0[0].1, Verdict::TargetNotFound);
@@ -139,5 +199,12 @@ mod tests {
             (told("wrong").0[0].1.clone(), told("wrong").1.unwrap().contains("spec.minUses: ")),
             (Verdict::Invalid, true)
         );
+=======
+        let told = |name: &str| index.verdicts()[&Key::new("shop", name)][0].1.clone();
+        assert_eq!(told("web-later"), Verdict::Conflicted(Key::new("shop", "route")));
+        assert_eq!(told("lost"), Verdict::TargetNotFound);
+        assert_eq!(told("wrong"), Verdict::Invalid);
+        assert!(faults[&Key::new("shop", "wrong")].contains("spec.minUses: "), "{faults:?}");
+>>>>>>> main
     }
 }

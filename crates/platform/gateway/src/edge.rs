@@ -111,7 +111,7 @@ pub async fn run(config: Config, ctx: tasks::Context) -> anyhow::Result<()> {
         "" => None,
         path => Some(AccessLog::open(path, 1.0, &ctx)?),
     };
-    let doors = Doors::new(config.listen.ip(), Arc::new(Seen::new(access)), &ctx)?;
+    let doors = Doors::new(config.listen.ip(), Arc::new(Seen::new(access, None)), &ctx)?;
     let cached = Cached { cache, rules: Arc::new(rules) };
     let (model, names) = model(&config, &cached)?;
     for (origin, endpoints) in names {

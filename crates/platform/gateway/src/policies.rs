@@ -34,6 +34,8 @@ use crate::policy::compile::{self, Compiled, Fault, Limit, Per, RouteSettings, S
 use crate::policy::{NetsRef, TrafficPolicy, TrafficPolicySpec};
 use crate::rules::Nets;
 
+pub use definition::definition;
+
 /// ConfigMaps with lists of networks have this label, so that no other is read.
 pub const NETWORKS: &str = "gateway.knarr.dev/networks";
 const KIND: &str = "TrafficPolicy";
@@ -286,9 +288,10 @@ impl State {
             let source = Arc::clone(&listener.source);
             let Listener { serves: Serves::Http(routes), .. } = listener else { continue };
             for route in routes {
-                let mut chain: Vec<Arc<RouteSettings>> = self.annotations(&route.rule, &before).into_iter().collect();
                 let subjects = [subject(&route.rule.source), subject(&source)];
-                chain.extend(self.index.along(&subjects).filter_map(|(_, policy)| policy.route.clone()));
+                let in_force = self.index.along(&subjects).filter_map(|(_, policy)| policy.route.clone());
+                let mut chain: Vec<Arc<RouteSettings>> = in_force.collect();
+                chain.extend(self.annotations(&route.rule, &before)); // a policy says more than an annotation
                 if !chain.is_empty() {
                     route.rule = Arc::new(Rule { traffic: Settle::new(chain), ..Rule::clone(&route.rule) });
                 }

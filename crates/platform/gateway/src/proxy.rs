@@ -34,6 +34,7 @@ use pingora_proxy::Session;
 use tokio::time::Instant;
 
 use crate::balance::Lease;
+use crate::challenges::Challenges;
 use crate::connection::Arrival;
 use crate::limit::Place;
 use crate::model::{Filter, Protocol, Rule, Share, Target, Timeouts};
@@ -59,6 +60,7 @@ const HEADER_LIMIT: usize = 64 * 1024;
 pub struct Proxy {
     mirrors: mirror::Mirrors,
     seen: Arc<Seen>,
+    challenges: Challenges,
 }
 
 /// What is remembered while a request is served.
@@ -132,8 +134,8 @@ impl Request {
 impl Proxy {
     /// A proxy; copies of requests are sent by tasks of `children`.
     #[must_use]
-    pub fn new(seen: Arc<Seen>, children: tasks::Children) -> Self {
-        Self { mirrors: mirror::Mirrors::new(children), seen }
+    pub fn new(seen: Arc<Seen>, challenges: Challenges, children: tasks::Children) -> Self {
+        Self { mirrors: mirror::Mirrors::new(children), seen, challenges }
     }
 
     /// Answers in place of a backend. The connection is kept unless a body is still on its way.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base::Key;
+use cache::policy::resource::CachePolicy;
 use http::{Method, StatusCode};
 use identity::AccessPolicy;
 use informer::{Change, Informer, Informers, Next, Queue};
@@ -30,6 +31,7 @@ use tokio::sync::Notify;
 use crate::attach::Target;
 use crate::backend::{self, Endpoints, Port, Registry};
 use crate::balance::health::Checker;
+use crate::caching::{self, Opened};
 use crate::gateways::{Around, Gateways, Pool, SharedPorts};
 use crate::guards::Guards;
 use crate::ingress::{self, Certificate, Fault, Outcome, World};
@@ -39,7 +41,7 @@ use crate::policies::{self, Policies};
 use crate::report::{self, Report, Trouble};
 use crate::seen::{AccessLog, Seen, Tracer};
 use crate::serve::Doors;
-use crate::{admin, certificates, status};
+use crate::{admin, certificates, challenges, status};
 
 /// Secrets that are never about the gateway, and may be many and large.
 const FOREIGN_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,\
@@ -88,6 +90,10 @@ pub struct Config {
     pub zone: String,
     /// Networks whose connections begin with a PROXY header; nobody's when empty.
     pub proxy_protocol_from: Vec<IpNet>,
+    /// What answers are kept in, for routes whose CachePolicy asks for it.
+    pub cache: cache::Settings,
+    /// Where `knarr cache` is answered; nowhere when none.
+    pub cache_socket: Option<PathBuf>,
     /// Where figures are told to whoever asks; nowhere when none.
     pub metrics: Option<SocketAddr>,
     /// Addresses that Gateways get for their own; they share ours when there are none.
@@ -146,11 +152,18 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let access = Watched::<AccessPolicy>::new(writer.client.clone(), &ctx, Arc::new(move || kept.routes_changed()));
     drop(keeper.access.set(Arc::clone(&access)));
     access.start(&ctx);
+    let kept = Arc::clone(&keeper);
+    let caching = Watched::<CachePolicy>::new(writer.client.clone(), &ctx, Arc::new(move || kept.routes_changed()));
+    drop(keeper.caching.set(Arc::clone(&caching)));
+    caching.start(&ctx);
     if let Some(Installer(client)) = config.installer {
         policies.install(client.clone(), &ctx);
         access.install(client.clone(), &ctx);
+        caching.install(client.clone(), &ctx);
         Gateways::install(client, config.ingress_class, &ctx);
     }
+    let answered = challenges::follow(writer.client.clone(), keeper.doors.challenges(), ctx.clone());
+    ctx.children.spawn("challenges", answered);
     follow(&keeper, &writer, &informers);
     ctx.ready.waiting_for("the list of Ingresses and what they name");
     informers.synced().await;
@@ -183,6 +196,8 @@ struct Keeper {
     gateways: OnceLock<Arc<Gateways>>,
     policies: OnceLock<Arc<Policies>>,
     access: OnceLock<Arc<Watched<AccessPolicy>>>,
+    caching: OnceLock<Arc<Watched<CachePolicy>>>,
+    cache: Opened,
     class: String,
     ports: (u16, u16),
     registry: Arc<Registry>,
@@ -225,6 +240,8 @@ impl Keeper {
             gateways: OnceLock::new(),
             policies: OnceLock::new(),
             access: OnceLock::new(),
+            caching: OnceLock::new(),
+            cache: Opened::new(config.cache.clone(), config.cache_socket.clone(), ctx),
             class: config.ingress_class.clone(),
             ports: (config.http.port(), config.https.port()),
             registry,
@@ -249,7 +266,9 @@ impl Keeper {
     fn answers(self: &Arc<Self>) -> Arc<admin::Answers> {
         let keeper = Arc::clone(self);
         Arc::new(move |method, path| match (method, path) {
-            (&Method::GET, "/metrics") => Some((StatusCode::OK, "text/plain; version=0.0.4", keeper.seen.render())),
+            (&Method::GET, "/metrics") => {
+                Some((StatusCode::OK, "text/plain; version=0.0.4", keeper.seen.render() + &keeper.cache.figures()))
+            }
             (&Method::GET, "/routes") => {
                 let text = serde_json::to_string(&*keeper.report.load()).unwrap_or_default();
                 Some((StatusCode::OK, "application/json", text))
@@ -309,10 +328,11 @@ impl Keeper {
         self.gateways(writer, &mut model);
         let outcome = self.translate(&ingresses, &classes, &mut model);
         self.policies(&mut model);
+        self.seen.adopt(&model);
         let deaf = self.doors.open(&model);
         self.registry.tidy();
         self.guards.tidy();
-        self.seen.tidy(|_| false);
+        self.seen.tidy();
         for (socket, why) in &deaf {
             if self.deaf.lock().get(socket) != Some(why) {
                 tracing::warn!("{socket}: {why}");
@@ -389,6 +409,11 @@ impl Keeper {
         let (index, wrong) = policies::access::index(&access.list(), &make, &exists);
         policies::access::apply(&index, model);
         access.tell(&index, |key| wrong.get(key).cloned());
+        let asked = self.caching.get().map(|caching| caching.list()).unwrap_or_default();
+        if let (false, Some(caching), Some(cache)) = (asked.is_empty(), self.caching.get(), self.cache.get()) {
+            let (index, wrong) = caching::apply(model, &asked, cache, &exists);
+            caching.tell(&index, |key| wrong.get(key).cloned());
+        }
     }
 
     /// What a Secret or ConfigMap of a namespace holds.

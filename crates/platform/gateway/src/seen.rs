@@ -18,7 +18,7 @@ use http::{Method, StatusCode};
 use parking_lot::Mutex;
 
 use crate::backend::Registry;
-use crate::model::{Rule, Source};
+use crate::model::{Model, Rule, Serves, Source};
 use crate::stream;
 pub use access::{AccessLog, Line};
 pub use figures::Figures;
@@ -84,9 +84,25 @@ impl Seen {
         figures.count(ended);
     }
 
-    /// Forgets routes that are gone: those that `is_served` does not know.
-    pub fn tidy(&self, is_served: impl Fn(&Source) -> bool) {
-        self.routes.lock().retain(|source, figures| Arc::strong_count(figures) > 1 || is_served(source));
+    /// Gives the rules of a new model the figures they had in the one before.
+    pub fn adopt(&self, model: &Model) {
+        let known = self.routes.lock();
+        if known.is_empty() {
+            return;
+        }
+        for listener in model.doors.values().flatten() {
+            let Serves::Http(routes) = &listener.serves else { continue };
+            for rule in routes.iter().map(|route| &route.rule) {
+                if let Some(figures) = known.get(&rule.source) {
+                    rule.figures.get_or_init(|| Arc::clone(figures));
+                }
+            }
+        }
+    }
+
+    /// Forgets the figures of rules that are gone.
+    pub fn tidy(&self) {
+        self.routes.lock().retain(|_, figures| Arc::strong_count(figures) > 1);
     }
 
     /// All figures in the text format of Prometheus.

@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::Greeter;
+use crate::challenges::Challenges;
 use crate::model::{Model, Socket, Transport};
 use crate::proxy::Proxy;
 use crate::rules::Nets;
@@ -67,6 +68,7 @@ struct House {
     slots: Arc<Semaphore>,
     stop: watch::Sender<bool>,
     seen: Arc<Seen>,
+    challenges: Challenges,
     /// Networks whose connections begin with a PROXY header.
     introduced: Nets,
     children: tasks::Children,
@@ -84,17 +86,25 @@ impl Doors {
     /// # Errors
     /// When the certificate for unknown names cannot be made.
     pub fn new(shared: IpAddr, seen: Arc<Seen>, ctx: &tasks::Context) -> anyhow::Result<Self> {
-        let proxy = Proxy::new(Arc::clone(&seen), ctx.children.clone());
+        let challenges = Challenges::default();
+        let proxy = Proxy::new(Arc::clone(&seen), challenges.clone(), ctx.children.clone());
         let house = House {
             proxy: Arc::new(http_proxy(proxy)),
             greeter: Greeter::new()?,
             slots: Arc::new(Semaphore::new(CONNECTIONS as usize)),
             stop: watch::channel(false).0,
             seen,
+            challenges,
             introduced: Nets::default(),
             children: ctx.children.clone(),
         };
         Ok(Self { shared, open: Mutex::default(), house: Arc::new(house) })
+    }
+
+    /// The challenges of certificate authorities that are answered, whatever is routed.
+    #[must_use]
+    pub fn challenges(&self) -> Challenges {
+        self.house.challenges.clone()
     }
 
     /// Connections from these networks must begin with a PROXY header, which tells where they really come from. Said before

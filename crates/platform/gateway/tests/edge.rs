@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use knarr_cache::{Purge, Settings, What, admin};
+use cache::{Purge, Settings, What, admin};
 use knarr_gateway::edge::{Config, run};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,9 +28,12 @@ async fn origin(ctx: &tasks::Context, asked: Arc<AtomicUsize>) -> SocketAddr {
                     let Ok(byte) = stream.read_u8().await else { return };
                     head.push(byte);
                 }
-                asked.fetch_add(1, Ordering::SeqCst);
+                let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+                let stale = first && head.starts_with(b"GET /stale ");
                 let answer = format!(
-                    "HTTP/1.1 200 OK\r\nConnection: close\r\nCache-Control: max-age=60\r\nCache-Tag: all\r\nContent-Length: {}\r\n\r\n",
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nCache-Control: max-age=60, stale-while-revalidate=600\r\nCache-Tag: all\r\n\
+                     Age: {}\r\nContent-Length: {}\r\n\r\n",
+                    if stale { 100 } else { 0 },
                     head.len()
                 );
                 drop(stream.write_all(&[answer.as_bytes(), &head].concat()).await);
@@ -56,11 +59,48 @@ fn config(listen: SocketAddr, origin: SocketAddr, socket: &Path) -> Config {
         origins: vec![format!("www.test=http://{origin}").parse().expect("an origin")],
         authorities: Vec::new(),
         host_header: Some("behind.test".to_owned()),
-        policy: knarr_cache::Policy::default(),
+        policy: cache::Policy::default(),
         cache: Settings { memory: 1 << 20, disk: None },
         socket: Some(socket.to_path_buf()),
         access_log: String::new(),
     }
+}
+
+/// One request over HTTP/2 without TLS: what the cache did.
+async fn get_h2(address: SocketAddr, ctx: &tasks::Context) -> String {
+    let stream = TcpStream::connect(address).await.expect("the edge listens");
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let handshake = hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await;
+    let (mut sender, connection) = handshake.expect("HTTP/2 is spoken");
+    ctx.children.spawn("client", async move { drop(connection.await) });
+    let request = http::Request::get("http://www.test/stale").body(http_body_util::Empty::<bytes::Bytes>::new());
+    let answer = sender.send_request(request.expect("a request")).await.expect("an answer");
+    answer.headers().get("x-cache").and_then(|value| value.to_str().ok()).unwrap_or("none").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stale_is_fetched_behind_the_answer_over_http2_too() {
+    let (outer, _outer) = tasks::context_for_tests();
+    let (inner, mut status) = tasks::context_for_tests();
+    let stop = inner.stop.clone();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let origin = origin(&outer, Arc::clone(&asked)).await;
+    let listen = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = config(listen, origin, &dir.path().join("cache.sock"));
+    outer.children.spawn("edge", async move { run(config, inner).await.expect("it runs") });
+    let going = async {
+        status.ready().await.expect("it is ready");
+        while get_h2(listen, &outer).await != "MISS" {}
+        assert_eq!(get_h2(listen, &outer).await, "STALE");
+        while asked.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        while get_h2(listen, &outer).await != "HIT" {} // the new one is stored a moment later
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    };
+    tokio::time::timeout(PATIENCE, going).await.expect("in time");
+    stop.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

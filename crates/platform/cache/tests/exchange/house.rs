@@ -316,13 +316,13 @@ impl ProxyHttp for Proxy {
 
     async fn cache_hit_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         meta: &CacheMeta,
         _: &mut HitHandler,
         _: bool,
         ctx: &mut Self::CTX,
     ) -> Result<Option<ForcedFreshness>> {
-        Ok(ctx.as_mut().unwrap().hit(meta))
+        ctx.as_mut().unwrap().hit(session, meta)
     }
 
     fn cache_vary_filter(&self, meta: &CacheMeta, _: &mut Self::CTX, request: &RequestHeader) -> Option<HashBinary> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base::Key;
 use http::StatusCode;
 use identity::{AccessPolicy, Guard, Settings};
+use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::watched::{Policy, key};
@@ -16,6 +17,10 @@ use crate::attach::{Candidate, Index, Subject, Target};
 use crate::model::{ClientCheck, Filter, Host, Listener, Model, Offer, Route, Rule, Serves, Source, Tls};
 
 impl Policy for AccessPolicy {
+    fn definition() -> Result<Value, serde_json::Error> {
+        serde_json::to_value(Self::crd())
+    }
+
     fn targets(&self) -> Vec<Target> {
         let target = |target: &identity::Target| Target {
             group: target.group.clone(),
@@ -78,7 +83,8 @@ pub(crate) fn apply(index: &Index<InForce>, model: &mut Model) {
                 let source = Arc::clone(&route.rule.source);
                 let of_route = [subject(&source)];
                 let of_route = index.along(&of_route).next();
-                let in_force: Vec<(&Key, &Arc<InForce>)> = of_gateway.into_iter().chain(of_route).collect();
+                let mut in_force: Vec<(&Key, &Arc<InForce>)> = of_gateway.into_iter().chain(of_route).collect();
+                in_force.dedup_by_key(|(name, _)| *name); // one that names both is asked once
                 if in_force.is_empty() {
                     continue;
                 }

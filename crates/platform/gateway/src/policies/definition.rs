@@ -10,8 +10,11 @@ use crate::policy::TrafficPolicy;
 /// Who brought it; what somebody else brought is theirs.
 const MANAGER: (&str, &str) = ("app.kubernetes.io/managed-by", "knarr");
 
-/// The definition.
-fn definition() -> Result<Value, kube::Error> {
+/// The definition, as it is sent to a cluster.
+///
+/// # Errors
+/// When it is no JSON, which a test rules out.
+pub fn definition() -> Result<Value, kube::Error> {
     let mut definition = serde_json::to_value(TrafficPolicy::crd()).map_err(kube::Error::SerdeError)?;
     definition["metadata"]["labels"] = json!({ MANAGER.0: MANAGER.1 });
     if let Some(object) = definition.as_object_mut() {

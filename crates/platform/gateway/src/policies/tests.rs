@@ -100,9 +100,10 @@ fn limits_count_on_when_routes_change_and_begin_anew_when_they_change_themselves
         ..Limits::default()
     };
     let mut state = State::default();
-    let mut left = |requests: u32, asked: &Limits| {
+    let mut left = |requests: Option<u32>, asked: &Limits| {
         let mut model = model(asked.clone());
-        decide(&mut state, &[limited(requests)], &mut model);
+        let policies: Vec<_> = requests.map(limited).into_iter().collect();
+        decide(&mut state, &policies, &mut model);
         let rule = rule(&model);
         let limits = rule.traffic.part(|policy| policy.limits.as_ref()).expect("limits");
         let now = Time(1 << 50);
@@ -116,9 +117,10 @@ fn limits_count_on_when_routes_change_and_begin_anew_when_they_change_themselves
         }
     };
     let none = Limits::default();
-    assert_eq!((left(3, &none), left(3, &none)), (Some(2), Some(1)));
-    assert_eq!(left(5, &none), Some(4));
-    assert_eq!((left(5, &asked), left(5, &asked)), (Some(0), None), "annotations count on, too");
+    assert_eq!((left(Some(3), &none), left(Some(3), &none)), (Some(2), Some(1)));
+    assert_eq!(left(Some(5), &none), Some(4));
+    assert_eq!((left(None, &asked), left(None, &asked)), (Some(0), None), "annotations count on, too");
+    assert_eq!(left(Some(7), &asked), Some(6), "a policy says more than an annotation");
 }
 
 #[test]

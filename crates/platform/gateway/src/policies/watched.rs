@@ -8,7 +8,7 @@ use base::Key;
 use informer::{Informer, Informers, Next, Object, Queue};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::Request;
-use kube::{Client, CustomResourceExt, Resource, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -28,7 +28,9 @@ const ANCESTORS: usize = 16;
 const MESSAGE: usize = 4096;
 
 /// A kind of policy.
-pub(crate) trait Policy: Object + Resource<DynamicType = ()> + CustomResourceExt {
+pub(crate) trait Policy: Object + Resource<DynamicType = ()> {
+    /// The CustomResourceDefinition, as JSON.
+    fn definition() -> Result<Value, serde_json::Error>;
     /// What it is for.
     fn targets(&self) -> Vec<Target>;
     /// True when both ask for the same.
@@ -189,7 +191,7 @@ impl<P: Policy> Watched<P> {
 
 /// Brings the definition to a cluster, or up to date: it is of our group, so it is ours alone.
 async fn define<P: Policy>(client: &Client) -> Result<(), kube::Error> {
-    let mut definition = serde_json::to_value(P::crd()).map_err(kube::Error::SerdeError)?;
+    let mut definition = P::definition().map_err(kube::Error::SerdeError)?;
     definition["metadata"]["labels"][MANAGER.0] = json!(MANAGER.1);
     if let Some(object) = definition.as_object_mut() {
         object.remove("status"); // the API server's to write

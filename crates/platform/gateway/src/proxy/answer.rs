@@ -21,6 +21,12 @@ impl Answer {
         Self { status, headers: Vec::new(), text: text.into() }
     }
 
+    /// A text for machines.
+    pub(super) fn octets(text: String) -> Self {
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        Self { status: StatusCode::OK, headers: vec![kind], text: text.into() }
+    }
+
     /// Another place; none when the place is no value of a header.
     pub(super) fn redirect(status: StatusCode, to: &str) -> Self {
         match HeaderValue::from_str(to) {
@@ -41,7 +47,7 @@ impl Answer {
         for (name, value) in &self.headers {
             response.append_header(name.clone(), value)?;
         }
-        if !self.text.is_empty() {
+        if !self.text.is_empty() && !response.headers.contains_key(header::CONTENT_TYPE) {
             response.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
             response.insert_header(header::CACHE_CONTROL, "no-store")?;
         }

@@ -35,8 +35,8 @@ impl Request {
         }
     }
 
-    pub(super) fn cache_hit(&mut self, meta: &CacheMeta) -> Option<ForcedFreshness> {
-        self.exchange.as_mut().and_then(|exchange| exchange.hit(meta))
+    pub(super) fn cache_hit(&mut self, session: &mut Session, meta: &CacheMeta) -> Result<Option<ForcedFreshness>> {
+        self.exchange.as_mut().map_or(Ok(None), |exchange| exchange.hit(session, meta))
     }
 
     pub(super) async fn may_ask_origin(&mut self, session: &mut Session) -> Result<bool> {
@@ -61,7 +61,7 @@ impl Request {
         self.exchange.as_mut().map_or(not_used, |exchange| exchange.store(response))
     }
 
-    pub(super) fn cache_answers(&mut self, session: &Session, response: &mut ResponseHeader) -> Result<()> {
+    pub(super) fn cache_answers(&mut self, session: &mut Session, response: &mut ResponseHeader) -> Result<()> {
         self.exchange.as_mut().map_or(Ok(()), |exchange| exchange.answer(session, response))
     }
 }

@@ -107,7 +107,8 @@ pub(super) fn share(rule: &Rule, headers: &HeaderMap, random: u32) -> Then {
     };
     match &share.target {
         Target::Nobody(status, text) => Then::Answer(Answer::new(*status, text.to_string()), Some("no_backend")),
-        Target::Backend(backend) if backend.endpoints.is_empty() => {
+        // A cache may have an answer though nobody is there.
+        Target::Backend(backend) if backend.endpoints.is_empty() && rule.cached.is_none() => {
             let answer = Answer::new(StatusCode::SERVICE_UNAVAILABLE, super::fail::NO_POD);
             Then::Answer(answer, Some("no_endpoint"))
         }

@@ -60,6 +60,10 @@ impl ProxyHttp for Proxy {
         let Some(arrival) = arrival(session) else {
             return Error::e_explain(ErrorType::InternalError, "a request came by no connection of ours");
         };
+        let host = headers::host(session.req_header()).unwrap_or_default();
+        if let Some(key) = self.challenges.answer(host, session.req_header().uri.path()) {
+            return self.answer(session, &Answer::octets(key), ctx).await;
+        }
         let door = arrival.door.load();
         let decision = decide::decide(&door, session.req_header(), arrival, fastrand::u32(..));
         drop(door);
@@ -108,13 +112,13 @@ impl ProxyHttp for Proxy {
 
     async fn cache_hit_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         meta: &CacheMeta,
         _: &mut HitHandler,
         _: bool,
         ctx: &mut Request,
     ) -> Result<Option<ForcedFreshness>> {
-        Ok(ctx.cache_hit(meta))
+        ctx.cache_hit(session, meta)
     }
 
     fn cache_vary_filter(&self, meta: &CacheMeta, _: &mut Request, request: &RequestHeader) -> Option<HashBinary> {

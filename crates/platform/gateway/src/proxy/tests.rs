@@ -389,6 +389,46 @@ async fn a_change_of_routes_ends_no_connection_and_fails_no_request() {
 }
 
 #[tokio::test]
+async fn figures_go_on_over_a_change_of_routes_and_end_with_their_rule() {
+    let house = House::new();
+    let backing = house.backing().await;
+    let routes = |section| Route {
+        hosts: vec![Host::Any],
+        matches: vec![Match::path(PathMatch::Prefix(String::new()))],
+        rank: Rank { created: None, key: Key::new("default", "r"), rule: 0 },
+        rule: Arc::new(rule(section, to(backing.address, Protocol::Http))),
+    };
+    let model = |section| {
+        let mut model = Model::default();
+        let listener = Listener {
+            source: Arc::new(Source::new("Gateway", Key::new("default", "gw"), "http")),
+            host: Host::Any,
+            isolated: true,
+            tls: Tls::None,
+            serves: Serves::Http(vec![routes(section)]),
+        };
+        model.add(Socket { address: None, port: house.address.port(), transport: Transport::Tcp }, listener);
+        model
+    };
+    let serve = |section| {
+        let model = model(section);
+        house.seen.adopt(&model);
+        house.doors.open(&model);
+        drop(model);
+        house.seen.tidy();
+    };
+    let told = |count: u32| house.seen.render().contains(&format!("rule=\"a\"}} {count}"));
+    serve("a");
+    house.get("/", "").await;
+    serve("a");
+    serve("a");
+    house.get("/", "").await;
+    assert!(told(2), "{}", house.seen.render());
+    serve("b");
+    assert!(!house.seen.render().contains("rule=\"a\""), "{}", house.seen.render());
+}
+
+#[tokio::test]
 async fn a_reference_that_leads_nowhere_is_a_server_error() {
     let house = House::new();
     let nobody = Target::Nobody(StatusCode::INTERNAL_SERVER_ERROR, "there is no such Service\n".into());

@@ -21,7 +21,6 @@ use crate::connection::{Arrival, Connection, Greeting};
 use crate::model::canonical;
 use crate::proxy::Proxy;
 use crate::proxy_protocol::{self, Said};
-use crate::stream::End;
 use crate::stream::relay::Ends;
 use crate::table::{Door, Entrance};
 
@@ -85,8 +84,8 @@ async fn serve(
                 streams::relay(house, stream, ends, &route).await;
                 return Ok(());
             }
-            Err(why) => {
-                house.seen.streams.end(End::NoRoute);
+            Err((end, why)) => {
+                house.seen.streams.end(end);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
         }

@@ -48,20 +48,22 @@ fn choose(route: &StreamRoute) -> Option<Arc<Endpoints>> {
 /// What a TLS client asks for, when what it says first is passed on; none when TLS ends here.
 ///
 /// # Errors
-/// When it says no TLS, or nothing in time.
+/// How it ends, and why: when it says no TLS, or nothing in time, or asks for what nobody serves.
 pub(super) async fn passed_on(
     client: &tokio::net::TcpStream,
     door: &Door,
     time: Duration,
-) -> Result<Option<StreamRoute>, String> {
-    let hello::Hello { name, .. } = crate::stream::relay::greeting(client, time).await?;
+) -> Result<Option<StreamRoute>, (End, String)> {
+    let greeting = crate::stream::relay::greeting(client, time).await;
+    let hello::Hello { name, .. } = greeting.map_err(|why| (End::BadStart, why))?;
     let name = name.unwrap_or_default();
-    let entrance = door.entrance(&name).ok_or_else(|| format!("no listener has the name {name:?}"))?;
+    let nobody = |who: &str| (End::NoRoute, format!("no {who} has the name {name:?}"));
+    let entrance = door.entrance(&name).ok_or_else(|| nobody("listener"))?;
     if !matches!(entrance.tls, Tls::Passthrough) {
         return Ok(None);
     }
     let route = entrance.stream(&name).cloned();
-    route.map(Some).ok_or_else(|| format!("no route has the name {name:?}"))
+    route.map(Some).ok_or_else(|| nobody("route"))
 }
 
 /// Serves the datagrams of a socket until it is closed.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use base::Key;
 use http::StatusCode;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -118,6 +120,52 @@ async fn tls_is_passed_on_by_the_name_in_it() {
     }
     assert_eq!(say(socket.port, &crate::stream::hello::tests::real("other.test")).await, b"");
     assert_eq!(say(socket.port, b"GET / HTTP/1.1\r\n\r\n").await, b"", "no TLS");
+    let figures = gateway.seen.render();
+    for (reason, count) in [("closed", 2), ("no_route", 1), ("bad_start", 1)] {
+        assert!(
+            figures.contains(&format!("knarr_gateway_streams_ended_total{{reason=\"{reason}\"}} {count}\n")),
+            "{figures}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn tls_may_end_at_the_gateway_and_plain_bytes_go_on() {
+    let gateway = Gateway::new();
+    let socket = free(Transport::Tcp);
+    let authority = pki::Authority::generate("test authority").unwrap();
+    let pair = authority
+        .issue(&pki::Request {
+            common_name: "a.test".to_owned(),
+            organization: None,
+            names: vec!["a.test".to_owned()],
+            usage: pki::Usage::Server,
+            lifetime: Duration::from_secs(3600),
+        })
+        .unwrap();
+    let certificate = crate::certificates::parse(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes()).unwrap();
+    let mut offer = Offer::default();
+    offer.certificates.offer(&Host::Any, Some(certificate));
+    let endpoint = gateway.endpoint("one:").await;
+    let to = vec![route(Host::Any, Transport::Tcp, Some(endpoint))];
+    gateway.open(vec![(socket, Host::Any, Tls::Terminate(Arc::new(offer)), to)]);
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.cert_pem().as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(local(socket.port)).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(ServerName::try_from("a.test").unwrap(), stream).await.unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut heard)).await.expect("an end").unwrap();
+    assert_eq!(heard, b"one:hello");
 }
 
 #[tokio::test]
