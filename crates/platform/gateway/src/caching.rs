@@ -191,20 +191,10 @@ mod tests {
             .collect();
         let uses = |at: usize| rules[at].split("min_uses: ").nth(1).and_then(|rest| rest.chars().next());
         assert_eq!((uses(0), uses(1), uses(2)), (Some('2'), Some('3'), Some('4')), "{rules:#?}");
-<<<<<<< HEAD
-        let told = |name: &str| outcome[&Key::new("shop", name)].clone();
-        assert_eq!(told("later").0[0].1, Verdict::Conflicted(Key::new("shop", "route")));
-        assert_eq!(told("lost").0[0].1, Verdict::TargetNotFound);
-        assert_eq!(
-            (told("wrong").0[0].1.clone(), told("wrong").1.unwrap().contains("spec.minUses: ")),
-            (Verdict::Invalid, true)
-        );
-=======
         let told = |name: &str| index.verdicts()[&Key::new("shop", name)][0].1.clone();
         assert_eq!(told("web-later"), Verdict::Conflicted(Key::new("shop", "route")));
         assert_eq!(told("lost"), Verdict::TargetNotFound);
         assert_eq!(told("wrong"), Verdict::Invalid);
         assert!(faults[&Key::new("shop", "wrong")].contains("spec.minUses: "), "{faults:?}");
->>>>>>> main
     }
 }
