@@ -50,6 +50,9 @@ const FOREIGN_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/serv
 /// How long routes of the Gateway API are waited for before anything is served.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
 
+/// A socket that could not be had is tried again after this.
+const DEAF_TIME: Duration = Duration::from_secs(2);
+
 /// A client that may bring the definitions of the Gateway API to the cluster.
 #[derive(Clone)]
 pub struct Installer(pub Client);
@@ -176,7 +179,7 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     let (kept, told) = (Arc::clone(&keeper), Arc::clone(&writer));
     ctx.children.try_spawn("routes", async move {
         loop {
-            kept.wake.notified().await;
+            kept.woken().await;
             kept.update(&told);
         }
     });
@@ -281,6 +284,16 @@ impl Keeper {
         match self.doors.open(&model).into_values().next() {
             Some(why) => anyhow::bail!("{why} with --http-port or --https-port"),
             None => Ok(()),
+        }
+    }
+
+    /// Waits for something to do. A socket that could not be had is tried again, for nobody tells when its port is free.
+    async fn woken(&self) {
+        let wake = self.wake.notified();
+        if self.deaf.lock().is_empty() {
+            wake.await;
+        } else if tokio::time::timeout(DEAF_TIME, wake).await.is_err() {
+            self.routes_changed.store(true, Ordering::Release);
         }
     }
 

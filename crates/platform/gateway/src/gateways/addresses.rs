@@ -12,6 +12,7 @@ use std::str::FromStr;
 use base::Key;
 
 use super::kinds::{Gateway, GatewayAddress};
+use super::status::GatewayWanted;
 use super::world::{World, key};
 
 const LARGEST: u128 = 65_536;
@@ -139,7 +140,10 @@ pub(crate) fn give(world: &World<'_>, gateways: &[&Gateway]) -> BTreeMap<Key, Gi
             slot.told.extend(world.shared.iter().map(|address| told(*address)));
             continue;
         }
-        let told_now = gateway.status.addresses.iter().filter_map(|address| address.value.parse().ok());
+        // What was given is kept from the moment it was, which is before the status is read back.
+        let before = world.before.gateways.get(&key(&gateway.metadata)).map(GatewayWanted::addresses);
+        let known = before.unwrap_or_default().iter().chain(&gateway.status.addresses);
+        let told_now: Vec<IpAddr> = known.filter_map(|address| address.value.parse().ok()).collect();
         match told_now.into_iter().find(|address| world.pool.has(*address) && !taken.contains(address)) {
             Some(kept) => slot.take(kept, &mut taken),
             None => waiting.push(key(&gateway.metadata)),

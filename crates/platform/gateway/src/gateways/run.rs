@@ -436,6 +436,7 @@ impl Gateways {
         if !*self.settled.borrow() {
             return;
         }
+        let before = Arc::clone(&self.statuses.lock());
         let policies = self.policies.list();
         let system = if policies.iter().any(|policy| policy.spec.validation.well_known_ca_certificates.is_some()) {
             Arc::clone(self.system.get_or_init(system))
@@ -463,6 +464,7 @@ impl Gateways {
             secret: around.secret,
             authorities: &|key| self.bundles.get(key)?.0.data.authorities.clone(),
             pool: &self.pool,
+            before: &before,
             shared: around.shared,
             ports: self.ports,
             system: &system,

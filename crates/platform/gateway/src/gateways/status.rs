@@ -134,6 +134,11 @@ fn invalid(listeners: &[ListenerWanted]) -> Option<String> {
 }
 
 impl GatewayWanted {
+    /// Where it is served.
+    pub(crate) fn addresses(&self) -> &[GatewayAddress] {
+        &self.addresses
+    }
+
     pub(crate) fn of(front: &Front<'_>, listeners: Vec<ListenerWanted>, sets: usize) -> Self {
         let accepted = if let Some(message) = &front.bad_parameters {
             Verdict::no("Accepted", "InvalidParameters", message.clone())

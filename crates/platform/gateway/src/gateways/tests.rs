@@ -23,6 +23,7 @@ struct House {
     objects: Vec<Value>,
     pool: Pool,
     unbound: BTreeMap<Socket, String>,
+    before: Statuses,
 }
 
 impl House {
@@ -97,6 +98,7 @@ spec: { controllerName: knarr.dev/gateway }";
                 Some(if text == "good" { pair.cert_pem.as_str().into() } else { text.into() })
             },
             pool: &self.pool,
+            before: &self.before,
             shared: &["192.0.2.1".parse().expect("an address")],
             ports: SharedPorts { http: 8080, https: 8443 },
             system: &Arc::from(vec![vec![0]]),
@@ -508,6 +510,25 @@ fn addresses_are_given_kept_and_refused() {
     house.objects[5]["metadata"]["creationTimestamp"] = json!("2020-01-01T00:00:00Z");
     house.told();
     assert_eq!(address(&house, 1), "127.1.0.2");
+}
+
+#[test]
+fn an_address_is_kept_before_the_status_tells_it() {
+    let wish = |name: &str| {
+        format!(
+            "kind: Gateway\nmetadata: {{ name: {name} }}\nspec: {{ gatewayClassName: knarr, listeners: [{PLAIN}] }}\n"
+        )
+    };
+    let mut house = House::of(&wish("late"));
+    house.pool = "127.1.0.1-127.1.0.2".parse().expect("a pool");
+    let (first, _) = house.plan();
+    house.before = first;
+    let mut older = House::of(&wish("early")).objects.remove(1);
+    older["metadata"]["creationTimestamp"] = json!("2020-01-01T00:00:00Z");
+    house.objects.push(older);
+    house.told();
+    let address = |at: usize| text(&house.objects[at]["status"]["addresses"][0]["value"]);
+    assert_eq!((address(1), address(2)), ("127.1.0.1".to_owned(), "127.1.0.2".to_owned()));
 }
 
 #[test]

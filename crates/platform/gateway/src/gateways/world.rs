@@ -14,6 +14,7 @@ use super::kinds::{
     BackendTlsPolicy, Gateway, GatewayClass, Grant, GrpcRoute, HttpRoute, ListenerSet, TcpRoute, TlsRoute, UdpRoute,
 };
 use super::listeners::SharedPorts;
+use super::status::Statuses;
 use crate::backend::{Endpoints, Port};
 use crate::ingress::Certificate;
 use crate::model::{Socket, Transport};
@@ -54,6 +55,8 @@ pub struct World<'a> {
     pub authorities: &'a dyn Fn(&Key) -> Option<Arc<str>>,
     /// Addresses that Gateways get for their own.
     pub pool: &'a Pool,
+    /// What the last plan told, which objects may not show yet.
+    pub before: &'a Statuses,
     /// What the status of a Gateway without an address of its own tells.
     pub shared: &'a [IpAddr],
     /// Where Gateways without an address of their own listen.

@@ -42,7 +42,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(60), most: 4096, per_client: 256 }
+        Self { idle: Duration::from_secs(60), most: 4096, per_client: 1024 }
     }
 }
 
