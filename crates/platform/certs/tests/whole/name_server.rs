@@ -32,10 +32,14 @@ pub(crate) struct NameServer {
 
 impl NameServer {
     pub(crate) async fn start(context: &tasks::Context) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        // Pebble asks over TCP, at the same port; somebody else may have that
+        let (socket, listener) = loop {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
+                break (socket, listener);
+            }
+        };
         let server = Self { address: socket.local_addr().unwrap(), texts: Arc::default() };
-        // Pebble asks over TCP
-        let listener = TcpListener::bind(server.address).await.unwrap();
         let own = server.clone();
         context.children.spawn("name server over TCP", async move {
             loop {

@@ -144,6 +144,7 @@ async fn short_lived_certificates_are_renewed_as_time_passes() {
         assert_ne!(new, key, "with another key");
         (last, key) = (renewed, new);
     }
+    cluster.until(CERT, "CertificateRequest", "default", "web-4", serde_json::Value::is_null).await;
     let requests = cluster.list(CERT, "CertificateRequest").await;
     let own: Vec<_> =
         requests.iter().filter(|one| one["metadata"]["name"].as_str().unwrap().starts_with("web-")).collect();
