@@ -308,7 +308,7 @@ async fn without_a_route_or_without_pods_the_gateway_answers_itself() {
     let gateway = Gateway::start().await;
     let mut client = BufReader::new(gateway.plain().await);
     let (head, body) = ask(&mut client, &get("nobody.test", "/")).await;
-    assert_eq!((status(&head), body.as_str()), ("404", "no Ingress has a rule for this host and path\n"));
+    assert_eq!((status(&head), body.as_str()), ("404", "no Ingress or route has a rule for this host and path\n"));
     let (head, body) = ask(&mut client, &get("empty.test", "/")).await;
     assert_eq!((status(&head), body.as_str()), ("503", "no pod is ready to serve this\n"));
     let (head, _) = ask(&mut client, &get("dead.test", "/")).await;

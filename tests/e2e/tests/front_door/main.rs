@@ -4,6 +4,7 @@
 
 mod annotations;
 mod changes;
+mod policies;
 mod protocols;
 mod seen;
 
@@ -28,6 +29,9 @@ fn the_front_door_serves_as_its_objects_say() -> anyhow::Result<()> {
             ("TLS", protocols::tls),
             ("WebSocket", protocols::websocket),
             ("sessions", protocols::sessions),
+            ("traffic policies", policies::traffic),
+            ("access policies", policies::access),
+            ("cache policies", policies::cache),
             ("routes and figures", seen::routes),
             ("a check of manifests", seen::check),
         ],
