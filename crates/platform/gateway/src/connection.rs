@@ -38,6 +38,8 @@ const HEADER_TIME: Duration = Duration::from_secs(30);
 
 /// Writes up to this size wait for more, or for the flush that ends an answer: header and body go out together.
 const SMALL: usize = 4 << 10;
+/// The most that is read of a request to see that it begins.
+const AHEAD: usize = 2 << 10;
 /// So much waits at most.
 const WAITING: usize = 16 << 10;
 
@@ -75,6 +77,8 @@ pub(crate) struct Connection {
     arrival: Arc<ProxyDigest>,
     /// Written and not sent yet.
     waiting: BytesMut,
+    /// Read and not asked for yet: what showed that a request begins.
+    ahead: BytesMut,
     /// True while a request header is waited for or read.
     in_header: AtomicBool,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -116,6 +120,7 @@ impl Connection {
             tls,
             arrival: Arc::new(ProxyDigest::new(carrier, Some(Box::new(arrival)))),
             waiting: BytesMut::new(),
+            ahead: BytesMut::new(),
             in_header: AtomicBool::new(!h2),
             deadline: (!h2).then(|| Box::pin(sleep(HEADER_TIME))),
         }
@@ -128,6 +133,26 @@ impl Connection {
     /// The header of a request is complete: its body and answer take the time they take.
     pub(crate) fn header_read(&self) {
         self.in_header.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits for the first bytes of a request: false when the client is gone, or says nothing for so long.
+    ///
+    /// Why here and not in pingora: while it waits pingora holds what it needs for a whole request, some 30 KB.
+    pub(crate) async fn request_begins(&mut self, patience: Duration) -> bool {
+        if self.ahead.is_empty() {
+            let read = std::future::poll_fn(|cx| {
+                let mut start = [0; AHEAD];
+                let mut start = ReadBuf::new(&mut start);
+                std::task::ready!(self.transport().poll_read(cx, &mut start))?;
+                self.ahead.extend_from_slice(start.filled());
+                Poll::Ready(io::Result::Ok(()))
+            });
+            if !matches!(tokio::time::timeout(patience, read).await, Ok(Ok(()))) || self.ahead.is_empty() {
+                return false;
+            }
+        }
+        self.deadline = Some(Box::pin(sleep(HEADER_TIME)));
+        true
     }
 
     /// The connection is kept for another request, whose time starts with its first byte.
@@ -149,6 +174,15 @@ impl AsyncRead for Connection {
             && deadline.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request header took too long")));
+        }
+        if !this.ahead.is_empty() {
+            let count = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead[..count]);
+            this.ahead.advance(count);
+            if this.ahead.is_empty() {
+                this.ahead = BytesMut::new();
+            }
+            return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let read = this.transport().poll_read(cx, buf);

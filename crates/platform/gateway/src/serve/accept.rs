@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora_core::apps::{HttpServerApp as _, ServerApp as _};
-use pingora_core::protocols::Stream;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp as _, ServerApp as _};
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::{Shutdown as _, Stream};
 use pingora_proxy::HttpProxy;
 use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
@@ -123,9 +123,9 @@ async fn serve(
     };
     let stop = house.stop.subscribe();
     if connection.is_h2() {
-        house.proxy.process_new(Box::new(connection), &stop).await;
+        Box::pin(house.proxy.process_new(Box::new(connection), &stop)).await;
     } else {
-        http1(connection, &house.proxy, &stop).await;
+        http1(Box::new(connection), &house.proxy, &stop).await;
     }
     Ok(())
 }
@@ -176,18 +176,31 @@ async fn greet(house: &House, stream: TcpStream, door: &ArcSwap<Door>) -> io::Re
     Ok((stream, Greeting { name, certificates }))
 }
 
-/// Serves the requests of an HTTP/1.1 connection. As pingora does itself, except that the
-/// connection is told when the next request header may take its time.
-async fn http1(connection: Connection, proxy: &Arc<HttpProxy<Proxy>>, stop: &watch::Receiver<bool>) {
-    let mut session = ServerSession::new_http1(Box::new(connection));
-    session.set_keepalive(Some(IDLE_TIME.as_secs()));
-    while let Some(kept) = proxy.process_new_http(session, stop).await {
-        let (stream, settings) = kept.consume();
-        let Ok(mut connection) = stream.into_any().downcast::<Connection>() else { return };
-        connection.expect_request();
-        session = ServerSession::new_http1(connection as Stream);
-        if let Some(settings) = settings {
-            settings.apply_to_session(&mut session);
+/// Serves the requests of an HTTP/1.1 connection. As pingora does itself, except that the wait for a request is ours: what a
+/// request needs is there only while there is one.
+async fn http1(mut connection: Box<Connection>, proxy: &Arc<HttpProxy<Proxy>>, stop: &watch::Receiver<bool>) {
+    let mut settings: Option<HttpPersistentSettings> = None;
+    let mut patience = FIRST_BYTE_TIME;
+    loop {
+        let mut stopping = stop.clone();
+        let asked = tokio::select! {
+            biased;
+            asked = connection.request_begins(patience) => asked,
+            _ = stopping.wait_for(|stopping| *stopping) => false,
+        };
+        if !asked {
+            return connection.shutdown().await;
         }
+        let mut session = ServerSession::new_http1(connection as Stream);
+        match settings.take() {
+            Some(settings) => settings.apply_to_session(&mut session),
+            None => session.set_keepalive(Some(IDLE_TIME.as_secs())),
+        }
+        let Some(kept) = Box::pin(proxy.process_new_http(session, stop)).await else { return };
+        let (stream, kept) = kept.consume();
+        let Ok(back) = stream.into_any().downcast::<Connection>() else { return };
+        connection = back;
+        connection.expect_request();
+        (settings, patience) = (kept, IDLE_TIME);
     }
 }
