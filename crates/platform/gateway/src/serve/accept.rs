@@ -65,12 +65,31 @@ fn is_clients_fault(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
+/// Serves a connection to its end. What it takes to begin is let go of before the first request: an idle connection costs
+/// what this future is large.
 async fn serve(
+    house: &Arc<House>,
+    stream: TcpStream,
+    client: std::net::SocketAddr,
+    door: Arc<ArcSwap<Door>>,
+) -> io::Result<()> {
+    let Some(connection) = Box::pin(begin(house, stream, client, door)).await? else { return Ok(()) };
+    let stop = house.stop.subscribe();
+    if connection.is_h2() {
+        Box::pin(house.proxy.process_new(connection, &stop)).await;
+    } else {
+        http1(connection, &house.proxy, &stop).await;
+    }
+    Ok(())
+}
+
+/// What comes before HTTP; none when it was none, and is over.
+async fn begin(
     house: &Arc<House>,
     mut stream: TcpStream,
     client: std::net::SocketAddr,
     door: Arc<ArcSwap<Door>>,
-) -> io::Result<()> {
+) -> io::Result<Option<Box<Connection>>> {
     stream.set_nodelay(true)?;
     let mut ends = Ends { client, local: stream.local_addr()? };
     if house.introduced.contains(client.ip()) {
@@ -82,7 +101,7 @@ async fn serve(
             Ok(None) => {}
             Ok(Some(route)) => {
                 streams::relay(house, stream, ends, &route).await;
-                return Ok(());
+                return Ok(None);
             }
             Err((end, why)) => {
                 house.seen.streams.end(end);
@@ -93,7 +112,7 @@ async fn serve(
         && let Some(route) = now.stream("")
     {
         streams::relay(house, stream, ends, route).await;
-        return Ok(());
+        return Ok(None);
     }
     drop(now);
     let mut arrival = Arrival { client: ends.client, local: ends.local, door: Arc::clone(&door), greeting: None };
@@ -106,7 +125,7 @@ async fn serve(
                 let route = door.load().stream(&greeting.name).cloned();
                 if let Some(route) = route {
                     streams::relay(house, stream, ends, &route).await;
-                    return Ok(());
+                    return Ok(None);
                 }
                 arrival.greeting = Some(greeting);
                 Connection::tls(stream, arrival)
@@ -121,13 +140,7 @@ async fn serve(
         let h2 = h2.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was said in time")))?;
         Connection::plain(stream, h2, arrival)
     };
-    let stop = house.stop.subscribe();
-    if connection.is_h2() {
-        Box::pin(house.proxy.process_new(Box::new(connection), &stop)).await;
-    } else {
-        http1(Box::new(connection), &house.proxy, &stop).await;
-    }
-    Ok(())
+    Ok(Some(Box::new(connection)))
 }
 
 /// Who a connection really comes from, as the PROXY header says that it must begin with.
@@ -202,5 +215,23 @@ async fn http1(mut connection: Box<Connection>, proxy: &Arc<HttpProxy<Proxy>>, s
         connection = back;
         connection.expect_request();
         (settings, patience) = (kept, IDLE_TIME);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Doors;
+    use super::*;
+
+    #[tokio::test]
+    async fn an_idle_connection_costs_little() {
+        let (ctx, _status) = tasks::context_for_tests();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let doors = Doors::new(address.ip(), Arc::default(), &ctx).unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let future = serve(&doors.house, stream, address, Arc::default());
+        let size = std::mem::size_of_val(&future);
+        assert!(size < 2048, "{size} bytes");
     }
 }
