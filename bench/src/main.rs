@@ -9,6 +9,7 @@ mod budget;
 mod client;
 mod cluster;
 mod etcd;
+mod front;
 mod http2;
 mod idle;
 mod objects;
@@ -32,7 +33,7 @@ use crate::report::Report;
 const INSIDE: &str = "--inside";
 
 /// What can be measured, in order.
-const PARTS: &[&str] = &["start", "idle", "serving", "objects", "reads", "writes", "scheduling"];
+const PARTS: &[&str] = &["start", "idle", "serving", "objects", "reads", "writes", "scheduling", "front"];
 
 fn main() -> ExitCode {
     match run() {
@@ -85,6 +86,9 @@ fn measure(arguments: &[String]) -> anyhow::Result<()> {
     drop(cluster);
     if wanted("scheduling") {
         scheduling::measure(Path::new(binary), &mut report)?;
+    }
+    if wanted("front") {
+        front::measure(Path::new(binary), &mut report)?;
     }
     print!("\n{report}");
     Ok(())
