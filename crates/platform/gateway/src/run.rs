@@ -441,11 +441,16 @@ impl Keeper {
         };
         let shared: Vec<IpAddr> = writer.addresses().iter().filter_map(|address| address.parse().ok()).collect();
         let unbound = self.deaf.lock().clone();
+        let guard = |key: &Key, settings: &identity::Settings| {
+            let data = |source: &identity::Source| self.data(&key.namespace, source);
+            self.guards.of("ExternalAuth", key, settings, &data)
+        };
         let around = Around {
             service: &service,
             endpoints: &endpoints,
             certificate: &certificate,
             secret: &secret,
+            guard: &guard,
             shared: &shared,
             unbound: &unbound,
         };

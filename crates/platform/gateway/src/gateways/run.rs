@@ -34,7 +34,7 @@ use super::world::{World, key};
 use super::{Pool, SharedPorts, definitions, plan};
 use crate::backend::{Endpoints, Port};
 use crate::certificates;
-use crate::ingress::Certificate;
+use crate::ingress::{Certificate, MakeGuard};
 use crate::model::{Model, Socket, Transport};
 
 /// The kinds that are watched, by their plural names, sorted.
@@ -155,6 +155,7 @@ pub(crate) struct Around<'a> {
     pub(crate) endpoints: &'a dyn Fn(&Key, &Port, Transport) -> Arc<Endpoints>,
     pub(crate) certificate: &'a dyn Fn(&Key) -> Option<Certificate>,
     pub(crate) secret: &'a dyn Fn(&Key, &str) -> Option<Vec<u8>>,
+    pub(crate) guard: MakeGuard<'a>,
     pub(crate) shared: &'a [IpAddr],
     pub(crate) unbound: &'a BTreeMap<Socket, String>,
 }
@@ -462,6 +463,7 @@ impl Gateways {
             endpoints: around.endpoints,
             certificate: around.certificate,
             secret: around.secret,
+            guard: around.guard,
             authorities: &|key| self.bundles.get(key)?.0.data.authorities.clone(),
             pool: &self.pool,
             before: &before,

@@ -15,7 +15,7 @@ use super::{Pool, SharedPorts, Statuses, World, plan, status};
 use crate::backend::{Endpoints, Port};
 use crate::certificates;
 use crate::ingress::Certificate;
-use crate::model::{Model, Serves, Socket, Target, Transport};
+use crate::model::{Filter, Model, Serves, Socket, Target, Transport};
 
 /// A cluster, as manifests.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +89,11 @@ spec: { controllerName: knarr.dev/gateway }";
                         .map_err(|error| error.to_string()),
                 };
                 Some(Certificate::after(None, read))
+            },
+            guard: &|key, settings| {
+                let means = identity::Means::new(tasks::context_for_tests().0.children);
+                let guard = identity::Guard::new(&key.to_string(), settings, &|_: &identity::Source| None, &means);
+                guard.map(Arc::new).map_err(|faults| faults.to_string())
             },
             secret: &|_, field| {
                 Some(if field == "tls.crt" { &pair.cert_pem } else { &pair.key_pem }.clone().into_bytes())
@@ -353,6 +358,39 @@ spec: {{ parentRefs: [{{ name: g }}], rules: [{{ backendRefs: [{{ name: web, nam
         gateway(PLAIN)
     );
     assert_eq!(House::of(&manifest).told().last().map(String::as_str), Some("HTTPRoute r at g: Accepted ResolvedRefs"));
+}
+
+#[test]
+fn whom_nobody_can_ask_about_nobody_passes() {
+    let asked = |protocol: &str, backend: &str| {
+        let filter =
+            format!("{{ type: ExternalAuth, externalAuth: {{ protocol: {protocol}, backendRef: {backend} }} }}");
+        let route = format!(
+            "kind: HTTPRoute\nmetadata: {{ name: r }}\nspec: {{ parentRefs: [{{ name: g }}], rules: [{{ filters: [{filter}], \
+             backendRefs: [{{ name: web, port: 80 }}] }}] }}"
+        );
+        let mut house = House::of(&format!("{SERVICE}{}{route}", gateway(PLAIN)));
+        let told = house.told().pop().unwrap_or_default();
+        let (_, model) = house.plan();
+        let rules = model.doors.values().flatten().filter_map(|listener| match &listener.serves {
+            Serves::Http(routes) => Some(routes.iter().map(|route| route.rule.filters.clone()).collect::<Vec<_>>()),
+            Serves::Streams(_) => None,
+        });
+        (told, rules.flatten().flatten().next())
+    };
+    for protocol in ["HTTP", "GRPC"] {
+        let (told, filter) = asked(protocol, "{ name: web, port: 80 }");
+        assert_eq!(told, "HTTPRoute r at g: Accepted ResolvedRefs");
+        assert!(matches!(filter, Some(Filter::Guard(_))), "{filter:?}");
+    }
+    let (told, filter) = asked("HTTP", "{ name: none, port: 80 }");
+    assert_eq!(told, "HTTPRoute r at g: Accepted notResolvedRefs(BackendNotFound)");
+    assert!(matches!(filter, Some(Filter::Answer(status, _)) if status == 500), "{filter:?}");
+    let (told, filter) = asked("SMTP", "{ name: web, port: 80 }");
+    assert_eq!(
+        (told.as_str(), filter.is_none()),
+        ("HTTPRoute r at g: notAccepted(UnsupportedValue) ResolvedRefs", true)
+    );
 }
 
 #[test]

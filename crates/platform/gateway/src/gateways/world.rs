@@ -16,7 +16,7 @@ use super::kinds::{
 use super::listeners::SharedPorts;
 use super::status::Statuses;
 use crate::backend::{Endpoints, Port};
-use crate::ingress::Certificate;
+use crate::ingress::{Certificate, MakeGuard};
 use crate::model::{Socket, Transport};
 
 /// All objects of the Gateway API, ours or not, and how to find what they name.
@@ -51,6 +51,8 @@ pub struct World<'a> {
     pub certificate: &'a dyn Fn(&Key) -> Option<Certificate>,
     /// Finds a field of a Secret; none when there is no such Secret or field.
     pub secret: &'a dyn Fn(&Key, &str) -> Option<Vec<u8>>,
+    /// Makes a guard of settings, for a filter of the route of this name.
+    pub guard: MakeGuard<'a>,
     /// Finds the authorities in the entry `ca.crt` of a ConfigMap: PEM; none when there is no such ConfigMap or entry.
     pub authorities: &'a dyn Fn(&Key) -> Option<Arc<str>>,
     /// Addresses that Gateways get for their own.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::Key;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::gateways::backends::{Nowhere, Resolver};
@@ -39,6 +40,7 @@ fn one(resolver: &mut Resolver<'_>, filter: &kinds::Filter) -> Result<Option<Fil
         "URLRewrite" => Filter::Rewrite(rewrite(filter.url_rewrite.as_ref().ok_or_else(missing)?)?),
         "RequestMirror" => return mirror(resolver, filter.request_mirror.as_ref().ok_or_else(missing)?),
         "CORS" => Filter::Cors(Arc::new(cors(filter.cors.as_ref().ok_or_else(missing)?)?)),
+        "ExternalAuth" => external(resolver, filter.external_auth.as_ref().ok_or_else(missing)?)?,
         "ExtensionRef" => {
             let named = filter.extension_ref.as_ref().ok_or_else(missing)?;
             let message = format!("filter {} {} of group {:?} is not known", named.kind, named.name, named.group);
@@ -105,6 +107,51 @@ fn rewrite(asked: &kinds::Rewrite) -> Result<Rewrite, Refusal> {
 }
 
 /// A mirror that leads nowhere copies nothing; the route tells so (GEP-3171: `percent` or `fraction`, all when neither).
+/// Who is asked about each request (GEP-1494). Whoever cannot be asked lets nobody in.
+fn external(resolver: &mut Resolver<'_>, asked: &kinds::ExternalAuth) -> Result<Filter, Refusal> {
+    let backend = match resolver.resolve(&asked.backend_ref) {
+        Ok(backend) => backend,
+        Err(nowhere) => {
+            let message = match nowhere {
+                Nowhere::Closed(message) => message,
+                Nowhere::Reference(refusal) => resolver.unresolved.get_or_insert(refusal).message.clone(),
+            };
+            return Ok(Filter::Answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{message}\n").into()));
+        }
+    };
+    let service = &backend.endpoints.service;
+    let host = format!("{}.{}.svc:{}", service.name, service.namespace, backend.endpoints.port);
+    let http = asked.http.clone().unwrap_or_default();
+    let mut settings = identity::External {
+        body: asked.forward_body.as_ref().map(|body| identity::Body { max_size: i32::from(body.max_size) }),
+        timeout: "5s".to_owned(),
+        ..identity::External::default()
+    };
+    match asked.protocol.as_str() {
+        "HTTP" => {
+            settings.url = format!("http://{host}{}", http.path);
+            settings.append_path = Some(true);
+            settings.request_headers = Some(http.allowed_headers).filter(|names| !names.is_empty());
+            settings.response_headers = http.allowed_response_headers;
+        }
+        "GRPC" => {
+            settings.protocol = identity::Protocol::Grpc;
+            settings.url = format!("http://{host}");
+            let allowed = asked.grpc.clone().unwrap_or_default().allowed_headers;
+            settings.request_headers = Some(allowed).filter(|names| !names.is_empty());
+        }
+        other => return Err(unsupported(format!("the protocol {other} of an ExternalAuth filter is not supported"))),
+    }
+    // Guards are told apart by name; a route may have several filters.
+    let told = serde_json::to_string(&settings).unwrap_or_default();
+    let name = Key::new(resolver.namespace, format!("{} {host} {told}", resolver.kind.name()));
+    let settings = identity::Settings { external: Some(settings), ..identity::Settings::default() };
+    match (resolver.world.guard)(&name, &settings) {
+        Ok(guard) => Ok(Filter::Guard(guard)),
+        Err(why) => Err(unsupported(format!("an ExternalAuth filter cannot be obeyed: {why}"))),
+    }
+}
+
 fn mirror(resolver: &mut Resolver<'_>, asked: &kinds::Mirror) -> Result<Option<Filter>, Refusal> {
     let number =
         |number: i32| u32::try_from(number).map_err(|_| unsupported("a share of mirrored requests is negative"));
