@@ -77,7 +77,7 @@ pub(crate) fn gateway_at(settings: &Settings, installer: Client) -> gateway::Con
         zone: settings.gateway_zone.clone(),
         proxy_protocol_from: settings.proxy_protocol_from.clone(),
         addresses: settings.gateway_addresses.clone(),
-        installer: Some(gateway::Installer(installer)),
+        installer: settings.gateway_definitions.then(|| gateway::Installer(installer)),
     }
 }
 
@@ -135,7 +135,7 @@ fn gateway_role(_: &kube::Config, client: Client, written: &Written) -> anyhow::
         proxy_protocol_from: list(written, "gateway.proxyProtocolFrom")?,
         socket: Some(written.get("gateway.socket").0).filter(|path| !path.is_empty()).map(Into::into),
         addresses: read(written, "gateway.addresses")?,
-        installer: Some(gateway::Installer(client.clone())),
+        installer: read::<bool>(written, "gateway.definitions")?.then(|| gateway::Installer(client.clone())),
     };
     Ok(Box::new(move |ctx| gateway::run(client, config, ctx).boxed()))
 }

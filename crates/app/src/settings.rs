@@ -145,6 +145,14 @@ pub(crate) static ROWS: &[Row] = &[
         &["gateway"],
     ),
     shared(
+        "gateway.definitions",
+        "gateway-definitions",
+        "BOOL",
+        "true",
+        "bring the kinds of the Gateway API and of policies where they are missing",
+        &["gateway"],
+    ),
+    shared(
         "gateway.cacheMemory",
         "gateway-cache-memory",
         "SIZE",

@@ -21,7 +21,7 @@ fn file(name: &str) -> String {
 
 #[test]
 fn third_party_definitions_install_and_hold_their_objects_to_them() -> anyhow::Result<()> {
-    let cluster = Cluster::start_with("e2e-custom", &[], &["--certs", "false"])?; // for they bring their own
+    let cluster = Cluster::start_with("e2e-custom", &[], &["--certs", "false", "--gateway-definitions", "false"])?; // for they bring their own
     cluster.kubectl(["create", "namespace", "custom"])?;
     let begun = Instant::now();
     for set in SETS {
