@@ -6,62 +6,68 @@
 //! [`compile`](crate::policy::compile); here is only what watches and writes.
 
 pub(crate) mod access;
-mod definition;
-mod status;
 #[cfg(test)]
 mod tests;
 pub(crate) mod watched;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 use base::Key;
-use informer::{Informer, Informers, Next, Queue};
+use informer::{Informer, Informers};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{ListParams, Patch, PatchParams};
-use kube::core::Request;
 use kube::runtime::watcher;
-use kube::{Api, Client, Resource as _, ResourceExt as _};
+use kube::{Api, Client, CustomResourceExt as _, ResourceExt as _};
 use parking_lot::Mutex;
-use serde_json::Value;
-use tokio::sync::watch;
+use serde_json::{Value, json};
 
-use crate::attach::{Candidate, Index, Subject, Target, Verdict};
+use crate::attach::{Candidate, Index, Subject, Target};
 use crate::limit::{self, Places};
 use crate::model::{Listener, Model, Rule, Serves, Source};
 use crate::policy::compile::{self, Compiled, Fault, Limit, Per, RouteSettings, ServiceSettings, Settle};
 use crate::policy::{NetsRef, TrafficPolicy, TrafficPolicySpec};
 use crate::rules::Nets;
-
-pub use definition::definition;
+use watched::{Policy, Watched, key};
 
 /// ConfigMaps with lists of networks have this label, so that no other is read.
 pub const NETWORKS: &str = "gateway.knarr.dev/networks";
-const KIND: &str = "TrafficPolicy";
-/// A kind that this cluster does not have is looked for again after that time.
-const LATER: Duration = Duration::from_secs(30);
-/// One that it was just given, after that.
-const SOON: Duration = Duration::from_millis(100);
 
 /// The policies of a cluster.
 pub(crate) struct Policies {
-    client: Client,
+    watched: Arc<Watched<TrafficPolicy>>,
     informers: Informers,
-    changed: Box<dyn Fn() + Send + Sync>,
-    policies: OnceLock<Informer<TrafficPolicy>>,
-    networks: OnceLock<Informer<ConfigMap>>,
+    networks: Informer<ConfigMap>,
     state: Mutex<State>,
-    writes: Queue<Key>,
-    kinds: Queue<&'static str>,
-    /// What there was at first is known, or there is nothing.
-    settled: watch::Sender<bool>,
 }
 
 /// Finds a list of networks in a ConfigMap of a namespace; an error tells why there is none.
 type FindNets<'a> = &'a dyn Fn(&str, &NetsRef) -> Result<Arc<Nets>, String>;
-/// What became of a policy at its targets, and what is wrong with it.
-type Told = (Vec<(Target, Verdict)>, Vec<Fault>);
+
+/// The CustomResourceDefinition of TrafficPolicy.
+///
+/// # Errors
+/// When it is no JSON, which a test rules out.
+pub fn definition() -> Result<Value, serde_json::Error> {
+    serde_json::to_value(TrafficPolicy::crd())
+}
+
+impl Policy for TrafficPolicy {
+    fn definition() -> Result<Value, serde_json::Error> {
+        definition()
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        self.spec.target_refs.iter().map(Target::from).collect()
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self.spec == other.spec
+    }
+
+    fn ancestors(&self) -> Value {
+        self.status.as_ref().map_or(Value::Null, |status| json!(status.ancestors))
+    }
+}
 
 /// What is kept from one decision to the next.
 #[derive(Debug, Default)]
@@ -82,108 +88,37 @@ struct Made {
 
 impl std::fmt::Debug for Policies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Policies").field("watched", &self.policies.get().is_some()).finish_non_exhaustive()
+        f.debug_struct("Policies").field("watched", &self.watched).finish_non_exhaustive()
     }
 }
 
 impl Policies {
-    /// Nothing is watched before [`Self::start`]; `changed` is called when a decision would differ.
+    /// Policies are not watched before [`Self::start`]; `changed` is called when a decision would differ.
     pub(crate) fn new(client: Client, ctx: &tasks::Context, changed: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
-            informers: Informers::new(client.clone(), ctx),
-            client,
-            changed: Box::new(changed),
-            policies: OnceLock::new(),
-            networks: OnceLock::new(),
-            state: Mutex::default(),
-            writes: Queue::new(),
-            kinds: Queue::new(),
-            settled: watch::Sender::new(false),
-        })
+        let changed: Arc<dyn Fn() + Send + Sync> = Arc::new(changed);
+        let informers = Informers::new(client.clone(), ctx);
+        let labelled = watcher::Config::default().labels(&format!("{NETWORKS}=true"));
+        let networks = informers.with(Api::<ConfigMap>::all(client.clone()), labelled);
+        let told = Arc::clone(&changed);
+        networks.on_change(move |_| told());
+        let watched = Watched::new(client, ctx, changed);
+        Arc::new(Self { watched, informers, networks, state: Mutex::default() })
     }
 
     /// Watches the kind as soon as it is served, and writes statuses, until the service stops.
-    pub(crate) fn start(self: &Arc<Self>, ctx: &tasks::Context) {
-        let this = Arc::clone(self);
-        self.kinds.add(KIND);
-        informer::work(&self.kinds, 1, ctx, "watch policies", move |_| {
-            let this = Arc::clone(&this);
-            async move { this.begin().await }
-        });
-        let this = Arc::clone(self);
-        informer::work(&self.writes, 2, ctx, "write status", move |key| {
-            let this = Arc::clone(&this);
-            async move { this.write(&key).await }
-        });
+    pub(crate) fn start(&self, ctx: &tasks::Context) {
+        self.watched.start(ctx);
     }
 
     /// Brings the definition to the cluster with `client`, which may, and watches the kind from then on.
-    pub(crate) fn install(self: &Arc<Self>, client: Client, ctx: &tasks::Context) {
-        let (this, queue) = (Arc::clone(self), Queue::new());
-        queue.add(KIND);
-        informer::work(&queue, 1, ctx, "install policies", move |_| {
-            let (this, client) = (Arc::clone(&this), client.clone());
-            async move {
-                match definition::install(&client).await {
-                    Err(kube::Error::Api(refusal)) if refusal.code == 403 => {
-                        tracing::warn!("the definition of TrafficPolicy cannot be created: {}", refusal.message);
-                        return Ok(Next::Done);
-                    }
-                    installed => installed?,
-                }
-                match this.probe().await {
-                    Err(kube::Error::Api(refusal)) if refusal.code == 404 => return Ok(Next::After(SOON)),
-                    served => served?,
-                }
-                this.kinds.add(KIND);
-                Ok(Next::Done)
-            }
-        });
+    pub(crate) fn install(&self, client: Client, ctx: &tasks::Context) {
+        self.watched.install(client, ctx);
     }
 
-    /// Waits until the policies there were at first are known: nothing is served that they would refuse.
+    /// Waits until what there was at first is known: nothing is served that it would refuse.
     pub(crate) async fn settled(&self) {
-        let reached = self.settled.subscribe().wait_for(|settled| *settled).await.map(drop);
-        reached.expect("invariant: the sender lives in self");
-    }
-
-    /// Whether the kind is served.
-    async fn probe(&self) -> Result<(), kube::Error> {
-        let path = TrafficPolicy::url_path(&(), None);
-        let probe = Request::new(&path).list(&ListParams::default().limit(1)).map_err(kube::Error::BuildRequest)?;
-        self.client.request::<Value>(probe).await.map(drop)
-    }
-
-    async fn begin(self: &Arc<Self>) -> anyhow::Result<Next> {
-        if self.policies.get().is_some() {
-            return Ok(Next::Done);
-        }
-        match self.probe().await {
-            Err(kube::Error::Api(refusal)) if matches!(refusal.code, 403 | 404) => {
-                self.settled.send_replace(true);
-                return Ok(Next::After(LATER));
-            }
-            served => served?,
-        }
-        let labelled = watcher::Config::default().labels(&format!("{NETWORKS}=true"));
-        let networks = self.informers.with(Api::<ConfigMap>::all(self.client.clone()), labelled);
-        let this = Arc::clone(self);
-        networks.on_change(move |_| (this.changed)());
-        let policies = self.informers.of::<TrafficPolicy>();
-        let this = Arc::clone(self);
-        policies.on_change(move |change| match (change.old, change.new) {
-            // Our own status writes come back here; they change no decision.
-            (Some(old), Some(new)) if old.spec == new.spec && old.metadata.uid == new.metadata.uid => {
-                this.writes.add(key(new));
-            }
-            _ => (this.changed)(),
-        });
-        // Set last: whoever finds them finds their handlers in place.
-        let _known = (self.networks.set(networks), self.policies.set(policies));
         self.informers.synced().await;
-        self.settled.send_replace(true);
-        (self.changed)();
-        Ok(Next::Done)
+        self.watched.settled().await;
     }
 
     /// Decides about all policies: what services are used by, and which policies are in force for the rules of `model`.
@@ -193,17 +128,18 @@ impl Policies {
         model: &mut Model,
         exists: &dyn Fn(&str, &Target) -> bool,
     ) -> HashMap<Key, Arc<ServiceSettings>> {
-        let policies = self.policies.get().map(Informer::list).unwrap_or_default();
+        let policies = self.watched.list();
         let nets = |namespace: &str, set: &NetsRef| self.nets(namespace, set);
-        let services = self.state.lock().decide(&policies, model, &nets, exists);
-        policies.iter().for_each(|policy| self.writes.add(key(policy)));
+        let mut state = self.state.lock();
+        let services = state.decide(&policies, model, &nets, exists);
+        self.watched.tell(&state.index, |key| state.wrong(key));
         services
     }
 
     /// A list of networks.
     fn nets(&self, namespace: &str, set: &NetsRef) -> Result<Arc<Nets>, String> {
         let NetsRef { name, key } = set;
-        let found = self.networks.get().and_then(|networks| networks.get(namespace, name));
+        let found = self.networks.get(namespace, name);
         let found = found.ok_or_else(|| format!("there is no ConfigMap {name} with the label {NETWORKS}: \"true\""))?;
         let data = found.data.as_ref();
         let texts: Vec<&String> = match key {
@@ -220,21 +156,6 @@ impl Policies {
         }
         Ok(Arc::new(Nets::union(&sets)))
     }
-
-    /// Tells a policy what became of it, when that is news.
-    async fn write(&self, key: &Key) -> anyhow::Result<Next> {
-        let Some(policy) = self.policies.get().and_then(|policies| policies.get(&key.namespace, &key.name)) else {
-            return Ok(Next::Done);
-        };
-        let Some((verdicts, faults)) = self.state.lock().told(key) else { return Ok(Next::Done) };
-        let now = jiff::Timestamp::now();
-        let Some(patch) = status::plan(&policy, &verdicts, &faults, now) else { return Ok(Next::Done) };
-        let api = Api::<TrafficPolicy>::namespaced(self.client.clone(), &key.namespace);
-        match api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Err(kube::Error::Api(refusal)) if refusal.code == 404 => Ok(Next::Done), // gone meanwhile
-            written => Ok(written.map(|_| Next::Done)?),
-        }
-    }
 }
 
 impl State {
@@ -248,7 +169,7 @@ impl State {
         let mut candidates = Vec::new();
         for policy in policies {
             candidates.push(Candidate {
-                key: key(policy),
+                key: key(&**policy),
                 created: policy.metadata.creation_timestamp.as_ref().map(|time| time.0),
                 targets: policy.spec.target_refs.iter().map(Target::from).collect(),
                 policy: self.compiled(policy, nets),
@@ -319,11 +240,10 @@ impl State {
         Some(settings)
     }
 
-    /// What became of a policy at its targets, and what is wrong with it.
-    fn told(&self, key: &Key) -> Option<Told> {
-        let verdicts = self.index.verdicts().get(key)?.clone();
-        let faults = self.made.get(key).and_then(|made| made.compiled.as_ref().err().cloned());
-        Some((verdicts, faults.unwrap_or_default()))
+    /// What is wrong with a policy.
+    fn wrong(&self, key: &Key) -> Option<String> {
+        let faults = self.made.get(key)?.compiled.as_ref().err()?;
+        Some(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -359,8 +279,4 @@ fn subject(source: &Source) -> Subject<'_> {
 fn sets(spec: &TrafficPolicySpec) -> impl Iterator<Item = &NetsRef> {
     let rules = spec.rules.iter().flat_map(|rules| &rules.rules);
     rules.flat_map(|rule| rule.clients.iter().chain(&rule.clients_outside)).flat_map(|clients| &clients.sets)
-}
-
-fn key(policy: &TrafficPolicy) -> Key {
-    Key::new(policy.namespace().unwrap_or_default(), policy.name_any())
 }

@@ -1,5 +1,7 @@
 //! From written policies to what is in force for services and rules, and what policies are told.
 
+use std::time::Duration;
+
 use super::*;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -132,8 +134,8 @@ fn a_policy_is_told_what_became_of_it_once() {
     decide(&mut state, &policies, &mut model(Limits::default()));
     let now = jiff::Timestamp::from_second(1_000_000_000).expect("a time");
     let told = |policy: &TrafficPolicy, now| {
-        let (verdicts, faults) = state.told(&key(policy)).expect("it is known");
-        status::plan(policy, &verdicts, &faults, now)
+        let name = key(policy);
+        watched::plan(policy, &state.index.verdicts()[&name], &state.wrong(&name).unwrap_or_default(), now)
     };
     let mut lines = Vec::new();
     for policy in &policies {

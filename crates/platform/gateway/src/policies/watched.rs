@@ -207,7 +207,12 @@ pub(crate) fn key<K: Resource>(object: &K) -> Key {
 }
 
 /// The patch of the status; none when it says all this already. What other controllers wrote stays.
-fn plan<P: Policy>(policy: &P, verdicts: &[(Target, Verdict)], wrong: &str, now: jiff::Timestamp) -> Option<Value> {
+pub(super) fn plan<P: Policy>(
+    policy: &P,
+    verdicts: &[(Target, Verdict)],
+    wrong: &str,
+    now: jiff::Timestamp,
+) -> Option<Value> {
     let written: Vec<Ancestor> = serde_json::from_value(policy.ancestors()).unwrap_or_default();
     let (ours, theirs): (Vec<&Ancestor>, Vec<&Ancestor>) =
         written.iter().partition(|ancestor| ancestor.controller_name == crate::gateways::CONTROLLER);
