@@ -312,13 +312,13 @@ impl Keeper {
         // Marks first, caches after: a change in between is marked again and comes again.
         let everything = self.routes_changed.swap(false, Ordering::AcqRel);
         let services = std::mem::take(&mut *self.services_changed.lock());
+        // Endpoints outlive tables: a new table does not look at those that are known already.
+        for key in services {
+            let service = self.services.get(&key.namespace, &key.name);
+            self.registry.refresh(&key, service.as_deref(), &self.slices_of(&key), &self.zone);
+        }
         if everything {
             self.rebuild(writer);
-        } else {
-            for key in services {
-                let service = self.services.get(&key.namespace, &key.name);
-                self.registry.refresh(&key, service.as_deref(), &self.slices_of(&key), &self.zone);
-            }
         }
     }
 
