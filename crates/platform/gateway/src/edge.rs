@@ -189,6 +189,7 @@ fn upstream_tls(config: &Config, origin: &Origin) -> anyhow::Result<UpstreamTls>
     let authorities = certificates::authorities(&config.authorities)
         .map_err(|why| anyhow::anyhow!("the authorities of origins cannot be used, see --origin-ca: {why}"))?;
     Ok(UpstreamTls {
+        made: Default::default(),
         name: origin.name.clone(),
         names: Vec::new(),
         authorities: Some(authorities.into()),

@@ -32,35 +32,32 @@ use tokio_rustls::client::TlsStream;
 
 use crate::model::UpstreamTls;
 
-/// Connects to a backend that speaks TLS.
+/// How backends with the same settings are greeted; made once for all of their connections.
 #[derive(Clone)]
-pub(crate) struct Dial {
+pub(crate) struct Way {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-    /// For connecting and for the handshake, each.
-    timeout: Duration,
+    /// The same for the same settings: connections to one endpoint with different settings are never mixed.
+    pub(crate) group: u64,
 }
 
-impl fmt::Debug for Dial {
+impl fmt::Debug for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dial").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Way").field("name", &self.name).field("group", &self.group).finish_non_exhaustive()
     }
 }
 
-/// A number that is the same for the same settings: connections to one endpoint with different settings are never mixed.
-#[must_use]
-pub(crate) fn group(tls: &UpstreamTls, h2: bool) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&tls.name, &tls.names, &tls.authorities, &tls.client, h2).hash(&mut hasher);
-    hasher.finish() | 1
-}
-
-impl Dial {
-    /// A way to a backend with these settings.
+impl Way {
+    /// The way to a backend with these settings.
     ///
     /// # Errors
     /// When they contradict each other.
-    pub(crate) fn new(tls: &UpstreamTls, h2: bool, timeout: Duration) -> Result<Self, String> {
+    pub(crate) fn of(tls: &UpstreamTls, h2: bool) -> Result<&Self, &str> {
+        let made = tls.made[usize::from(h2)].get_or_init(|| Self::new(tls, h2));
+        made.as_ref().map_err(String::as_str)
+    }
+
+    fn new(tls: &UpstreamTls, h2: bool) -> Result<Self, String> {
         let config = config(tls, h2)?;
         // Without a name the address is the name: no SNI is sent for it.
         let name = if tls.name.is_empty() {
@@ -68,8 +65,18 @@ impl Dial {
         } else {
             ServerName::try_from(tls.name.clone()).map_err(|_| format!("{:?} is no name of a server", tls.name))?
         };
-        Ok(Self { config, name, timeout })
+        let mut hasher = DefaultHasher::new();
+        (&tls.name, &tls.names, &tls.authorities, &tls.client, h2).hash(&mut hasher);
+        Ok(Self { config, name, group: hasher.finish() | 1 })
     }
+}
+
+/// Connects to a backend that speaks TLS.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    pub(crate) way: Way,
+    /// For connecting and for the handshake, each.
+    pub(crate) timeout: Duration,
 }
 
 fn config(tls: &UpstreamTls, h2: bool) -> Result<Arc<ClientConfig>, String> {
@@ -115,7 +122,7 @@ impl L4Connect for Dial {
         let socket = tokio::time::timeout(self.timeout, TcpStream::connect(address)).await.map_err(late)?;
         let socket = socket.or_err(ErrorType::ConnectRefused, "a backend refused the connection")?;
         socket.set_nodelay(true).or_err(ErrorType::SocketError, "cannot switch off delayed sending")?;
-        let handshake = TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), socket);
+        let handshake = TlsConnector::from(Arc::clone(&self.way.config)).connect(self.way.name.clone(), socket);
         let late = |_| Error::explain(ErrorType::TLSHandshakeTimedout, format!("{address} did not greet in time"));
         let greeted = tokio::time::timeout(self.timeout, handshake).await.map_err(late)?;
         let stream = greeted.or_err(ErrorType::TLSHandshakeFailure, "TLS handshake with a backend")?;

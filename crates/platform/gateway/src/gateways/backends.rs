@@ -119,7 +119,9 @@ impl Resolver<'_> {
         let spoken = port.app_protocol.as_deref().unwrap_or_default();
         let h2 = self.kind == RouteKind::Grpc || matches!(spoken, "kubernetes.io/h2c" | "grpc");
         let tls = match self.policies.of(key, port.name.as_deref()) {
-            Wanted::Tls(tls) => Some(UpstreamTls { client: self.client.clone(), ..tls.clone() }),
+            Wanted::Tls(tls) => {
+                Some(UpstreamTls { client: self.client.clone(), made: Default::default(), ..tls.clone() })
+            }
             Wanted::Refused(refusal) => {
                 let message = format!("the BackendTLSPolicy of Service {key} cannot be obeyed: {}", refusal.message);
                 return Err(Nowhere::Closed(message));

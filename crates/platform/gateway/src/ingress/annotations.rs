@@ -58,7 +58,6 @@ pub struct Wishes {
     pub(super) protocol: Spoken,
     pub(super) upstream_host: Option<String>,
     pub(super) forwarded_prefix: Option<String>,
-    pub(super) default_backend: Option<String>,
     pub(super) upstream_tls: UpstreamWishes,
     pub(super) body: Option<u64>,
     pub(super) connect: Option<Duration>,
@@ -66,7 +65,6 @@ pub struct Wishes {
     pub(super) send: Option<Duration>,
     pub(super) retry_on: Option<Vec<String>>,
     pub(super) tries: Option<u32>,
-    pub(super) retry_time: Option<Duration>,
     /// Who may pass, as the crate of identity understands it.
     pub(super) identity: Option<identity::Settings>,
     pub(super) rate: Vec<Rate>,
@@ -82,8 +80,6 @@ pub struct Wishes {
     pub(super) cors_max_age: Option<Duration>,
     pub(super) canary: Canary,
     pub(super) affinity: Affinity,
-    pub(super) hash_by: Option<String>,
-    pub(super) balance: Option<String>,
 }
 
 /// What the backend speaks.
@@ -270,10 +266,11 @@ pub static ROWS: &[Row] = &[
     yes("cors-max-age", |w, v| seconds(v).map(|time| w.cors_max_age = Some(time))),
     refused("custom-headers", false, "put the headers into an HTTPRoute's ResponseHeaderModifier"),
     refused("custom-http-errors", false, "answers of pods are passed on as they are"),
-    yes("default-backend", |w, v| {
-        w.default_backend = Some(v.to_owned());
-        Ok(())
-    }),
+    refused(
+        "default-backend",
+        false,
+        "a service without ready pods is answered with 503; defaultBackend of the Ingress takes what no rule does",
+    ),
     needless("disable-proxy-intercept-errors", "answers of pods are passed on as they are"),
     needless("enable-access-log", "there is one access log; its sampling is a setting of the gateway"),
     yes("enable-cors", |w, v| boolean(v).map(|on| w.cors = on)),
@@ -292,12 +289,9 @@ pub static ROWS: &[Row] = &[
     yes("limit-rps", |w, v| rate(w, v, 1)),
     yes("limit-allowlist", |w, v| list(v, network).map(|all| w.unlimited = all)),
     yes("limit-whitelist", |w, v| list(v, network).map(|all| w.unlimited = all)),
-    yes("load-balance", |w, v| match v {
-        "round_robin" | "ewma" => {
-            w.balance = Some(v.to_owned());
-            Ok(())
-        }
-        _ => Err(format!("{v:?} is unknown; there are round_robin and ewma")),
+    yes("load-balance", |_, v| match v {
+        "round_robin" => Ok(()), // as it is
+        _ => Err(format!("{v:?} cannot be had; there is round_robin, and balance of a TrafficPolicy for the Service")),
     }),
     refused("mirror-host", false, "say it with the RequestMirror filter of an HTTPRoute"),
     refused("mirror-request-body", false, "say it with the RequestMirror filter of an HTTPRoute"),
@@ -323,7 +317,7 @@ pub static ROWS: &[Row] = &[
         w.retry_on = Some(v.split_whitespace().map(str::to_owned).collect());
         Ok(())
     }),
-    yes("proxy-next-upstream-timeout", |w, v| seconds(v).map(|time| w.retry_time = Some(time))),
+    refused("proxy-next-upstream-timeout", false, "bound all tries with timeouts.request of a TrafficPolicy"),
     yes("proxy-next-upstream-tries", |w, v| number(v).map(|count| w.tries = Some(count))),
     yes("proxy-read-timeout", |w, v| seconds(v).map(|time| w.read = Some(time))),
     refused("proxy-redirect-from", false, "Location headers of pods are passed on as they are"),
@@ -377,10 +371,7 @@ pub static ROWS: &[Row] = &[
     refused("stream-snippet", true, SNIPPET),
     yes("temporal-redirect", |w, v| place(v).map(|to| w.temporal = Some(to))),
     yes("temporal-redirect-code", |w, v| redirect(v).map(|code| w.temporal_code = Some(code))),
-    yes("upstream-hash-by", |w, v| {
-        w.hash_by = Some(v.to_owned());
-        Ok(())
-    }),
+    refused("upstream-hash-by", false, "say it with balance: RingHash of a TrafficPolicy for the Service"),
     refused("upstream-hash-by-subset", false, "each value has its own pod"),
     refused("upstream-hash-by-subset-size", false, "each value has its own pod"),
     yes("upstream-vhost", |w, v| {

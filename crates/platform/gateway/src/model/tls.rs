@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
 use rustls::client::verify_server_name;
@@ -11,6 +11,7 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
 use super::Host;
+use crate::upstream::Way;
 
 /// What a listener shows TLS clients, and asks of them.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +76,8 @@ pub struct UpstreamTls {
     pub authorities: Option<Arc<[Vec<u8>]>>,
     /// What we show: chain and key, DER.
     pub client: Option<Arc<Pair>>,
+    /// Made of all this with the first connection: for HTTP/1.1, and for HTTP/2.
+    pub(crate) made: [OnceLock<Result<Way, String>>; 2],
 }
 
 impl Certificates {
