@@ -38,6 +38,8 @@ const HEADER_TIME: Duration = Duration::from_secs(30);
 
 /// Writes up to this size wait for more, or for the flush that ends an answer: header and body go out together.
 const SMALL: usize = 4 << 10;
+/// What HTTP/2 begins with (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The most that is read of a request to see that it begins.
 const AHEAD: usize = 2 << 10;
 /// So much waits at most.
@@ -91,10 +93,10 @@ enum Transport {
 }
 
 impl Connection {
-    /// A connection without TLS; `h2` when the client began with the preface of HTTP/2.
-    pub(crate) fn plain(stream: TcpStream, h2: bool, arrival: Arrival) -> Self {
+    /// A connection without TLS; see [`Self::begins_h2`].
+    pub(crate) fn plain(stream: TcpStream, arrival: Arrival) -> Self {
         let fd = stream.as_raw_fd();
-        Self::new(Transport::Plain(stream), fd, h2, None, arrival)
+        Self::new(Transport::Plain(stream), fd, false, None, arrival)
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>, arrival: Arrival) -> Self {
@@ -139,20 +141,43 @@ impl Connection {
     ///
     /// Why here and not in pingora: while it waits pingora holds what it needs for a whole request, some 30 KB.
     pub(crate) async fn request_begins(&mut self, patience: Duration) -> bool {
-        if self.ahead.is_empty() {
-            let read = std::future::poll_fn(|cx| {
-                let mut start = [0; AHEAD];
-                let mut start = ReadBuf::new(&mut start);
-                std::task::ready!(self.transport().poll_read(cx, &mut start))?;
-                self.ahead.extend_from_slice(start.filled());
-                Poll::Ready(io::Result::Ok(()))
-            });
-            if !matches!(tokio::time::timeout(patience, read).await, Ok(Ok(()))) || self.ahead.is_empty() {
-                return false;
-            }
+        if self.ahead.is_empty() && !matches!(tokio::time::timeout(patience, self.read_ahead()).await, Ok(Ok(1..))) {
+            return false;
         }
         self.deadline = Some(Box::pin(sleep(HEADER_TIME)));
         true
+    }
+
+    /// Waits until it is clear whether a client without TLS speaks HTTP/2 (RFC 9113, 3.4), and remembers it.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(crate) async fn begins_h2(&mut self) -> io::Result<()> {
+        while self.ahead.len() < PREFACE.len() {
+            if self.read_ahead().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let known = self.ahead.len().min(PREFACE.len());
+            if self.ahead[..known] != PREFACE[..known] {
+                return Ok(());
+            }
+        }
+        self.h2 = true;
+        *self.in_header.get_mut() = false;
+        self.deadline = None;
+        Ok(())
+    }
+
+    /// Reads what there is, to be asked for later: how much it was.
+    async fn read_ahead(&mut self) -> io::Result<usize> {
+        std::future::poll_fn(|cx| {
+            let mut start = [0; AHEAD];
+            let mut start = ReadBuf::new(&mut start);
+            std::task::ready!(self.transport().poll_read(cx, &mut start))?;
+            self.ahead.extend_from_slice(start.filled());
+            Poll::Ready(Ok(start.filled().len()))
+        })
+        .await
     }
 
     /// The connection is kept for another request, whose time starts with its first byte.
@@ -340,7 +365,7 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, address) = listener.accept().await.unwrap();
         let arrival = Arrival { client: address, local: address, door: Arc::default(), greeting: None };
-        let mut connection = Connection::plain(accepted, false, arrival);
+        let mut connection = Connection::plain(accepted, arrival);
         connection.deadline = Some(Box::pin(sleep(Duration::ZERO)));
         assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
 

@@ -75,6 +75,8 @@ pub struct Request {
     endpoint: Option<SocketAddr>,
     /// The endpoint a session stays with.
     wanted: Option<SocketAddr>,
+    /// When its session began, in seconds of the epoch.
+    begun: Option<u64>,
     /// Written into the answer: cookies of sessions, what browsers are told of origins.
     respond: Vec<(HeaderName, HeaderValue)>,
     /// The place at the endpoint of the try under way, and whether was told how it went.

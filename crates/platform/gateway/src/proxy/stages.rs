@@ -31,7 +31,7 @@ use crate::connection::Connection;
 use crate::model::{Filter, Protocol, Rule, UpstreamTls};
 use crate::retry::Failure;
 use crate::seen::Context;
-use crate::upstream::{self, Dial};
+use crate::upstream::{Dial, Way};
 
 #[async_trait]
 impl ProxyHttp for Proxy {
@@ -334,11 +334,14 @@ impl ProxyHttp for Proxy {
             }
         }
         let persistence = ctx.rule.as_ref().and_then(|rule| rule.persistence.as_ref());
-        if let (Some(rule), Some(endpoint)) = (persistence, ctx.endpoint)
-            && ctx.wanted != ctx.endpoint
-            && let Some((name, value)) = persist::give(rule, endpoint, epoch_seconds())
-        {
-            response.append_header(name, value)?;
+        if let (Some(rule), Some(endpoint)) = (persistence, ctx.endpoint) {
+            let (kept, now) = (ctx.wanted == Some(endpoint), epoch_seconds());
+            let begun = ctx.begun.filter(|_| kept).unwrap_or(now);
+            if let Some((name, value)) =
+                persist::give(rule, endpoint, begun, now).filter(|_| !kept || rule.idle.is_some())
+            {
+                response.append_header(name, value)?;
+            }
         }
         for (name, value) in &ctx.respond {
             response.append_header(name.clone(), value)?;
@@ -400,8 +403,8 @@ impl Proxy {
         ctx.deadline = time.zip(ctx.since).map(|(time, since)| since + time);
         if let Some(persistence) = &rule.persistence {
             let found = persist::find(persistence, &rule.split, &session.req_header().headers, epoch_seconds());
-            if let Some((share, endpoint)) = found {
-                (ctx.share, ctx.wanted) = (share, Some(endpoint));
+            if let Some(found) = found {
+                (ctx.share, ctx.wanted, ctx.begun) = (found.share, Some(found.endpoint), Some(found.begun));
             }
         }
         ctx.matched = matched;
@@ -456,13 +459,13 @@ fn bounded(own: Option<Duration>, usual: Duration) -> Duration {
 }
 
 /// Makes the connection to `peer` an encrypted one.
-fn encrypt(peer: &mut HttpPeer, tls: &UpstreamTls, h2: bool, connect: Duration) -> Result<()> {
-    let dial = match Dial::new(tls, h2, connect) {
-        Ok(dial) => dial,
-        Err(why) => return Error::e_explain(ErrorType::InvalidCert, why),
+fn encrypt(peer: &mut HttpPeer, tls: &UpstreamTls, h2: bool, timeout: Duration) -> Result<()> {
+    let way = match Way::of(tls, h2) {
+        Ok(way) => way.clone(),
+        Err(why) => return Error::e_explain(ErrorType::InvalidCert, why.to_owned()),
     };
-    peer.options.custom_l4 = Some(Arc::new(dial));
-    peer.group_key = upstream::group(tls, h2);
+    peer.group_key = way.group;
+    peer.options.custom_l4 = Some(Arc::new(Dial { way, timeout }));
     Ok(())
 }
 

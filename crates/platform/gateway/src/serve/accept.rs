@@ -30,8 +30,6 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const FIRST_BYTE_TIME: Duration = Duration::from_secs(30);
 /// The wait after a failed accept: it fails for want of file descriptors, which take a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// What HTTP/2 begins with (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Takes connections for as long as it is polled.
 pub(super) async fn accept(house: &Arc<House>, listener: TcpListener, door: &Arc<ArcSwap<Door>>) {
@@ -136,9 +134,10 @@ async fn begin(
             }
         }
     } else {
-        let h2 = tokio::time::timeout(FIRST_BYTE_TIME, begins_h2(&stream)).await;
-        let h2 = h2.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was said in time")))?;
-        Connection::plain(stream, h2, arrival)
+        let mut connection = Connection::plain(stream, arrival);
+        let begun = tokio::time::timeout(FIRST_BYTE_TIME, connection.begins_h2()).await;
+        begun.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was said in time")))?;
+        connection
     };
     Ok(Some(Box::new(connection)))
 }
@@ -149,26 +148,6 @@ async fn introduced(stream: &mut TcpStream, ends: Ends) -> io::Result<Ends> {
     match tokio::time::timeout(HANDSHAKE_TIME, proxy_protocol::read(stream)).await.map_err(|_| late())?? {
         Said::Nothing => Ok(ends),
         Said::Proxied { source, destination } => Ok(Ends { client: source, local: destination }),
-    }
-}
-
-/// True when the client begins with HTTP/2's preface. Reads nothing.
-async fn begins_h2(stream: &TcpStream) -> io::Result<bool> {
-    let mut start = [0; PREFACE.len()];
-    let mut known = 0;
-    loop {
-        let count = stream.peek(&mut start).await?;
-        if count == 0 || start[..count] != PREFACE[..count] {
-            return Ok(false);
-        }
-        if count == PREFACE.len() {
-            return Ok(true);
-        }
-        // The rest is on its way: a request cannot begin so (`PRI` is no method).
-        if count == known {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        known = count;
     }
 }
 

@@ -382,6 +382,8 @@ pub struct Persistence {
     pub session_name: Option<String>,
     /// For how long at most.
     pub absolute_timeout: Option<String>,
+    /// For how long it may be idle.
+    pub idle_timeout: Option<String>,
     /// `Cookie` when none, or `Header`.
     #[serde(rename = "type")]
     pub type_: Option<String>,

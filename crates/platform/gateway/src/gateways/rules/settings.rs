@@ -64,7 +64,7 @@ pub(super) fn persistence(asked: &AskedPersistence) -> Result<Persistence, Refus
     Ok(Persistence {
         by,
         absolute: asked.absolute_timeout.as_deref().map(duration).transpose()?,
-        idle: None,
+        idle: asked.idle_timeout.as_deref().map(duration).transpose()?,
         permanent: lifetime == Some("Permanent"),
         path: "/".to_owned(),
         same_site: None,
