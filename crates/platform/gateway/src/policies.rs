@@ -26,6 +26,7 @@ use crate::limit::{self, Places};
 use crate::model::{Listener, Model, Rule, Serves, Source};
 use crate::policy::compile::{self, Compiled, Fault, Limit, Per, RouteSettings, ServiceSettings, Settle};
 use crate::policy::{NetsRef, TrafficPolicy, TrafficPolicySpec};
+use crate::report::Trouble;
 use crate::rules::Nets;
 use watched::{Policy, Watched, key};
 
@@ -119,6 +120,11 @@ impl Policies {
     pub(crate) async fn settled(&self) {
         self.informers.synced().await;
         self.watched.settled().await;
+    }
+
+    /// What is told of policies that are not in force as they ask.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        self.watched.troubles()
     }
 
     /// Decides about all policies: what services are used by, and which policies are in force for the rules of `model`.

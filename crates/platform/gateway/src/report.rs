@@ -50,6 +50,13 @@ pub struct Trouble {
     pub message: String,
 }
 
+impl Trouble {
+    /// Something about `object`.
+    pub(crate) fn new(object: impl ToString, reason: &str, message: impl Into<String>) -> Self {
+        Self { object: object.to_string(), reason: reason.to_owned(), message: message.into() }
+    }
+}
+
 /// Tells of everything in `model`.
 #[must_use]
 pub fn report(model: &Model, troubles: BTreeSet<Trouble>) -> Report {

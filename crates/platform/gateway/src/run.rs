@@ -38,7 +38,7 @@ use crate::ingress::{self, Certificate, Fault, Outcome, World};
 use crate::model::{Model, Socket, Transport};
 use crate::policies::watched::Watched;
 use crate::policies::{self, Policies};
-use crate::report::{self, Report, Trouble};
+use crate::report::{self, Trouble};
 use crate::seen::{AccessLog, Seen, Tracer};
 use crate::serve::Doors;
 use crate::{admin, certificates, challenges, status};
@@ -218,7 +218,8 @@ struct Keeper {
     faults: Mutex<BTreeSet<Fault>>,
     /// Sockets that could not be opened, told already.
     deaf: Mutex<BTreeMap<Socket, String>>,
-    report: ArcSwap<Report>,
+    /// What is served, to be told of.
+    served: ArcSwap<Model>,
 }
 
 impl Keeper {
@@ -258,7 +259,7 @@ impl Keeper {
             wake: Notify::new(),
             faults: Mutex::default(),
             deaf: Mutex::default(),
-            report: ArcSwap::default(),
+            served: ArcSwap::default(),
         }
     }
 
@@ -270,11 +271,29 @@ impl Keeper {
                 Some((StatusCode::OK, "text/plain; version=0.0.4", keeper.seen.render() + &keeper.cache.figures()))
             }
             (&Method::GET, "/routes") => {
-                let text = serde_json::to_string(&*keeper.report.load()).unwrap_or_default();
+                let report = report::report(&keeper.served.load(), keeper.troubles());
+                let text = serde_json::to_string(&report).unwrap_or_default();
                 Some((StatusCode::OK, "application/json", text))
             }
             _ => None,
         })
+    }
+
+    /// All that is asked for and cannot be given.
+    fn troubles(&self) -> BTreeSet<Trouble> {
+        let deaf = self.deaf.lock();
+        let of_sockets = deaf.iter().map(|(socket, why)| Trouble::new(format!("socket {socket}"), "CannotListen", why));
+        let faults = self.faults.lock();
+        let of_ingresses = faults
+            .iter()
+            .map(|fault| Trouble::new(format!("Ingress {}", fault.ingress), fault.reason, fault.message.clone()));
+        let others = [
+            self.gateways.get().map(|gateways| gateways.troubles()),
+            self.policies.get().map(|policies| policies.troubles()),
+            self.access.get().map(|access| access.troubles()),
+            self.caching.get().map(|caching| caching.troubles()),
+        ];
+        of_sockets.chain(of_ingresses).chain(others.into_iter().flatten().flatten()).collect()
     }
 
     /// Opens the two sockets that there always are.
@@ -330,6 +349,7 @@ impl Keeper {
         self.policies(&mut model);
         self.seen.adopt(&model);
         let deaf = self.doors.open(&model);
+        self.served.store(Arc::new(model));
         self.registry.tidy();
         self.guards.tidy();
         self.seen.tidy();
@@ -338,17 +358,6 @@ impl Keeper {
                 tracing::warn!("{socket}: {why}");
             }
         }
-        let of_sockets = deaf.iter().map(|(socket, why)| Trouble {
-            object: format!("socket {socket}"),
-            reason: "CannotListen".to_owned(),
-            message: why.clone(),
-        });
-        let of_ingresses = outcome.faults.iter().map(|fault| Trouble {
-            object: format!("Ingress {}", fault.ingress),
-            reason: fault.reason.to_owned(),
-            message: fault.message.clone(),
-        });
-        self.report.store(Arc::new(report::report(&model, of_ingresses.chain(of_sockets).collect())));
         let known = std::mem::replace(&mut *self.deaf.lock(), deaf.clone());
         if known != deaf && self.gateways.get().is_some_and(|gateways| gateways.is_used()) {
             self.routes_changed(); // a status tells of sockets, too

@@ -36,6 +36,7 @@ use crate::backend::{Endpoints, Port};
 use crate::certificates;
 use crate::ingress::{Certificate, MakeGuard};
 use crate::model::{Model, Socket, Transport};
+use crate::report::Trouble;
 
 /// The kinds that are watched, by their plural names, sorted.
 pub(crate) const PLURALS: [&str; 10] = [
@@ -425,6 +426,11 @@ impl Gateways {
     /// The authorities that a ConfigMap holds.
     pub(crate) fn authorities(&self, key: &Key) -> Option<Arc<str>> {
         self.bundles.get(key)?.0.data.authorities.clone()
+    }
+
+    /// What is told of objects that are not served as they ask.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        self.statuses.lock().troubles()
     }
 
     /// True when anything can depend on a service.

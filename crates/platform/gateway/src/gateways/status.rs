@@ -19,6 +19,7 @@ use super::plan::{CONTROLLER, features, others};
 use super::policies;
 use super::references::Refusal;
 use super::verdict::{Verdict, conditions, is_newer};
+use crate::report::Trouble;
 
 /// What all objects are to be told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +34,36 @@ pub struct Statuses {
     pub routes: BTreeMap<(RouteKind, Key), Told>,
     /// All policies; those that matter to none of our Gateways have no ancestors.
     pub policies: BTreeMap<Key, Told>,
+}
+
+impl Statuses {
+    /// The conditions that fail.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        let mut add = |object: String, verdicts: &[Verdict]| {
+            let failing = verdicts.iter().filter(|verdict| verdict.fails());
+            troubles.extend(failing.map(|verdict| Trouble::new(&object, verdict.reason, verdict.message.clone())));
+        };
+        for (name, verdicts) in &self.classes {
+            add(format!("GatewayClass {name}"), verdicts);
+        }
+        let gateways = self.gateways.iter().map(|(key, told)| ("Gateway", key, &told.verdicts, &told.listeners));
+        let sets = self.sets.iter().map(|(key, told)| ("ListenerSet", key, &told.verdicts, &told.listeners));
+        for (kind, key, verdicts, listeners) in gateways.chain(sets) {
+            add(format!("{kind} {key}"), verdicts);
+            for listener in listeners {
+                add(format!("{kind} {key} ({})", listener.name), &listener.verdicts);
+            }
+        }
+        let routes = self.routes.iter().map(|((kind, key), told)| (kind.name(), key, told));
+        let policies = self.policies.iter().map(|(key, told)| ("BackendTLSPolicy", key, told));
+        for (kind, key, told) in routes.chain(policies) {
+            for (parent, verdicts) in told {
+                add(format!("{kind} {key} at {}", parent.name), verdicts);
+            }
+        }
+        troubles
+    }
 }
 
 /// What an object is told about each of its parents.

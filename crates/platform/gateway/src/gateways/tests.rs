@@ -329,7 +329,10 @@ fn a_backend_that_leads_nowhere_is_told_of_and_answers_500() {
             told.last().map(String::as_str),
             Some(&*format!("HTTPRoute r at g: Accepted notResolvedRefs({reason})"))
         );
-        let (_, model) = house.plan();
+        let (statuses, model) = house.plan();
+        let troubles: Vec<(String, String)> =
+            statuses.troubles().into_iter().map(|trouble| (trouble.object, trouble.reason)).collect();
+        assert_eq!(troubles, [("HTTPRoute default/r at g".to_owned(), reason.to_owned())]);
         let Some(Serves::Http(routes)) = model.doors.values().flatten().map(|listener| listener.serves.clone()).next()
         else {
             panic!("no listener")

@@ -34,6 +34,15 @@ impl Verdict {
         Self { condition, status: false, reason, message: message.into() }
     }
 
+    /// True when something that was asked for is not so.
+    pub(crate) fn fails(&self) -> bool {
+        match self.condition {
+            "Conflicted" | "OverlappingTLSConfig" | "PartiallyInvalid" => self.status,
+            "InsecureFrontendValidationMode" => false, // it was asked for
+            _ => !self.status,
+        }
+    }
+
     /// `condition` holds, and `message` is to be told of it.
     pub(crate) fn told(condition: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
         Self { condition, status: true, reason, message: message.into() }

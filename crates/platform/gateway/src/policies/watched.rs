@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::attach::{Index, Target, Verdict};
 use crate::policy::{Ancestor, AncestorRef, Condition};
+use crate::report::Trouble;
 
 /// A kind that this cluster does not have is looked for again after that time.
 const LATER: Duration = Duration::from_secs(30);
@@ -138,6 +139,18 @@ impl<P: Policy> Watched<P> {
         });
         *self.told.lock() = told.collect();
         index.verdicts().keys().for_each(|key| self.writes.add(key.clone()));
+    }
+
+    /// What is told of policies that are not in force as they ask.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        let kind = P::kind(&());
+        let told = self.told.lock();
+        let all = told.iter().flat_map(|(key, (verdicts, wrong))| verdicts.iter().map(move |it| (key, it, wrong)));
+        let failing = all.filter(|(_, (_, verdict), _)| *verdict != Verdict::Accepted);
+        let trouble = |(key, (target, verdict), wrong): (&Key, &(Target, Verdict), &String)| {
+            Trouble::new(format!("{kind} {key} at {target}"), verdict.reason(), message(&kind, verdict, wrong))
+        };
+        failing.map(trouble).collect()
     }
 
     /// Whether the kind is served.
