@@ -59,9 +59,10 @@ spec:
   template:
     metadata: {{labels: {{app: {name}}}}}
     spec:
-      terminationGracePeriodSeconds: 0
+      terminationGracePeriodSeconds: 5
       containers:
       - name: echo
+        lifecycle: {{preStop: {{exec: {{command: [sleep, "1"]}}}}}} # until nobody sends anything any more
         image: knarr.local/python3:bookworm
         command: [python3, -u, /echo/echo.py]
         env: [{{name: POD, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
