@@ -14,6 +14,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use identity::{Ancestor, AncestorRef, Condition, Status};
 pub use limits::{
     Action, By, Clients, Coding, Compression, Limits, Mode, NetsRef, PathKind, PathMatch, RateLimit, Rule, Rules,
     Sizes, Timeouts,
@@ -114,70 +115,6 @@ impl From<&TargetRef> for crate::attach::Target {
         let TargetRef { group, kind, name, section_name } = target.clone();
         Self { group, kind, name, section: section_name }
     }
-}
-
-/// What became of a policy (`PolicyStatus` of the Gateway API).
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    /// One entry per target and controller.
-    #[serde(default)]
-    #[schemars(length(max = 32))]
-    pub ancestors: Vec<Ancestor>,
-}
-
-/// What became of a policy at one target.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Ancestor {
-    /// The target.
-    pub ancestor_ref: AncestorRef,
-    /// Who says so.
-    pub controller_name: String,
-    /// `Accepted`, with a reason.
-    #[serde(default)]
-    pub conditions: Vec<Condition>,
-}
-
-/// `metav1.Condition`.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    /// Which.
-    #[serde(rename = "type")]
-    pub type_: String,
-    /// `True`, `False` or `Unknown`.
-    pub status: String,
-    /// The generation of the policy it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// RFC 3339.
-    pub last_transition_time: String,
-    /// One word.
-    pub reason: String,
-    /// For people.
-    #[serde(default)]
-    pub message: String,
-}
-
-/// A target, in the words of the Gateway API.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct AncestorRef {
-    /// Its group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// Its kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// Its namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Its name.
-    pub name: String,
-    /// Its section.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub section_name: Option<String>,
 }
 
 /// A duration as GEP-2257 writes it, `1h2m3s4ms`.

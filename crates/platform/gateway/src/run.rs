@@ -4,54 +4,37 @@
 //! once: the addresses of one service in place, anything else by a new table. A burst of events
 //! is one update. Nothing here is on a request's way.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod keeper;
+mod writer;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use base::Key;
 use cache::policy::resource::CachePolicy;
-use http::{Method, StatusCode};
 use identity::AccessPolicy;
-use informer::{Change, Informer, Informers, Next, Queue};
+use informer::{Informers, Queue};
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Node, Secret, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::watcher;
-use kube::{Api, Client, Resource as _, ResourceExt as _};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
-use crate::attach::Target;
-use crate::backend::{self, Endpoints, Port, Registry};
-use crate::balance::health::Checker;
-use crate::caching::{self, Opened};
-use crate::gateways::{Around, Gateways, Pool, SharedPorts};
-use crate::guards::Guards;
-use crate::ingress::{self, Certificate, Fault, Outcome, World};
-use crate::model::{Model, Socket, Transport};
+use crate::gateways::{Gateways, Pool, SharedPorts};
+use crate::policies::Policies;
 use crate::policies::watched::Watched;
-use crate::policies::{self, Policies};
-use crate::report::{self, Trouble};
 use crate::seen::{AccessLog, Seen, Tracer};
 use crate::serve::Doors;
-use crate::{admin, certificates, challenges, status};
-
-/// Secrets that are never about the gateway, and may be many and large.
-const FOREIGN_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,\
-    type!=bootstrap.kubernetes.io/token,type!=kubernetes.io/dockerconfigjson";
+use crate::{admin, challenges, status};
+use keeper::Keeper;
+use writer::Writer;
 
 /// How long routes of the Gateway API are waited for before anything is served.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
-
-/// A socket that could not be had is tried again after this.
-const DEAF_TIME: Duration = Duration::from_secs(2);
 
 /// A client that may bring the definitions of the Gateway API to the cluster.
 #[derive(Clone)]
@@ -189,335 +172,6 @@ pub async fn run(client: Client, config: Config, ctx: tasks::Context) -> anyhow:
     Ok(())
 }
 
-/// What the table is made of, and what of it has changed.
-struct Keeper {
-    doors: Doors,
-    seen: Arc<Seen>,
-    gateways: OnceLock<Arc<Gateways>>,
-    policies: OnceLock<Arc<Policies>>,
-    access: OnceLock<Arc<Watched<AccessPolicy>>>,
-    caching: OnceLock<Arc<Watched<CachePolicy>>>,
-    cache: Opened,
-    class: String,
-    ports: (u16, u16),
-    registry: Arc<Registry>,
-    /// Where the gateway is; empty when that is not known.
-    zone: String,
-    guards: Guards,
-    ingresses: Informer<Ingress>,
-    classes: Informer<IngressClass>,
-    services: Informer<Service>,
-    secrets: Informer<Secret>,
-    /// By service, then by the slice's own name.
-    slices: Mutex<HashMap<Key, BTreeMap<String, Arc<EndpointSlice>>>>,
-    certificates: Mutex<HashMap<Key, Certificate>>,
-    routes_changed: AtomicBool,
-    services_changed: Mutex<HashSet<Key>>,
-    wake: Notify,
-    /// Told already, so that each is told once.
-    faults: Mutex<BTreeSet<Fault>>,
-    /// Sockets that could not be opened, told already.
-    deaf: Mutex<BTreeMap<Socket, String>>,
-    /// What is served, to be told of.
-    served: ArcSwap<Model>,
-}
-
-impl Keeper {
-    fn new(
-        client: &Client,
-        informers: &Informers,
-        config: &Config,
-        doors: Doors,
-        seen: Arc<Seen>,
-        ctx: &tasks::Context,
-    ) -> Self {
-        let secrets = Api::<Secret>::all(client.clone());
-        let ours = watcher::Config::default().fields(FOREIGN_SECRETS);
-        let registry = Arc::new(Registry::new(Checker::new(ctx.children.clone())));
-        seen.backends.get_or_init(|| Arc::clone(&registry));
-        Self {
-            doors,
-            seen,
-            gateways: OnceLock::new(),
-            policies: OnceLock::new(),
-            access: OnceLock::new(),
-            caching: OnceLock::new(),
-            cache: Opened::new(config.cache.clone(), config.cache_socket.clone(), ctx),
-            class: config.ingress_class.clone(),
-            ports: (config.http.port(), config.https.port()),
-            registry,
-            zone: config.zone.clone(),
-            guards: Guards::new(informers.of::<Service>(), &config.domain, ctx.children.clone()),
-            ingresses: informers.of::<Ingress>(),
-            classes: informers.of::<IngressClass>(),
-            services: informers.of::<Service>(),
-            secrets: informers.with(secrets, ours),
-            slices: Mutex::default(),
-            certificates: Mutex::default(),
-            routes_changed: AtomicBool::new(true),
-            services_changed: Mutex::default(),
-            wake: Notify::new(),
-            faults: Mutex::default(),
-            deaf: Mutex::default(),
-            served: ArcSwap::default(),
-        }
-    }
-
-    /// What the gateway tells of itself.
-    fn answers(self: &Arc<Self>) -> Arc<admin::Answers> {
-        let keeper = Arc::clone(self);
-        Arc::new(move |method, path| match (method, path) {
-            (&Method::GET, "/metrics") => {
-                Some((StatusCode::OK, "text/plain; version=0.0.4", keeper.seen.render() + &keeper.cache.figures()))
-            }
-            (&Method::GET, "/routes") => {
-                let report = report::report(&keeper.served.load(), keeper.troubles());
-                let text = serde_json::to_string(&report).unwrap_or_default();
-                Some((StatusCode::OK, "application/json", text))
-            }
-            _ => None,
-        })
-    }
-
-    /// All that is asked for and cannot be given.
-    fn troubles(&self) -> BTreeSet<Trouble> {
-        let deaf = self.deaf.lock();
-        let of_sockets = deaf.iter().map(|(socket, why)| Trouble::new(format!("socket {socket}"), "CannotListen", why));
-        let faults = self.faults.lock();
-        let of_ingresses = faults
-            .iter()
-            .map(|fault| Trouble::new(format!("Ingress {}", fault.ingress), fault.reason, fault.message.clone()));
-        let others = [
-            self.gateways.get().map(|gateways| gateways.troubles()),
-            self.policies.get().map(|policies| policies.troubles()),
-            self.access.get().map(|access| access.troubles()),
-            self.caching.get().map(|caching| caching.troubles()),
-        ];
-        of_sockets.chain(of_ingresses).chain(others.into_iter().flatten().flatten()).collect()
-    }
-
-    /// Opens the two sockets that there always are.
-    fn listen(&self) -> anyhow::Result<()> {
-        let mut model = Model::default();
-        self.translate(&[], &[], &mut model);
-        match self.doors.open(&model).into_values().next() {
-            Some(why) => anyhow::bail!("{why} with --http-port or --https-port"),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits for something to do. A socket that could not be had is tried again, for nobody tells when its port is free.
-    async fn woken(&self) {
-        let wake = self.wake.notified();
-        if self.deaf.lock().is_empty() {
-            wake.await;
-        } else if tokio::time::timeout(DEAF_TIME, wake).await.is_err() {
-            self.routes_changed.store(true, Ordering::Release);
-        }
-    }
-
-    fn routes_changed(&self) {
-        self.routes_changed.store(true, Ordering::Release);
-        self.wake.notify_one();
-    }
-
-    fn service_changed(&self, service: Key) {
-        self.services_changed.lock().insert(service);
-        self.wake.notify_one();
-    }
-
-    /// Brings the table up to date with everything marked so far.
-    fn update(&self, writer: &Writer) {
-        // Marks first, caches after: a change in between is marked again and comes again.
-        let everything = self.routes_changed.swap(false, Ordering::AcqRel);
-        let services = std::mem::take(&mut *self.services_changed.lock());
-        // Endpoints outlive tables: a new table does not look at those that are known already.
-        for key in services {
-            let service = self.services.get(&key.namespace, &key.name);
-            self.registry.refresh(&key, service.as_deref(), &self.slices_of(&key), &self.zone);
-        }
-        if everything {
-            self.rebuild(writer);
-        }
-    }
-
-    fn rebuild(&self, writer: &Writer) {
-        let (ingresses, classes) = (self.ingresses.list(), self.classes.list());
-        let mut model = Model::default();
-        self.gateways(writer, &mut model);
-        let outcome = self.translate(&ingresses, &classes, &mut model);
-        self.policies(&mut model);
-        self.seen.adopt(&model);
-        let deaf = self.doors.open(&model);
-        self.served.store(Arc::new(model));
-        self.registry.tidy();
-        self.guards.tidy();
-        self.seen.tidy();
-        for (socket, why) in &deaf {
-            if self.deaf.lock().get(socket) != Some(why) {
-                tracing::warn!("{socket}: {why}");
-            }
-        }
-        let known = std::mem::replace(&mut *self.deaf.lock(), deaf.clone());
-        if known != deaf && self.gateways.get().is_some_and(|gateways| gateways.is_used()) {
-            self.routes_changed(); // a status tells of sockets, too
-        }
-        *writer.served.lock() = outcome.served.clone();
-        outcome.served.iter().for_each(|ingress| writer.statuses.add(ingress.clone()));
-        let told = std::mem::replace(&mut *self.faults.lock(), outcome.faults.clone());
-        for fault in outcome.faults.difference(&told) {
-            tracing::warn!("Ingress {fault}");
-            writer.faults.add(fault.clone());
-        }
-    }
-
-    /// Adds what `ingresses` ask for to `model`.
-    fn translate(&self, ingresses: &[Arc<Ingress>], classes: &[Arc<IngressClass>], model: &mut Model) -> Outcome {
-        let service = |key: &Key| self.services.get(&key.namespace, &key.name);
-        let endpoints = |key: &Key, port: &Port| self.endpoints(key, port, Transport::Tcp);
-        let certificate = |key: &Key| self.certificates.lock().get(key).cloned();
-        let secret = |key: &Key, field: &str| {
-            let secret = self.secrets.get(&key.namespace, &key.name)?;
-            secret.data.as_ref()?.get(field).map(|bytes| bytes.0.clone())
-        };
-        let guard = |key: &Key, settings: &identity::Settings| {
-            let data = |source: &identity::Source| self.data(&key.namespace, source);
-            self.guards.of("Ingress", key, settings, &data)
-        };
-        let world = World {
-            ingresses,
-            classes,
-            class: &self.class,
-            ports: self.ports,
-            service: &service,
-            endpoints: &endpoints,
-            certificate: &certificate,
-            secret: &secret,
-            guard: &guard,
-        };
-        ingress::translate(&world, model)
-    }
-
-    /// Puts the traffic policies in force.
-    fn policies(&self, model: &mut Model) {
-        let Some(policies) = self.policies.get() else { return };
-        let exists = |namespace: &str, target: &Target| match target.kind.as_str() {
-            "Service" => self.services.get(namespace, &target.name).is_some(),
-            "Ingress" => self.ingresses.get(namespace, &target.name).is_some(),
-            kind => {
-                let key = Key::new(namespace, &target.name);
-                self.gateways.get().is_some_and(|gateways| gateways.has(kind, &key, target.section.as_deref()))
-            }
-        };
-        self.registry.configure(policies.decide(model, &exists));
-        let Some(access) = self.access.get() else { return };
-        let make = |key: &Key, settings: &identity::Settings| {
-            let data = |source: &identity::Source| self.data(&key.namespace, source);
-            self.guards.of("AccessPolicy", key, settings, &data)
-        };
-        let (index, wrong) = policies::access::index(&access.list(), &make, &exists);
-        policies::access::apply(&index, model);
-        access.tell(&index, |key| wrong.get(key).cloned());
-        let asked = self.caching.get().map(|caching| caching.list()).unwrap_or_default();
-        if let (false, Some(caching), Some(cache)) = (asked.is_empty(), self.caching.get(), self.cache.get()) {
-            let (index, wrong) = caching::apply(model, &asked, cache, exists);
-            caching.tell(&index, |key| wrong.get(key).cloned());
-        }
-    }
-
-    /// What a Secret or ConfigMap of a namespace holds.
-    fn data(&self, namespace: &str, source: &identity::Source) -> Option<identity::Data> {
-        let name = match source {
-            identity::Source::Secret(name) => name,
-            identity::Source::ConfigMap(name) => {
-                let authorities = self.gateways.get()?.authorities(&Key::new(namespace, name))?;
-                return Some([("ca.crt".to_owned(), authorities.as_bytes().to_vec())].into());
-            }
-        };
-        let secret = self.secrets.get(namespace, name)?;
-        Some(secret.data.iter().flatten().map(|(name, bytes)| (name.clone(), bytes.0.clone())).collect())
-    }
-
-    /// Adds what Gateways serve to `model`.
-    fn gateways(&self, writer: &Writer, model: &mut Model) {
-        let Some(gateways) = self.gateways.get() else { return };
-        let service = |key: &Key| self.services.get(&key.namespace, &key.name);
-        let endpoints = |key: &Key, port: &Port, transport: Transport| self.endpoints(key, port, transport);
-        let certificate = |key: &Key| self.certificates.lock().get(key).cloned();
-        let secret = |key: &Key, field: &str| {
-            let secret = self.secrets.get(&key.namespace, &key.name)?;
-            secret.data.as_ref()?.get(field).map(|bytes| bytes.0.clone())
-        };
-        let shared: Vec<IpAddr> = writer.addresses().iter().filter_map(|address| address.parse().ok()).collect();
-        let unbound = self.deaf.lock().clone();
-        let guard = |key: &Key, settings: &identity::Settings| {
-            let data = |source: &identity::Source| self.data(&key.namespace, source);
-            self.guards.of("ExternalAuth", key, settings, &data)
-        };
-        let around = Around {
-            service: &service,
-            endpoints: &endpoints,
-            certificate: &certificate,
-            secret: &secret,
-            guard: &guard,
-            shared: &shared,
-            unbound: &unbound,
-        };
-        gateways.plan(&around, model);
-    }
-
-    /// The endpoints of a service's port.
-    fn endpoints(&self, key: &Key, port: &Port, transport: Transport) -> Arc<Endpoints> {
-        self.registry.of(key, port, transport, || {
-            let service = self.services.get(&key.namespace, &key.name);
-            backend::members(service.as_deref(), port, transport, &self.slices_of(key), &self.zone)
-        })
-    }
-
-    fn slices_of(&self, service: &Key) -> Vec<Arc<EndpointSlice>> {
-        self.slices.lock().get(service).map(|slices| slices.values().cloned().collect()).unwrap_or_default()
-    }
-
-    fn slice(&self, change: Change<'_, EndpointSlice>) {
-        let owner = |slice: &EndpointSlice| {
-            let service = slice.labels().get("kubernetes.io/service-name")?;
-            Some(Key::new(slice.namespace().unwrap_or_default(), service))
-        };
-        let name = change.latest().name_any();
-        let (old, new) = (change.old.and_then(|slice| owner(slice)), change.new.and_then(|slice| owner(slice)));
-        {
-            let mut slices = self.slices.lock();
-            if let Some(old) = &old
-                && let Some(known) = slices.get_mut(old)
-            {
-                known.remove(&name);
-                if known.is_empty() {
-                    slices.remove(old);
-                }
-            }
-            if let (Some(new), Some(slice)) = (&new, change.new) {
-                slices.entry(new.clone()).or_default().insert(name, Arc::clone(slice));
-            }
-        }
-        let same = old == new;
-        old.filter(|_| !same).into_iter().chain(new).for_each(|service| self.service_changed(service));
-    }
-
-    fn secret(&self, change: Change<'_, Secret>) {
-        let key = key(&**change.latest());
-        match change.new {
-            Some(secret) if secret.type_.as_deref() == Some("kubernetes.io/tls") => {
-                let read = certificates::read(secret).map_err(|error| error.to_string());
-                let mut known = self.certificates.lock();
-                let certificate = Certificate::after(known.get(&key), read);
-                known.insert(key, certificate);
-            }
-            _ => drop(self.certificates.lock().remove(&key)),
-        }
-        self.routes_changed();
-    }
-}
-
 fn key<K: kube::Resource>(object: &K) -> Key {
     Key::new(object.namespace().unwrap_or_default(), object.name_any())
 }
@@ -559,69 +213,5 @@ fn follow(keeper: &Arc<Keeper>, writer: &Arc<Writer>, informers: &Informers) {
                 kept.routes_changed();
             }
         });
-    }
-}
-
-/// Writes statuses and events, away from the table's task.
-struct Writer {
-    client: Client,
-    recorder: Recorder,
-    ingresses: Informer<Ingress>,
-    served: Mutex<BTreeSet<Key>>,
-    published: Option<IpAddr>,
-    nodes: Option<Informer<Node>>,
-    statuses: Queue<Key>,
-    faults: Queue<Fault>,
-}
-
-impl Writer {
-    fn start(self: &Arc<Self>, ctx: &tasks::Context) {
-        let writer = Arc::clone(self);
-        informer::work(&self.statuses, 2, ctx, "write status", move |item| {
-            let writer = Arc::clone(&writer);
-            async move { writer.status(&item).await }
-        });
-        let writer = Arc::clone(self);
-        informer::work(&self.faults, 1, ctx, "record faults", move |fault| {
-            let writer = Arc::clone(&writer);
-            async move { writer.fault(&fault).await }
-        });
-    }
-
-    /// Where clients reach us.
-    fn addresses(&self) -> Vec<String> {
-        match (&self.nodes, self.published) {
-            (_, Some(address)) => vec![address.to_string()],
-            (Some(nodes), None) => status::internal_addresses(nodes.list().iter().map(|node| &**node)),
-            (None, None) => Vec::new(),
-        }
-    }
-
-    async fn status(&self, item: &Key) -> anyhow::Result<Next> {
-        let ours = self.served.lock().contains(item);
-        let Some(ingress) = self.ingresses.get(&item.namespace, &item.name).filter(|_| ours) else {
-            return Ok(Next::Done);
-        };
-        let Some(patch) = status::plan(&ingress, &self.addresses()) else { return Ok(Next::Done) };
-        let api = Api::<Ingress>::namespaced(self.client.clone(), &item.namespace);
-        match api.patch_status(&item.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Err(kube::Error::Api(refusal)) if refusal.code == 404 => Ok(Next::Done), // gone meanwhile
-            written => Ok(written.map(|_| Next::Done)?),
-        }
-    }
-
-    async fn fault(&self, fault: &Fault) -> anyhow::Result<Next> {
-        let Some(ingress) = self.ingresses.get(&fault.ingress.namespace, &fault.ingress.name) else {
-            return Ok(Next::Done);
-        };
-        let event = Event {
-            type_: EventType::Warning,
-            reason: fault.reason.to_owned(),
-            note: Some(fault.message.clone()),
-            action: "Serving".to_owned(),
-            secondary: None,
-        };
-        self.recorder.publish(&event, &ingress.object_ref(&())).await?;
-        Ok(Next::Done)
     }
 }
