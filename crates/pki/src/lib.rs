@@ -3,6 +3,7 @@
 //! Knows X.509, not Kubernetes. All keys that are made here are ECDSA P-256. A key file is 0600 from its first byte
 //! and replaced by rename, so that a crash leaves either the old pair or the new one.
 
+mod anyone;
 mod authority;
 mod der;
 mod files;
@@ -13,6 +14,7 @@ mod proof;
 mod sign;
 mod verify;
 
+pub use anyone::Anyone;
 pub use authority::{Authority, Error, Pair, Request, Usage, expires, generate_key_pem};
 pub use files::{read_or_create, write_private};
 pub use kubeconfig::kubeconfig;

@@ -22,10 +22,7 @@ use crate::{
     error::ApiError,
     identity::User,
     pipeline::BODY_LIMIT,
-    streaming::{
-        kubelet::{AnyPeer, Stream},
-        relay,
-    },
+    streaming::{kubelet::Stream, relay},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -137,7 +134,7 @@ impl Aggregate {
         let builder = match &trust {
             Trust::Bundle(bundle) => builder.with_root_certificates(webhook::roots(bundle)?),
             Trust::Anybody => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyPeer(Arc::clone(&provider))))
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(pki::Anyone(Arc::clone(&provider))))
             }
         };
         let config = builder.with_client_auth_cert(self.chain.clone(), self.key.clone_key());

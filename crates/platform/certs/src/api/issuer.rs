@@ -223,6 +223,15 @@ pub struct VaultIssuer {
     pub ca_bundle: Vec<u8>,
     /// The same, in a Secret.
     pub ca_bundle_secret_ref: Option<SecretKey>,
+    /// Another name than the server's, to be sent and verified; not served.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub server_name: String,
+    /// What is shown to the server; not served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert_secret_ref: Option<SecretKey>,
+    /// Its key; not served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_key_secret_ref: Option<SecretKey>,
 }
 
 /// How we show Vault who we are: the first that is there.

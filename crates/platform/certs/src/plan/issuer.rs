@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Note, fact};
-use crate::api::{AcmeStatus, IssuerSpec, IssuerStatus, condition, set_condition};
+use crate::api::{AcmeStatus, IssuerSpec, IssuerStatus, Solver, condition, set_condition};
 
 /// What looking at an issuer came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +48,25 @@ pub fn refused(spec: &IssuerSpec) -> Option<Checked> {
             "NotSupported",
             "spec.venafi: Venafi is not served here; use acme, vault or ca, or an external issuer",
         )),
-        1 => None,
+        1 => unserved(spec).map(|why| Checked::not("NotSupported", why)),
         _ => Some(Checked::not("InvalidConfig", "spec: only one of selfSigned, ca, acme, vault, venafi may be set")),
     }
+}
+
+/// The field that nothing acts on here, and what to do instead: an issuer that asks for it does not do as it says.
+fn unserved(spec: &IssuerSpec) -> Option<&'static str> {
+    let follows = |solver: &Solver| solver.dns01.as_ref().is_some_and(|dns| dns.cname_strategy == "Follow");
+    if spec.acme.as_ref().is_some_and(|acme| acme.solvers.iter().any(follows)) {
+        return Some(
+            "spec.acme.solvers.dns01.cnameStrategy: Follow is not served here; name the zone that the record is to be in",
+        );
+    }
+    let vault = spec.vault.as_ref()?;
+    if !vault.server_name.is_empty() {
+        return Some("spec.vault.serverName is not served here; use the name of the certificate in spec.vault.server");
+    }
+    let shown = vault.client_cert_secret_ref.is_some() || vault.client_key_secret_ref.is_some();
+    shown.then_some("spec.vault.clientCertSecretRef is not served here; use tokenSecretRef, appRole or kubernetes of spec.vault.auth")
 }
 
 /// The status after a look, if it is another, and what to tell.
@@ -89,6 +105,19 @@ mod tests {
         assert_eq!(refused(r#"{"selfSigned": {}}"#), None);
         assert_eq!(refused(r#"{"selfSigned": {}, "ca": {"secretName": "x"}}"#), Some("InvalidConfig"));
         assert_eq!(refused(r#"{"venafi": {"zone": "x"}}"#), Some("NotSupported"));
+    }
+
+    #[test]
+    fn what_nothing_acts_on_is_refused() {
+        let refused = |text: &str| refused(&serde_json::from_str(text).unwrap()).map(|one| one.message);
+        for (text, field) in [
+            (r#"{"acme": {"solvers": [{"dns01": {"cnameStrategy": "Follow"}}]}}"#, "cnameStrategy"),
+            (r#"{"vault": {"serverName": "v"}}"#, "serverName"),
+            (r#"{"vault": {"clientCertSecretRef": {"name": "c"}}}"#, "clientCertSecretRef"),
+        ] {
+            assert!(refused(text).is_some_and(|message| message.contains(field)), "{text}");
+        }
+        assert_eq!(refused(r#"{"acme": {"solvers": [{"dns01": {"cnameStrategy": "None"}}]}}"#), None);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use crate::gateways::backends::{Nowhere, Resolver};
 use crate::gateways::kinds::{self, Header, HeaderEdits, PathModifier};
 use crate::gateways::references::Refusal;
-use crate::model::{AllowOrigin, Cors, Filter, HeaderEdit, Mirror, PathEdit, Redirect, Rewrite};
+
+use crate::model::{AllowOrigin, Cors, Filter, HeaderEdit, Mirror, PathEdit, Protocol, Redirect, Rewrite};
 
 /// How long a browser remembers when nothing is said, in seconds (GEP-1767).
 const CORS_MAX_AGE: i32 = 5;
@@ -163,6 +164,9 @@ fn mirror(resolver: &mut Resolver<'_>, asked: &kinds::Mirror) -> Result<Option<F
         return Err(unsupported("the denominator of a mirrored share is zero"));
     }
     match resolver.resolve(&asked.backend_ref) {
+        Ok(backend) if matches!(backend.protocol, Protocol::Https(_) | Protocol::H2(_)) => {
+            Err(unsupported(format!("copies cannot be sent to {}, which speaks TLS", backend.name())))
+        }
         Ok(backend) => {
             Ok(Some(Filter::Mirror(Mirror { backend: Arc::new(backend), share: share.min(out_of), out_of })))
         }
